@@ -1,0 +1,1 @@
+"""One publish/subscribe interface over Kafka, RabbitMQ, SQS and Redis."""

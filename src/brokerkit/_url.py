@@ -1,0 +1,98 @@
+"""Broker URLs: taken apart once, and never shown with their password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from brokerkit._errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """A broker URL such as ``amqp://user:password@host:5672/vhost``, or ``kafka://h1:9092,h2:9092``.
+
+    Attributes:
+        hosts: ``host`` or ``host:port``, in order; IPv6 addresses keep their brackets.
+        path: what follows the hosts, without the first slash, percent-decoded.
+        query: the parameters in order, percent-decoded.
+    """
+
+    scheme: str
+    hosts: tuple[str, ...]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    path: str = ""
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Take a URL apart.
+
+        Raises:
+            ConfigError: it is no URL. The message does not show a password.
+        """
+        scheme, separator, rest = text.partition("://")
+        if not separator or not scheme:
+            raise ConfigError(f"{mask(text)!r} is not a broker URL; one looks like kafka://localhost:9092")
+        # urlsplit knows no list of hosts, and some schemes hold a "+": both are handled here, the rest is its work.
+        try:
+            parts = urlsplit("//" + rest)
+        except ValueError as error:
+            raise ConfigError(f"{mask(text)!r} is not a broker URL: {error}") from None
+        if parts.fragment:
+            raise ConfigError(
+                f"{mask(text)!r} has a '#' in it; write %23 where a user name, password or path holds one"
+            )
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        user, _, password = credentials.partition(":")
+        url = cls(
+            scheme=scheme.lower(),
+            hosts=tuple(host for host in hosts.split(",") if host),
+            user=unquote(user) or None,
+            password=unquote(password) or None,
+            path=unquote(parts.path.removeprefix("/")),
+            query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        )
+        for host in url.hosts:
+            _, port = split_host(host)
+            if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
+                raise ConfigError(f"{url}: {port!r} is not a port")
+        return url
+
+    def host(self, default_port: int) -> tuple[str, int]:
+        """The only host and its port.
+
+        Raises:
+            ConfigError: there is none, or more than one.
+        """
+        if len(self.hosts) != 1:
+            raise ConfigError(f"{self}: exactly one host is needed here, got {len(self.hosts)}")
+        name, port = split_host(self.hosts[0])
+        return name, int(port) if port else default_port
+
+    def __str__(self) -> str:
+        user = f"{self.user or ''}{':***' if self.password else ''}@" if self.user or self.password else ""
+        path = f"/{self.path}" if self.path else ""
+        return f"{self.scheme}://{user}{','.join(self.hosts)}{path}"
+
+
+def split_host(host: str) -> tuple[str, str | None]:
+    """Take ``host:port`` apart; the port is None where there is none. Brackets of an IPv6 address go."""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        return name, port.removeprefix(":") or None
+    name, _, port = host.partition(":")
+    return name, port or None
+
+
+def mask(text: str) -> str:
+    """Hide what stands between ``://`` (or the start) and the last ``@``, and every query value."""
+    head, at, tail = text.rpartition("@")
+    if at:
+        scheme, separator, _ = head.partition("://")
+        text = f"{scheme}{separator}***@{tail}" if separator else f"***@{tail}"
+    path, question, query = text.partition("?")
+    return path + (
+        question + "&".join(pair.partition("=")[0] + "=***" for pair in query.split("&")) if question else ""
+    )
