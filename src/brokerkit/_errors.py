@@ -15,6 +15,7 @@
     │   └── Unroutable           the broker had nowhere to put it
     ├── DecodeError              a body is not what its event name promises
     ├── WrongNameRule            a source's first messages have no name its handlers know
+    ├── HandlerTimeout           a handler took longer than its timeout; a failure like any other
     ├── AlreadySettled           a delivery was given two different outcomes
     ├── Closed                   the bus was used after it was closed
     ├── Retry                    raised by a handler: try again
@@ -106,6 +107,10 @@ class DecodeError(BrokerkitError):
 
 class WrongNameRule(BrokerkitError):
     """None of a source's first messages has a name that its handlers know: the name rule is probably wrong."""
+
+
+class HandlerTimeout(BrokerkitError):
+    """A handler took longer than its timeout. Counts as a failure like any other."""
 
 
 class AlreadySettled(BrokerkitError):

@@ -36,9 +36,13 @@ class State(Enum):
     """How far the core has come with a delivery."""
 
     WAITING = "waiting"
+    """For its turn, for a worker, or for the next attempt."""
     RUNNING = "running"
+    FINISHED = "finished"
+    """The outcome is decided; the broker has not been told yet."""
     SETTLED = "settled"
     LOST = "lost"
+    """The broker took it away before a handler began."""
 
 
 class Delivery:

@@ -52,6 +52,7 @@ class Capabilities:
             ``type``, ``field``.
         max_in_flight: a good number of unsettled deliveries for one process when the user names none.
         pollers: how many `Source.receive` calls the core keeps under way at once.
+        default_provision: what may be created where the user says nothing about it.
     """
 
     broker: str
@@ -69,6 +70,7 @@ class Capabilities:
     name_places: frozenset[str] = frozenset({"header", "topic", "field"})
     max_in_flight: int = 500
     pollers: int = 1
+    default_provision: Provision = "group"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

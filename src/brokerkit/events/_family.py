@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
-from brokerkit._errors import ConfigError, DecodeError
+from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
 from brokerkit.events._model import Event
 from brokerkit.events._types import ExactFloat, unmark
 
@@ -38,6 +38,7 @@ class Family:
     wrapper: str | None = None
     wrapped: frozenset[str] = frozenset()
     _readers: dict[str, Reader] = field(default_factory=dict[str, Reader], init=False, repr=False)
+    _names: dict[type[BaseModel], str] = field(default_factory=dict[type[BaseModel], str], init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name or ":" in self.name:
@@ -72,7 +73,7 @@ class Family:
         reader = self.reader(name)
         if isinstance(body, Mapping):
             try:
-                return self.models[name].model_validate(self._unwrap(dict(body)))
+                return self.models[name].model_validate(self.unwrap(dict(body)))
             except Exception as error:
                 raise _decode_error(self, name, body, error) from error
         if isinstance(body, str):
@@ -90,11 +91,18 @@ class Family:
 
         Raises:
             ConfigError: the event's model is not one of this family's.
+            InvalidMessage: a value has no JSON form, or was assigned past the field's type.
         """
         if name is None:
             name = self.name_of(type(event))
         # A foreign model's defaults may be constants that its readers need; ours are all "not sent".
-        body = event.__pydantic_serializer__.to_json(event, by_alias=True, exclude_unset=isinstance(event, Event))
+        own = isinstance(event, Event)
+        try:
+            body = event.__pydantic_serializer__.to_json(
+                event, by_alias=True, exclude_unset=own, warnings="error" if own else True
+            )
+        except ValueError as error:
+            raise InvalidMessage(f"{self.name}:{name} holds a value that cannot be written: {error}") from error
         body = unmark(body)
         if name in self.wrapped:
             return b'{"%b":%b}' % (str(self.wrapper).encode(), body)
@@ -106,22 +114,25 @@ class Family:
         Raises:
             ConfigError: the family has no such model, or has it under several names.
         """
+        if (cached := self._names.get(model)) is not None:
+            return cached
         for base in model.__mro__:
             names = [name for name, known in self.models.items() if known is base]
             if len(names) == 1:
-                return names[0]
+                return self._names.setdefault(model, names[0])
             if names:
                 raise ConfigError(f"{model.__name__} stands for {', '.join(names)} in family {self.name!r}: say which")
         raise ConfigError(f"{model.__name__} is not an event of family {self.name!r}")
 
-    def _unwrap(self, data: dict[str, Any]) -> dict[str, Any]:
+    def unwrap(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the payload of a parsed body; where a key stands in and beside the wrapper, the inner one wins."""
         if self.wrapper is None or not isinstance(inner := data.get(self.wrapper), Mapping):
             return data
         del data[self.wrapper]
         return {**data, **inner}
 
 
-def suggestion(name: str, known: Mapping[str, object] | set[str]) -> str:
+def suggestion(name: str, known: Collection[str]) -> str:
     """Return '; did you mean …?' with the known name most like this one, or ''."""
     if close := difflib.get_close_matches(name, known, n=1):
         return f"; did you mean {close[0]!r}?"
@@ -136,11 +147,11 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     adapter: TypeAdapter[Any] = TypeAdapter(model)
     flat = adapter.validator.validate_json
     long_way = _make_long_reader(family, name, model)
-    if any(annotation is Decimal for annotation in _leaves(model, set())):
+    if _holds_decimal(model, set()):
         return long_way
     if family.wrapper is None:
 
-        def read(body: bytes) -> BaseModel:
+        def read_flat(body: bytes) -> BaseModel:
             if b"NaN" in body or b"Infinity" in body:
                 return long_way(body)
             try:
@@ -148,7 +159,7 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
             except Exception as error:
                 raise _decode_error(family, name, body, error) from error
 
-        return read
+        return read_flat
 
     key = family.wrapper
     marker = f'"{key}"'.encode()
@@ -162,7 +173,7 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
             if marker not in body:
                 return flat(body)  # type: ignore[no-any-return]
             return nested_json(body)[key]  # type: ignore[no-any-return]
-        except Exception:
+        except ValidationError:
             return long_way(body)
 
     return read_either
@@ -174,17 +185,70 @@ def _make_long_reader(family: Family, name: str, model: type[BaseModel]) -> Read
     Bodies with keys beside the wrapper, bodies that may hold the bare words NaN and Infinity (pydantic reads them,
     JSON has none), and models with a Decimal, for which pydantic would go through a double.
     """
-    exact = any(annotation is Decimal for annotation in _leaves(model, set()))
+    exact = _holds_decimal(model, set())
 
     def read(body: bytes) -> BaseModel:
         try:
-            data = from_json(body, allow_inf_nan=False)
+            data: object = from_json(body, allow_inf_nan=False)
             if not isinstance(data, dict):
-                raise ValueError("not a JSON object")
+                return model.model_validate_json(body)  # refuses it in pydantic's own words
             if exact:
-                data = json.loads(body, parse_float=ExactFloat)
-            return model.model_validate(family._unwrap(data))
+                return model.model_validate(family.unwrap(json.loads(body, parse_float=ExactFloat)))
+            return model.model_validate_json(to_json(family.unwrap(cast("dict[str, Any]", data))))
         except Exception as error:
             raise _decode_error(family, name, body, error) from error
 
     return read
+
+
+def _holds_decimal(annotation: Any, seen: set[Any]) -> bool:
+    """Whether a Decimal is anywhere in a type or in the fields of the models it names."""
+    if annotation is Decimal:
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        seen.add(annotation)
+        return any(_holds_decimal(known.annotation, seen) for known in annotation.model_fields.values())
+    return any(_holds_decimal(part, seen) for part in get_args(annotation))
+
+
+def _decode_error(family: Family, name: str, body: object, error: Exception) -> DecodeError:
+    if not isinstance(error, ValidationError):
+        return DecodeError(f"{error}", family=family.name, event=name, value=_printable(body))
+    details = error.errors(include_url=False)
+    first = details[0]
+    if first["type"] in ("json_invalid", "model_type"):
+        return DecodeError(first["msg"], family=family.name, event=name, value=_printable(body))
+    path = _wire_path(family, body, first["loc"], missing=first["type"] == "missing")
+    # A union reports each of its choices; the last one says best what was expected.
+    same = [detail for detail in details if detail["loc"][: len(path)] == path]
+    return DecodeError(
+        same[-1]["msg"].removeprefix("Value error, "),
+        family=family.name,
+        event=name,
+        field=".".join(map(str, path)),
+        value=_printable(first["input"]),
+    )
+
+
+def _wire_path(family: Family, body: object, loc: tuple[int | str, ...], *, missing: bool) -> tuple[int | str, ...]:
+    """Cut an error's location to what is in the body: pydantic adds the names of union choices."""
+    try:
+        node: Any = from_json(body) if isinstance(body, (bytes, str)) else body
+        node = family.unwrap(dict(node))
+    except (ValueError, TypeError):
+        return loc
+    for depth, step in enumerate(loc):
+        try:
+            node = node[step]
+        except (LookupError, TypeError):
+            return loc[: depth + missing]
+    return loc
+
+
+def _printable(value: object) -> object:
+    """Return the value, or a word in place of one nested too deep for its own repr."""
+    try:
+        repr(value)
+    except RecursionError:
+        return "nested too deep to show"
+    return value

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
@@ -20,7 +21,9 @@ from pydantic_core import CoreSchema, core_schema
 
 ZERO_DATE: Final = "0000-00-00 00:00:00"
 
-BoolWord = Annotated[bool, PlainSerializer(lambda value: "True" if value else "False", return_type=str, when_used="json")]
+BoolWord = Annotated[
+    bool, PlainSerializer(lambda value: "True" if value else "False", return_type=str, when_used="json")
+]
 """A boolean documented as the words "True" and "False"; true, false, 1 and 0 are read too."""
 
 BoolNumber = Annotated[bool, PlainSerializer(int, return_type=int, when_used="json")]
@@ -46,15 +49,13 @@ class NullAs:
 
 @dataclass(frozen=True, slots=True)
 class KnownFirst:
-    """Read a union of an enumeration and int in that order: known codes become members, unknown ones stay ints."""
+    """Try the choices of a union in order: in ``SomeEnum | int`` known codes become members, unknown stay ints."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        inner = schema["schema"] if schema["type"] == "nullable" else schema
-        if inner["type"] != "union":
+        if schema["type"] != "union":
             raise TypeError(f"KnownFirst needs a union, got {source!r}")
-        inner["mode"] = "left_to_right"
-        return schema
+        return core_schema.union_schema(schema["choices"], mode="left_to_right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ class _SqlDateTime:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.union_schema(
-            [core_schema.datetime_schema(tz_constraint="naive"), core_schema.no_info_plain_validator_function(_no_date)],
+            [
+                core_schema.datetime_schema(tz_constraint="naive"),
+                core_schema.no_info_plain_validator_function(_no_date),
+            ],
             mode="left_to_right",
             serialization=core_schema.plain_serializer_function_ser_schema(
                 _sql_text, return_schema=core_schema.str_schema(), when_used="json"
@@ -124,8 +128,10 @@ def _split_cards(value: object) -> list[int]:
         return [int(code) for code in value.split(";")] if value else []
     if value is None:
         return []
-    if isinstance(value, (list, tuple)) and all(type(code) is int for code in value):
-        return list(value)
+    if isinstance(value, (list, tuple)):
+        codes = list(cast("Iterable[object]", value))
+        if all(type(code) is int for code in codes):
+            return cast("list[int]", codes)
     raise ValueError("not card codes split by ';'")
 
 
@@ -215,19 +221,18 @@ CombinationCode = Annotated[Combination | None, _CombinationCode()]
 """A hand of cards, a four-part code on the wire; None stands for ""."""
 
 
-_MARK: Final = f"\x00{os.urandom(8).hex()}:"
-_MARKED: Final = re.compile(rb'"\\u0000' + _MARK[1:].encode() + rb'([^"]*)"')
+_MARK: Final = os.urandom(8).hex()
+_MARK_BYTES: Final = _MARK.encode()
+_MARKED: Final = re.compile(rb'"\\u0000' + _MARK_BYTES + rb':([^"]*)"')
 
 
 def _money_number(value: Decimal) -> int | float | str:
     if value == (number := float(value)) and Decimal(repr(number)) == value:
         return int(value) if number.is_integer() and abs(number) < 1e15 else number
-    return f"{_MARK}{value}"
+    return f"\x00{_MARK}:{value}"
 
 
-Money = Annotated[
-    Decimal, PlainSerializer(_money_number, when_used="json"), WithJsonSchema({"type": "number"})
-]
+Money = Annotated[Decimal, PlainSerializer(_money_number, when_used="json"), WithJsonSchema({"type": "number"})]
 """An exact amount, a JSON number on the wire.
 
 pydantic has no way to write a number that a double cannot hold, so such an amount is written as marked text, and
@@ -237,7 +242,7 @@ pydantic has no way to write a number that a double cannot hold, so such an amou
 
 def unmark(body: bytes) -> bytes:
     """Turn the amounts that `Money` had to mark into the numbers they are."""
-    return _MARKED.sub(rb"\1", body) if _MARK[1:].encode() in body else body
+    return _MARKED.sub(rb"\1", body) if _MARK_BYTES in body else body
 
 
 class ExactFloat(float):
@@ -245,7 +250,7 @@ class ExactFloat(float):
 
     text: str
 
-    def __new__(cls, text: str) -> ExactFloat:
+    def __new__(cls, text: str) -> Self:
         self = super().__new__(cls, text)
         self.text = text
         return self
@@ -256,4 +261,3 @@ class ExactFloat(float):
 
 Text = Annotated[str | None, NullAs("")]
 """Text whose documented empty form is "": an explicit None becomes ""."""
-

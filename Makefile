@@ -1,0 +1,59 @@
+# brokerkit from a checkout, with nothing but Python 3.11 or later and make:
+#
+#   make demo                      see it work: no broker, no account, a few seconds
+#   make test                      everything the tests need, then all of them, against real brokers
+#   make test T=tests/brokers      one folder, file or test
+#   make test ARGS='-x -k redis'   any other words for pytest
+#   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
+#   make lint                      ruff: rules and layout
+#   make types                     mypy and pyright, both strict
+#   make clean                     back to a fresh checkout
+#
+# All of it lives in .venv/ and .brokers/. What is in place is not installed again; a change of pyproject.toml or of the
+# brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
+# On Debian and Ubuntu `make test` installs redis-server, rabbitmq-server, Java and Maven through apt where they are
+# missing; elsewhere it says what to install. Brokers that run already, from docker-compose.yml for one, are used instead
+# where the variables in tests/brokers/__init__.py name them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+T ?=
+
+.PHONY: demo test brokers lint types clean
+
+demo: .venv/.demo
+	$(BIN)/brokerkit demo
+
+test: .venv/.dev
+	@bash tests/brokers/install.sh
+	$(BIN)/pytest $(T) $(ARGS)
+
+brokers: .venv/.dev
+	@bash tests/brokers/install.sh
+	@$(BIN)/python -m tests.brokers
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf .venv .brokers
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brokerkit needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: pyproject.toml .venv/.made
+	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+# 25.1 is the first pip that knows --group.
+.venv/.dev: pyproject.toml .venv/.made
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@ .venv/.demo

@@ -1,0 +1,648 @@
+"""The consumer of one source: receive, look up, lanes, handlers, settle, and the order in which all that stops.
+
+One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route and its lane, a `_work` task
+runs its handlers, `_finish` notes the outcome, `_settle` tells the broker. What fails takes the way through `_fail`,
+and either waits (`_hold`), goes back to the broker (`RetryLater`) or becomes a dead letter (`_bury`).
+
+Nothing here is done once for each message that can be done once for a batch: workers, pollers and the settling task live
+as long as the consumer, and there is no task, context manager or log record for a message that is handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from brokerkit._deadletters import DUE, FAILURES, DeadLetters, Trouble, dead_letter
+from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule
+from brokerkit._lanes import Lanes
+from brokerkit._message import (
+    ACK,
+    INTERNAL,
+    RELEASE,
+    Delivery,
+    Message,
+    Outcome,
+    Outgoing,
+    RetryLater,
+    Settled,
+    State,
+    text,
+)
+from brokerkit._routes import Call, Route, Routes
+from brokerkit._rules import Lookup, compile_rules
+from brokerkit._settings import SourceSettings
+from brokerkit._transport import Adapter, Capabilities
+from brokerkit._workers import Workers
+
+logger = logging.getLogger("brokerkit")
+
+FIRST_MESSAGES: Final = 100
+"""So many messages without a known name, and no other before them, mean that the name rule is wrong."""
+
+_REMEMBERED: Final = 10_000
+_SETTLE_ATTEMPTS: Final = 5
+_LONGEST_PAUSE: Final = 10.0
+_OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
+_GRACE: Final = 1.0
+"""Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What became of a source's messages, counted since the start.
+
+    Attributes:
+        handled: all handlers are done.
+        failed: attempts that failed.
+        retried: attempts that failed and are tried again.
+        dead_lettered: stored as dead letters.
+        skipped: acknowledged because no handler wants the name.
+        released: given back at shutdown.
+        lost: taken away by the broker (rebalance, lease over, connection gone): somebody gets them again.
+    """
+
+    received: int = 0
+    handled: int = 0
+    failed: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    released: int = 0
+    lost: int = 0
+
+
+class Consumer:
+    """Consumes one source until it is stopped.
+
+    Args:
+        name: the source's name in settings, logs and `Message.source`.
+        adapter: the broker that the source is on; it must be open.
+        routes: the handlers by event name.
+        dead_letters: where what cannot be handled goes.
+        stop_timeout: seconds for which handlers may run on once `stop` was called.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        adapter: Adapter,
+        settings: SourceSettings,
+        routes: Routes,
+        dead_letters: DeadLetters,
+        stop_timeout: float,
+    ) -> None:
+        self.name = name
+        self.stats = Stats()
+        self._settings = settings
+        self._routes = routes
+        self._dead_letters = dead_letters
+        self._stop_timeout = stop_timeout
+        self._capabilities: Capabilities = adapter.capabilities((settings.topic or settings.queue)[0])
+        subscription = settings.subscription(self._capabilities, drain_timeout=stop_timeout)
+        self._source = adapter.subscribe(subscription, self._lost)
+        self._max_in_flight = subscription.max_in_flight
+
+        wire = settings.wire
+        self._name_of: Lookup = compile_rules(settings.name_from or wire.name_from, what="name_from")
+        self._key_of: Lookup | None = compile_rules(settings.key_from, what="key_from") if settings.key_from else None
+        id_rules = settings.id_from or wire.id_from
+        self._id_of: Lookup | None = compile_rules(id_rules, what="id_from") if id_rules else None
+
+        self._in_flight = 0
+        self._asked = 0
+        self._lanes = Lanes()
+        self._held: set[Delivery] = set()
+        self._probation: list[Delivery] | None = None if settings.unknown == "ack" else []
+        self._remembered: dict[str, Trouble] = {}
+        self._leased: list[tuple[float, Sequence[Delivery]]] = []
+
+        self._finished: list[tuple[Delivery, Outcome]] = []
+        self._dead: list[Delivery] = []
+        self._watchers: list[asyncio.Future[None]] = []
+
+        self._loop = asyncio.get_running_loop()
+        self._workers = Workers(
+            source=name,
+            concurrency=settings.concurrency,
+            timeout=settings.timeout,
+            timeouts=routes.timeouts,
+            message=self._message,
+            results=self,
+        )
+        self._slots: list[asyncio.Future[None]] = []
+        self._to_settle = asyncio.Event()
+        self._to_bury = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._pollers: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._over = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping.is_set() else "consuming" if self._pollers else "new"
+        return f"<Consumer {self.name}: {state}, {self._in_flight} in flight, {len(self._held)} held>"
+
+    # ---- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the source and begin.
+
+        Raises:
+            BrokerkitError: as `Source.open` does.
+        """
+        await self._dead_letters.open()
+        await self._source.open()
+        self._workers.start()
+        self._run_beside(self._settle())
+        self._run_beside(self._store_dead_letters())
+        if self._capabilities.lease is not None:
+            self._run_beside(self._extend_leases())
+        self._pollers = [self._loop.create_task(self._poll()) for _ in range(self._capabilities.pollers)]
+
+    async def wait(self) -> None:
+        """Wait until the source ends by itself, which only an error makes it do.
+
+        Raises:
+            BrokerkitError: what ended it.
+        """
+        await self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def stop(self) -> None:
+        """Stop in the order that loses nothing and repeats nothing that finished in time.
+
+        Take nothing new; release what never started; wait for the handlers, up to the stop timeout; settle while the
+        connection lives; close.
+        """
+        deadline = self._loop.time() + self._stop_timeout
+        self._stopping.set()
+        await self._source.stop()
+        self._free_slots()
+        if self._pollers:
+            await asyncio.wait(self._pollers, timeout=self._stop_timeout)
+        self._release_waiting()
+        await self._workers.stop(timeout=max(deadline - self._loop.time(), 0), grace=_GRACE)
+        while self._in_flight and self._loop.time() < deadline + _GRACE:
+            self._release_waiting()
+            await self._progress(_GRACE)
+        for task in (*self._pollers, *self._background):
+            task.cancel()
+        await asyncio.gather(*self._pollers, *self._background, return_exceptions=True)
+        await self._source.close()
+
+    def _run_beside(self, coroutine: Any) -> None:
+        """Run one of the consumer's long-lived tasks; its failure is the consumer's."""
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail_source(error)
+
+    def _fail_source(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._over.set()
+
+    # ---- in: receive, look up, lanes -------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        share = -(-self._max_in_flight // self._capabilities.pollers)
+        failures = 0
+        while not self._stopping.is_set():
+            limit = min(self._max_in_flight - self._in_flight - self._asked, share)
+            if limit <= 0:
+                slot: asyncio.Future[None] = self._loop.create_future()
+                self._slots.append(slot)
+                await slot
+                continue
+            self._asked += limit
+            try:
+                batch = await self._source.receive(limit)
+            except ConnectionLost as error:
+                failures += 1
+                logger.warning("source %s: %s; trying again (%d)", self.name, error, failures)
+                await self._back_off(failures)
+                continue
+            except Exception as error:
+                self._fail_source(error)
+                return
+            finally:
+                self._asked -= limit
+            failures = 0
+            if batch:
+                try:
+                    self._take(batch)
+                except Exception as error:  # a defect in here must end the source, never stall it
+                    self._fail_source(error)
+                    return
+
+    def _take(self, batch: Sequence[Delivery]) -> None:
+        """Give each delivery its route and a place in its lane."""
+        self._in_flight += len(batch)
+        self.stats.received += len(batch)
+        if self._capabilities.lease is not None:
+            self._leased.append((self._loop.time(), batch))
+        name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
+        find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
+        by_key = self._settings.order != "none"
+        before = len(ready)
+        for delivery in batch:
+            if key_of is not None:
+                delivery.key = key_of(delivery) or delivery.key
+            if id_of is not None and (found := id_of(delivery)):
+                delivery.id = found if isinstance(found, str) else str(text(found))
+            name = name_of(delivery)
+            delivery.route = route = find(name) or self._routes[name]
+            if (FAILURES in delivery.headers or self._remembered) and not self._recall(delivery):
+                continue
+            if (not route.known or self._probation is not None) and not self._recognise(delivery, route):
+                continue
+            if not route.calls:
+                self.stats.skipped += 1
+                self._finish(delivery, ACK)
+            elif delivery.count > self._settings.most_deliveries:
+                self._bury(delivery, BrokerkitError(f"delivered {delivery.count} times without an end"))
+            elif not by_key or (key := delivery.key) is None or enter(delivery, key):
+                ready.append(delivery)
+        self._workers.wake(len(ready) - before)
+
+    def _recognise(self, delivery: Delivery, route: Route) -> bool:
+        """Decide on a message whose name is unknown, or on all that waited for the first known one. True: go on with it.
+
+        Until the first known name nothing is acknowledged: a wrong rule must not run a vendor's stream dry in silence.
+        """
+        if route.known:
+            waiting, self._probation = self._probation or [], None
+            for earlier in waiting:
+                self._handle_unknown(earlier)
+            return True
+        if self._probation is None:
+            self._handle_unknown(delivery)
+            return False
+        if not self._probation:
+            logger.warning("source %s: no known event name yet; first message: %s", self.name, self._show(delivery))
+        self._probation.append(delivery)
+        if len(self._probation) >= min(FIRST_MESSAGES, self._max_in_flight):
+            rules = ", ".join(self._settings.name_from or self._settings.wire.name_from)
+            self._fail_source(
+                WrongNameRule(
+                    f"source {self.name!r}: none of the first {len(self._probation)} messages has a known event name by "
+                    f"name_from = {rules}; nothing was acknowledged. One of them: {self._show(self._probation[0])}. "
+                    'Set name_from to where the name is, or unknown = "ack" if these messages may go'
+                )
+            )
+        return False
+
+    def _handle_unknown(self, delivery: Delivery) -> None:
+        name = delivery.route.name
+        if not name:
+            self._bury(delivery, DecodeError("the message has no event name where name_from looks for it"))
+        elif self._settings.unknown == "reject":
+            self._bury(delivery, Reject(f"no handler for event {name!r}"))
+        elif self._settings.unknown == "retry":
+            self.failed(delivery, None, BrokerkitError(f"no handler for event {name!r}"))
+        else:
+            self.stats.skipped += 1
+            self._finish(delivery, ACK)
+
+    @staticmethod
+    def _show(delivery: Delivery) -> str:
+        body = (delivery.body or b"")[:200].decode(errors="backslashreplace")
+        headers = {name: text(value) for name, value in delivery.headers.items()}
+        return (
+            f"topic {delivery.topic!r}, key {delivery.key!r}, routing key {delivery.routing_key!r}, "
+            f"headers {headers!r:.500}, body {body!r}"
+        )
+
+    def _recall(self, delivery: Delivery) -> bool:
+        """Restore what is known of a message that failed before. False where its time has not come yet."""
+        if FAILURES not in delivery.headers:
+            delivery.trouble = self._remembered.pop(delivery.stable_id or "", None)
+            return True
+        delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
+        if trouble.topic:
+            delivery.topic = trouble.topic
+        due = delivery.headers.get(DUE)
+        try:
+            wait = float(due) - time.time() if due else 0.0
+        except ValueError:
+            wait = 0.0
+        if wait <= 0.02:
+            return True
+        if wait > self._settings.hold:
+            self._finish(delivery, self._retry_later(delivery, trouble, wait))
+        else:
+            self._hold(delivery, trouble, wait)
+        return False
+
+    # ---- what the workers say (`Results`) --------------------------------------------------------------------
+
+    def handled(self, delivery: Delivery) -> None:
+        """Acknowledge."""
+        self.stats.handled += 1
+        self._finish(delivery, ACK)
+
+    def cancelled(self, delivery: Delivery) -> None:
+        """Release: a handler that was cancelled at shutdown has not failed."""
+        self._finish(delivery, RELEASE)
+
+    def passed_over(self, delivery: Delivery) -> None:
+        """Let the next of its lane begin."""
+        self._advance(delivery)
+
+    def crashed(self, error: BaseException) -> None:
+        """End the source."""
+        self._fail_source(error)
+
+    def _message(self, delivery: Delivery) -> Message:
+        trouble: Trouble | None = delivery.trouble
+        return Message(
+            delivery.route.name,
+            delivery.body,
+            key=delivery.key,
+            headers=delivery.headers,
+            id=(trouble.origin if trouble else "") or delivery.stable_id,
+            time=delivery.time,
+            topic=delivery.topic,
+            source=self.name,
+            attempt=max((trouble.failures if trouble else 0) + 1, delivery.count),
+            native=delivery.native,
+        )
+
+    def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
+        """Count a failure and decide: again soon, again later, or dead letter."""
+        self.stats.failed += 1
+        trouble: Trouble = delivery.trouble or Trouble()
+        delivery.trouble = trouble
+        trouble.failures += 1
+        trouble.handler = call.handler.name if call else ""
+        trouble.first_failure = trouble.first_failure or time.time()
+        policy = (call and call.handler.retry) or self._settings.retry
+        if isinstance(error, (Reject, DecodeError)) or trouble.failures >= policy.attempts:
+            self._bury(delivery, error)
+            return
+        trouble.error = error
+        self.stats.retried += 1
+        wait = policy.wait(trouble.failures)
+        if isinstance(error, Retry) and error.after is not None:
+            wait = error.after
+        logger.warning(
+            "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
+            self.name,
+            trouble.handler or "dispatch",
+            delivery.route.name,
+            delivery.stable_id,
+            trouble.failures,
+            policy.attempts,
+            wait,
+            type(error).__name__,
+            error,
+        )
+        durable = self._capabilities.durable_retry
+        # Held messages occupy slots: where half of them are taken, even a short wait is left to the broker.
+        short = wait <= self._settings.hold and len(self._held) < self._max_in_flight // 2
+        if self._settings.order == "strict" or not durable or short:
+            self._hold(delivery, trouble, min(wait, self._capabilities.max_hold or wait))
+        else:
+            self._finish(delivery, self._retry_later(delivery, trouble, min(wait, durable)))
+
+    def _hold(self, delivery: Delivery, trouble: Trouble, wait: float) -> None:
+        """Keep a message in its lane and try it again after some seconds."""
+        delivery.state = State.WAITING
+        self._held.add(delivery)
+        trouble.timer = self._loop.call_later(wait, self._resume, delivery)
+        self._tell_progress()
+
+    def _resume(self, delivery: Delivery) -> None:
+        self._held.discard(delivery)
+        delivery.trouble.timer = None
+        # A retry that came back early from the broker has no place in a lane yet.
+        new = delivery.lane is None and delivery.key is not None and self._settings.order != "none"
+        if not new or self._lanes.enter(delivery, delivery.key):
+            self._begin(delivery)
+
+    def _begin(self, delivery: Delivery) -> None:
+        self._workers.ready.append(delivery)
+        self._workers.wake(1)
+
+    def _retry_later(self, delivery: Delivery, trouble: Trouble, wait: float) -> RetryLater:
+        copy = self._copy(delivery, trouble)
+        due = {DUE: f"{time.time() + wait:.3f}"}
+        self._remember(delivery)
+        return RetryLater(wait, replace(copy, headers={**copy.headers, **due}))
+
+    def _remember(self, delivery: Delivery) -> None:
+        """Keep what is known of a message that comes again as it is, for brokers that redeliver the original."""
+        if delivery.trouble is not None and (stable_id := delivery.stable_id) is not None:
+            if len(self._remembered) >= _REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[stable_id] = delivery.trouble
+
+    def _copy(self, delivery: Delivery, trouble: Trouble) -> Outgoing:
+        trouble.origin = trouble.origin or delivery.stable_id or f"{id(delivery):x}-{time.time_ns():x}"
+        trouble.topic = trouble.topic or delivery.topic
+        return Outgoing(
+            topic=delivery.topic,
+            body=delivery.body,
+            name=delivery.route.name,
+            id=trouble.copy_id,
+            key=delivery.key,
+            headers=trouble.copy_headers(
+                {name: value for name, value in delivery.headers.items() if not name.startswith(INTERNAL)}
+            ),
+            routing_key=delivery.routing_key,
+            type=delivery.type,
+        )
+
+    def _bury(self, delivery: Delivery, error: BaseException) -> None:
+        """Make it a dead letter; the lane goes on, the original stays unsettled until the letter is confirmed."""
+        delivery.trouble = trouble = delivery.trouble or Trouble()
+        trouble.error = error
+        trouble.first_failure = trouble.first_failure or time.time()
+        logger.error(
+            "source %s: dead letter: %s %s after %d failed attempts: %s: %s",
+            self.name,
+            delivery.route.name or "message",
+            delivery.stable_id,
+            trouble.failures,
+            type(error).__name__,
+            error,
+        )
+        delivery.state = State.FINISHED
+        self._dead.append(delivery)
+        self._to_bury.set()
+        self._advance(delivery)
+
+    async def _store_dead_letters(self) -> None:
+        failures = 0
+        while True:
+            await self._to_bury.wait()
+            self._to_bury.clear()
+            letters, self._dead = self._dead, []
+            copies = [
+                dead_letter(self._copy(delivery, delivery.trouble), delivery.trouble, group=self._settings.group)
+                for delivery in letters
+            ]
+            again: list[Delivery] = []
+            for delivery, failure in zip(letters, await self._dead_letters.put(copies), strict=True):
+                if failure is None:
+                    self.stats.dead_lettered += 1
+                    self._note(delivery, ACK)
+                else:
+                    logger.error("source %s: a dead letter is not stored yet: %s", self.name, failure)
+                    again.append(delivery)
+            failures = failures + 1 if again else 0
+            if again and not self._stopping.is_set():
+                await self._back_off(failures)
+                self._dead += again
+                self._to_bury.set()
+            else:
+                for delivery in again:
+                    self._note(delivery, RELEASE)
+
+    # ---- out: settle -----------------------------------------------------------------------------------------
+
+    def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Note the outcome and let the next message of the key begin."""
+        delivery.state = State.FINISHED
+        self._finished.append((delivery, outcome))
+        self._to_settle.set()
+        if delivery.lane is not None:
+            self._advance(delivery)
+
+    def _note(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._finished.append((delivery, outcome))
+        self._to_settle.set()
+
+    def _advance(self, delivery: Delivery) -> None:
+        """Leave the lane, and let the next message in it begin."""
+        if (following := self._lanes.leave(delivery)) is not None:
+            self._begin(following)
+
+    async def _settle(self) -> None:
+        source = self._source
+        while True:
+            await self._to_settle.wait()
+            self._to_settle.clear()
+            pairs, self._finished = self._finished, []
+            answers = await source.settle(pairs)
+            settled = 0
+            for (delivery, outcome), answer in zip(pairs, answers, strict=True):
+                if answer is Settled.FAILED and self._settle_again(delivery, outcome):
+                    continue
+                settled += 1
+                delivery.state = State.SETTLED
+                if answer is Settled.LOST:
+                    self.stats.lost += 1
+                elif outcome is RELEASE:
+                    self.stats.released += 1
+            self._forget(settled)
+
+    def _settle_again(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Try a settlement again that did not work; after some attempts the broker is left to redeliver the message."""
+        delivery.trouble = trouble = delivery.trouble or Trouble()
+        trouble.settling += 1
+        if trouble.settling >= _SETTLE_ATTEMPTS or self._stopping.is_set():
+            logger.error("source %s: %s could not be settled; it comes again", self.name, delivery)
+            return False
+        self._loop.call_later(0.1 * 2.0**trouble.settling, self._note, delivery, outcome)
+        return True
+
+    def _forget(self, count: int) -> None:
+        """So many deliveries are no longer ours: their slots are free."""
+        self._in_flight -= count
+        self._free_slots()
+        self._tell_progress()
+
+    async def _extend_leases(self) -> None:
+        """Renew the lease of everything that is ours, from the moment of receipt on: what waits in a lane included."""
+        renew_every = self._settings.lease / 3
+        while True:
+            await asyncio.sleep(renew_every / 2)
+            now = self._loop.time()
+            kept: list[tuple[float, Sequence[Delivery]]] = []
+            due: list[Delivery] = []
+            for since, batch in self._leased:
+                ours = [one for one in batch if one.state in _OURS]
+                if ours and now - since >= renew_every / 2:
+                    due += ours
+                    kept.append((now, ours))
+                elif ours:
+                    kept.append((since, ours))
+            self._leased = kept
+            if due:
+                for delivery, answer in zip(due, await self._source.extend(due), strict=True):
+                    if answer is Settled.LOST:
+                        self._drop(delivery)
+
+    async def _lost(self, deliveries: Sequence[Delivery]) -> None:
+        """`Lost`: drop what has not started, wait for what runs and its settlement."""
+        while deliveries := [one for one in deliveries if not self._drop(one) and one.state in _OURS]:
+            await self._progress()
+
+    def _drop(self, delivery: Delivery) -> bool:
+        """Forget a delivery that has not started. False where a handler is at it, or it waits to be settled."""
+        if delivery.state is not State.WAITING:
+            return delivery.state is State.LOST
+        delivery.state = State.LOST
+        self._remember(delivery)
+        if delivery in self._held:
+            self._held.discard(delivery)
+            delivery.trouble.timer.cancel()
+            self._advance(delivery)
+        if self._probation and delivery in self._probation:
+            self._probation.remove(delivery)
+        self.stats.lost += 1
+        self._forget(1)
+        return True
+
+    def _release_waiting(self) -> None:
+        """Give back everything that no handler has begun with."""
+        waiting = [*self._workers.ready, *self._lanes.waiting(), *self._held, *(self._probation or ())]
+        self._workers.ready.clear()
+        self._held.clear()
+        self._probation = None
+        for delivery in waiting:
+            if delivery.trouble is not None and delivery.trouble.timer is not None:
+                delivery.trouble.timer.cancel()
+            if delivery.state is State.WAITING:
+                delivery.state = State.FINISHED
+                self._note(delivery, RELEASE)
+
+    # ---- waiting and waking ----------------------------------------------------------------------------------------------
+
+    def _free_slots(self) -> None:
+        _resolve(self._slots)
+
+    def _tell_progress(self) -> None:
+        _resolve(self._watchers)
+
+    async def _progress(self, timeout: float | None = None) -> None:
+        """Wait until something was settled or held, at most ``timeout`` seconds."""
+        watcher: asyncio.Future[None] = self._loop.create_future()
+        self._watchers.append(watcher)
+        await asyncio.wait([watcher], timeout=timeout)
+
+    async def _back_off(self, failures: int) -> None:
+        """Wait longer with each failure, with jitter, but not while the consumer is to stop."""
+        pause = min(_LONGEST_PAUSE, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._stopping.wait()
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    while futures:
+        if not (future := futures.pop()).done():
+            future.set_result(None)

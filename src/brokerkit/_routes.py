@@ -1,0 +1,147 @@
+"""From an event name on the wire to the handlers that want it, resolved once for each name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from brokerkit import events
+from brokerkit._errors import ConfigError, DecodeError
+from brokerkit._handlers import Handler
+from brokerkit._message import Delivery, text
+from brokerkit._settings import SourceSettings
+from brokerkit.events import Found
+from brokerkit.events._zones import in_zone
+
+Read = Callable[[Delivery], Any]
+
+_MOST_UNKNOWN: Final = 10_000
+"""How many names that no handler was registered for are remembered: a producer's mistake must not eat the memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One handler as one event name reaches it.
+
+    Attributes:
+        read: makes the event of a delivery, or raises `DecodeError`.
+    """
+
+    handler: Handler
+    read: Read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """What one event name leads to.
+
+    Attributes:
+        name: the event name; ``""`` for messages that have none.
+        calls: the handlers in the order in which they run.
+        known: whether a handler wants the name, or a family of this source has it.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    known: bool
+
+
+NAMELESS: Final = Route("", (), False)
+
+
+class Routes:
+    """All routes of one source.
+
+    Raises:
+        ConfigError: two families share a name that this source's format cannot tell apart.
+    """
+
+    def __init__(self, handlers: Iterable[Handler], settings: SourceSettings, *, source: str) -> None:
+        self._settings = settings
+        self._format = settings.wire
+        mine = [handler for handler in handlers if handler.source in (None, source)]
+        self._any = [handler for handler in mine if handler.handles_any]
+        self._meanings: dict[str, Found] = {}
+        wanted: dict[str, list[Handler]] = {}
+        for handler in mine:
+            for meaning in handler.meanings():
+                if self._format.family not in (None, meaning.family.name):
+                    continue
+                other = self._meanings.setdefault(meaning.name, meaning)
+                if other.model is not meaning.model:
+                    raise ConfigError(
+                        f"source {source!r}: format {self._format.name!r} cannot tell {other.family.name}:{other.name} "
+                        f"from {meaning.family.name}:{meaning.name}; give each a source with a format of its own"
+                    )
+                if handler not in wanted.setdefault(meaning.name, []):
+                    wanted[meaning.name].append(handler)
+        self._wanted = wanted
+        self._routes: dict[str | bytes | None, Route] = {None: NAMELESS, "": NAMELESS, b"": NAMELESS}
+
+    def __getitem__(self, wire_name: str | bytes | None) -> Route:
+        """The route of a name as it stands on the wire."""
+        if (known := self._routes.get(wire_name)) is not None:
+            return known
+        assert wire_name is not None
+        name = text(wire_name)
+        if isinstance(name, bytes):
+            name = name.decode(errors="backslashreplace")
+        route = self._resolve(self._settings.names.get(name, name))
+        if len(self._routes) < _MOST_UNKNOWN:
+            self._routes[wire_name] = route
+        return route
+
+    @property
+    def timeouts(self) -> list[float]:
+        """The timeouts in seconds of the handlers that have one of their own."""
+        handlers = (handler for handlers in (*self._wanted.values(), self._any) for handler in handlers)
+        return [handler.timeout for handler in handlers if handler.timeout is not None]
+
+    @property
+    def find(self) -> Callable[[str | bytes | None], Route | None]:
+        """The fast half of the lookup: a route that was resolved before, or None."""
+        return self._routes.get
+
+    def _resolve(self, name: str) -> Route:
+        meaning = self._meanings.get(name) or self._family_meaning(name)
+        read = self._reader(meaning) if meaning else self._plain_reader(name)
+        calls = tuple(Call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
+        return Route(name, calls, bool(calls) or meaning is not None)
+
+    def _family_meaning(self, name: str) -> Found | None:
+        found = [meaning for meaning in events.find(name) if self._format.family in (None, meaning.family.name)]
+        return found[0] if len(found) == 1 else None
+
+    def _reader(self, meaning: Found) -> Read:
+        family, name, _ = meaning
+        read_bytes = family.reader(name)
+        payload, zone = self._format.payload, self._settings.tz
+
+        def read(delivery: Delivery) -> Any:
+            # A body that a rule has parsed already is not parsed again.
+            body = payload(delivery) if payload else delivery.parsed if type(delivery.parsed) is dict else delivery.body
+            if body is None:
+                raise DecodeError("the message has no body", family=family.name, event=name)
+            return read_bytes(body) if type(body) is bytes else family.read(name, body)
+
+        if zone is None:
+            return read
+        return lambda delivery: in_zone(read(delivery), zone)
+
+    def _plain_reader(self, name: str) -> Read:
+        """For names that no family knows: handlers of ``"*"`` get the JSON as it is."""
+        payload = self._format.payload
+
+        def read(delivery: Delivery) -> Any:
+            body = payload(delivery) if payload else delivery.body
+            if not isinstance(body, (bytes, str)):
+                return body
+            try:
+                return json.loads(body, parse_float=Decimal)
+            except (ValueError, RecursionError) as error:
+                raise DecodeError(f"not JSON: {error}", event=name, value=body) from error
+
+        return read

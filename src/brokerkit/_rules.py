@@ -1,0 +1,159 @@
+"""Where the event name, the key and the id of a message sit on the wire: rules, compiled once for a source.
+
+A rule is one of ``header:NAME``, ``key``, ``topic``, ``routing_key``, ``type``, ``field:PATH``. A source states its rules
+in order of preference, because a producer is somebody else's program: EvenBet's documents, for one, never say where
+the event name travels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final
+
+from brokerkit._errors import ConfigError, InvalidMessage
+from brokerkit._message import Delivery, Outgoing
+
+Lookup = Callable[[Delivery], str | bytes | None]
+
+PLACES: Final = ("header", "key", "topic", "routing_key", "type", "field")
+NOT_JSON: Final = object()
+"""Stands in `Delivery.parsed` for a body that was looked at and is no JSON."""
+
+
+def compile_rules(rules: Iterable[str], *, what: str) -> Lookup:
+    """One function that tries each rule in order; it gives the first value that is there and not empty.
+
+    Args:
+        what: the setting, for errors: ``"name_from"``, ``"key_from"`` or ``"id_from"``.
+
+    Raises:
+        ConfigError: a rule is not one of the forms above.
+    """
+    lookups = [_compile(rule, what) for rule in rules]
+    if len(lookups) == 1:
+        return lookups[0]
+
+    def first(delivery: Delivery) -> str | bytes | None:
+        for lookup in lookups:
+            if value := lookup(delivery):
+                return value
+        return None
+
+    return first
+
+
+def split_rule(rule: str, *, what: str) -> tuple[str, str]:
+    """Take a rule apart into place and argument.
+
+    Raises:
+        ConfigError: it is not one of the forms above.
+    """
+    place, colon, argument = rule.partition(":")
+    if place not in PLACES or (place in ("header", "field")) != bool(colon and argument):
+        raise ConfigError(
+            f"{what}: {rule!r} is no rule; allowed are header:NAME, key, topic, routing_key, type, field:PATH"
+        )
+    return place, argument
+
+
+def parsed(delivery: Delivery) -> Any:
+    """The body as JSON, parsed once for all who ask; `NOT_JSON` where it is none. Fractions stay exact (Decimal)."""
+    if delivery.parsed is None:
+        try:
+            delivery.parsed = json.loads(delivery.body or b"", parse_float=Decimal)
+        except (ValueError, RecursionError):
+            delivery.parsed = NOT_JSON
+    return delivery.parsed
+
+
+def write_name(outgoing: Outgoing, name: str, rules: Iterable[str], places: frozenset[str]) -> Outgoing:
+    """Put the event name where the first rule says that can be written on this broker.
+
+    The rule ``topic`` addresses a message that has no topic yet to the topic of that name.
+
+    Raises:
+        InvalidMessage: no rule can be written, or the body is no JSON object where the name goes into a field.
+    """
+    for rule in rules:
+        place, argument = split_rule(rule, what="name_from")
+        if place not in places:
+            continue
+        match place:
+            case "header":
+                return replace(outgoing, headers={argument: name, **outgoing.headers})
+            case "key":
+                return replace(outgoing, key=name)
+            case "routing_key":
+                return replace(outgoing, routing_key=name)
+            case "type":
+                return replace(outgoing, type=name)
+            case "field":
+                return replace(outgoing, body=_with_field(outgoing.body, argument, name))
+            case _ if outgoing.topic in ("", name):
+                return replace(outgoing, topic=name)
+            case _:
+                continue
+    raise InvalidMessage(f"none of the rules {', '.join(rules)} can be written here; name_from needs one that can")
+
+
+def _compile(rule: str, what: str) -> Lookup:
+    place, argument = split_rule(rule, what=what)
+    match place:
+        case "header":
+            return lambda delivery: delivery.headers.get(argument)
+        case "key":
+            return lambda delivery: delivery.key
+        case "topic":
+            return lambda delivery: delivery.topic
+        case "routing_key":
+            return lambda delivery: delivery.routing_key
+        case "type":
+            return lambda delivery: delivery.type
+        case _:
+            path = argument.split(".")
+            return lambda delivery: _field(parsed(delivery), path)
+
+
+def _field(value: Any, path: list[str]) -> str | None:
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):  # pyright: ignore[reportUnknownArgumentType]
+            value = value[int(part)]  # pyright: ignore[reportUnknownVariableType]
+        else:
+            return None
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, (int, Decimal)) and not isinstance(value, bool) else None
+
+
+def _with_field(body: bytes | None, field: str, name: str) -> bytes:
+    """Put the name into a top-level field by splicing, so that every other byte stays as its writer made it."""
+    if "." in field:
+        raise InvalidMessage(f"the event name can be written into a top-level field only, not into {field!r}")
+    try:
+        value: object = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidMessage(f"the event name goes into field {field!r}, but the body is no JSON object")
+    if field in value:
+        if value[field] == name:
+            return body or b""
+        raise InvalidMessage(f"the event name goes into field {field!r}, which already holds something else")
+    entry = f"{json.dumps(field)}:{json.dumps(name)}{',' if value else ''}"
+    return b"{" + entry.encode() + (body or b"").lstrip()[1:]
+
+
+def header_text(headers: Mapping[str, str | bytes], name: str) -> str | None:
+    """A header as text, or None where it is missing or no UTF-8."""
+    value = headers.get(name)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    return value

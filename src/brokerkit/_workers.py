@@ -1,0 +1,243 @@
+"""Workers: the tasks that run handlers, one for each concurrency slot, for as long as the consumer lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Protocol
+
+from brokerkit._deadletters import Trouble
+from brokerkit._errors import HandlerTimeout
+from brokerkit._message import Delivery, Message, State
+from brokerkit._routes import Call
+
+logger = logging.getLogger("brokerkit")
+
+
+class Results(Protocol):
+    """Who is told what became of a delivery; each is called exactly once for a delivery that was started."""
+
+    def handled(self, delivery: Delivery) -> None:
+        """All its handlers are done."""
+        ...
+
+    def failed(self, delivery: Delivery, call: Call, error: BaseException) -> None:
+        """One of its handlers failed."""
+        ...
+
+    def cancelled(self, delivery: Delivery) -> None:
+        """Its handler was cancelled by `Workers.stop`."""
+        ...
+
+    def passed_over(self, delivery: Delivery) -> None:
+        """It was lost before its turn came; no handler ran."""
+        ...
+
+    def crashed(self, error: BaseException) -> None:
+        """A handler raised what no handler may (SystemExit, KeyboardInterrupt)."""
+        ...
+
+
+class _Worker:
+    """One slot."""
+
+    __slots__ = ("deadline", "delivery", "task", "timed_out")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None]
+        self.delivery: Delivery | None = None
+        self.deadline = 0.0
+        self.timed_out = False
+
+    def __repr__(self) -> str:
+        return f"<worker: {self.delivery or 'idle'}>"
+
+
+class Workers:
+    """Runs the handlers of deliveries that are put into `ready`.
+
+    Args:
+        source: the source's name, for logs and thread names.
+        concurrency: how many handlers run at once.
+        timeout: seconds that a handler may take that has no timeout of its own.
+        timeouts: those that handlers have.
+        message: makes the `Message` of a delivery for handlers that take one.
+        results: who is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        concurrency: int,
+        timeout: float,
+        timeouts: Iterable[float],
+        message: Callable[[Delivery], Message],
+        results: Results,
+    ) -> None:
+        self.ready: deque[Delivery] = deque()
+        self._source = source
+        self._concurrency = concurrency
+        self._timeout = timeout
+        self._shortest_timeout = min([timeout, *timeouts])
+        self._message = message
+        self._results = results
+        self._loop = asyncio.get_running_loop()
+        self._context: Context = copy_context()
+        self._workers: set[_Worker] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._leaving = False
+        self._watchdog: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix=f"brokerkit-{source}")
+
+    def __repr__(self) -> str:
+        busy = sum(worker.delivery is not None for worker in self._workers)
+        return f"<Workers: {busy} of {len(self._workers)} busy, {len(self.ready)} ready>"
+
+    def start(self) -> None:
+        """Start all slots and the watch over timeouts."""
+        for _ in range(self._concurrency):
+            self._add()
+        self._watchdog = self._loop.create_task(self._watch_timeouts())
+
+    def wake(self, count: int) -> None:
+        """Wake as many idle slots as deliveries were put into `ready`."""
+        idle = self._idle
+        while count > 0 and idle:
+            waiter = idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    async def stop(self, *, timeout: float, grace: float) -> None:
+        """Let running handlers finish, cancel them after ``timeout`` seconds, and wait ``grace`` seconds for that."""
+        self._leaving = True
+        self.wake(len(self._idle))
+        await self._wait_for_all(timeout)
+        for worker in self._workers:
+            worker.task.cancel()
+        await self._wait_for_all(grace)
+        for worker in self._workers:
+            logger.error("source %s: a handler ignores its cancellation: %s", self._source, worker)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.wait([self._watchdog])
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _wait_for_all(self, timeout: float) -> None:
+        if tasks := [worker.task for worker in self._workers]:
+            await asyncio.wait(tasks, timeout=timeout)
+
+    def _add(self) -> None:
+        worker = _Worker()
+        # Each slot has a context of its own, a copy of the one that the bus was started in.
+        worker.task = self._loop.create_task(self._work(worker), context=self._context.copy())
+        self._workers.add(worker)
+
+    async def _work(self, worker: _Worker) -> None:
+        ready, results, baseline = self.ready, self._results, copy_context()
+        try:
+            while True:
+                while not ready:
+                    if self._leaving:
+                        return
+                    waiter: asyncio.Future[None] = self._loop.create_future()
+                    self._idle.append(waiter)
+                    await waiter
+                delivery = ready.popleft()
+                if delivery.state is not State.WAITING:
+                    results.passed_over(delivery)
+                    continue
+                worker.delivery = delivery
+                delivery.state = State.RUNNING
+                await self._run(delivery, worker)
+                worker.delivery = None
+                if copy_context() != baseline:
+                    # A handler has set a context variable. The next message must not see it, and only a new task is
+                    # rid of it. Comparing costs 35 ns as long as nothing was set.
+                    self._add()
+                    return
+        except asyncio.CancelledError:
+            if worker.delivery is not None:
+                results.cancelled(worker.delivery)
+        except BaseException as error:
+            if worker.delivery is not None:
+                results.cancelled(worker.delivery)
+            results.crashed(error)
+        finally:
+            self._workers.discard(worker)
+
+    async def _run(self, delivery: Delivery, worker: _Worker) -> None:
+        """Run the handlers of one message that are not done with it yet."""
+        trouble: Trouble | None = delivery.trouble
+        read = event = message = None
+        calls = delivery.route.calls
+        for call in calls:
+            handler = call.handler
+            if trouble is not None and handler.name in trouble.done:
+                continue
+            error: BaseException | None = None
+            worker.deadline = time.monotonic() + (handler.timeout or self._timeout)
+            try:
+                if call.read is not read:
+                    event, read = call.read(delivery), call.read
+                if handler.takes_message:
+                    message = message or self._message(delivery)
+                arguments: tuple[Any, ...] = (event, message) if handler.takes_message else (event,)
+                if handler.is_async:
+                    await handler.function(*arguments)
+                else:
+                    await self._run_in_thread(handler.function, *arguments)
+            except Exception as raised:
+                error = raised
+            except asyncio.CancelledError as raised:
+                if not worker.timed_out and worker.task.cancelling():
+                    raise
+                error = raised  # of a timeout, or of something that the handler itself waited for
+            if worker.timed_out:
+                error = self._time_out(worker, call)
+            if error is not None:
+                self._results.failed(delivery, call, error)
+                return
+            if len(calls) > 1:
+                trouble = delivery.trouble = trouble or Trouble()
+                trouble.done = (*trouble.done, handler.name)
+        self._results.handled(delivery)
+
+    async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run a plain function in a worker thread, with the context that a coroutine would have."""
+        result = await self._loop.run_in_executor(self._threads, partial(copy_context().run, function, *arguments))
+        if isawaitable(result):
+            # A plain function that wraps a coroutine function: what it promised must not be dropped unrun.
+            await result
+
+    async def _watch_timeouts(self) -> None:
+        """Cancel handlers that take too long: one look at all slots is cheaper than a timer for each message."""
+        pause = min(max(self._shortest_timeout / 20, 0.01), 1.0)
+        while True:
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            for worker in self._workers:
+                if worker.delivery is not None and now > worker.deadline and not worker.timed_out:
+                    worker.timed_out = True
+                    worker.task.cancel()
+
+    def _time_out(self, worker: _Worker, call: Call) -> HandlerTimeout:
+        worker.timed_out = False
+        worker.task.uncancel()
+        handler, seconds = call.handler, call.handler.timeout or self._timeout
+        if not handler.is_async:
+            logger.error(
+                "source %s: %s took longer than %g s and cannot be stopped: its thread runs on, its result is ignored",
+                self._source,
+                handler.name,
+                seconds,
+            )
+        return HandlerTimeout(f"{handler.name} took longer than {seconds:g} s")

@@ -1,0 +1,388 @@
+"""One AWS service behind one client: settings, credentials, calls, and errors in brokerkit's words.
+
+The only place that touches aiobotocore. The library ships no types, so it is loaded by name and is `Any` in here; what
+leaves this module has a type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import aiohttp
+
+from brokerkit._errors import AccessDenied, BrokerkitError, Closed, ConfigError, ConnectionLost, NotFound
+from brokerkit._transport import Connection
+from brokerkit._url import Url
+
+_botocore: Any = importlib.import_module("botocore.exceptions")
+_config: Any = importlib.import_module("aiobotocore.config")
+_session: Any = importlib.import_module("aiobotocore.session")
+
+Answer = Mapping[str, Any]
+"""The parsed response of one call."""
+
+_POOL: Final = 64
+"""Connections of one client at most. Each long poll holds one, so this must exceed all pollers of all sources."""
+
+_SESSION_OPTIONS: Final = frozenset({"profile", "aws_session_token", "verify", "use_ssl"})
+"""Settings that belong to the session or to `create_client`, not to its `Config`."""
+
+_AIO_OPTIONS: Final = frozenset({"connector_args", "http_session_cls", "warm_up_loader_caches"})
+_OWN_OPTIONS: Final = {
+    "region_name": "write the region into the URL, as in sqs://eu-west-1/",
+    "endpoint_url": "set endpoint",
+    "aws_access_key_id": "write the access key into the URL as user name and password, percent-encoded",
+    "aws_secret_access_key": "write the access key into the URL as user name and password, percent-encoded",
+}
+_NUMBERS: Final = frozenset(
+    {
+        "connect_timeout",
+        "read_timeout",
+        "max_pool_connections",
+        "request_min_compression_size_bytes",
+        "retries.max_attempts",
+        "retries.total_max_attempts",
+    }
+)
+_SWITCHES: Final = frozenset(
+    {
+        "disable_request_compression",
+        "endpoint_discovery_enabled",
+        "ignore_configured_endpoint_urls",
+        "inject_host_prefix",
+        "parameter_validation",
+        "tcp_keepalive",
+        "use_dualstack_endpoint",
+        "use_fips_endpoint",
+        "use_ssl",
+        "warm_up_loader_caches",
+    }
+)
+_TEXTS: Final = frozenset(
+    {
+        "account_id_endpoint_mode",
+        "auth_scheme_preference",
+        "aws_session_token",
+        "client_cert",
+        "defaults_mode",
+        "profile",
+        "request_checksum_calculation",
+        "response_checksum_validation",
+        "retries.mode",
+        "sigv4a_signing_region_set",
+        "user_agent",
+        "user_agent_appid",
+        "user_agent_extra",
+    }
+)
+_WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+_MISSING: Final = frozenset({"QueueDoesNotExist", "NonExistentQueue", "NotFound", "NotFoundException"})
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "InvalidSecurity",
+        "KMSAccessDenied",
+        "KMSAccessDeniedException",
+        "KmsAccessDenied",
+        "NotAuthorized",
+        "OptInRequired",
+        "UnauthorizedOperation",
+    }
+)
+_UNKNOWN_CALLER: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_PASSING: Final = frozenset(
+    {
+        "ConcurrentAccessException",
+        "InternalError",
+        "InternalErrorException",
+        "InternalFailure",
+        "KMSThrottlingException",
+        "KmsThrottled",
+        "OverLimit",
+        "QueueDeletedRecently",
+        "RequestThrottled",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+
+
+class BadCredentials(AccessDenied):
+    """AWS does not know the caller; `AccessDenied` itself says that a known caller may not do this."""
+
+
+class Refused(BrokerkitError):
+    """AWS understood a call and refused it, for a reason that only the caller can put into words.
+
+    Attributes:
+        code: the service's name for the error.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AwsClient:
+    """Calls of one AWS service; safe for concurrent tasks."""
+
+    def __init__(self, service: str, connection: Connection) -> None:
+        self._service = service
+        self._url = connection.url
+        self._endpoint = connection.endpoint
+        self._connect_timeout = connection.connect_timeout
+        self.region: str | None = _region(connection.url)
+        if connection.endpoint is not None and not re.match(r"https?://[^/]", connection.endpoint):
+            raise ConfigError(f"endpoint {connection.endpoint!r} is not an http:// or https:// address")
+        self._session_options, self._client_config = _settings(connection)
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+
+    async def open(self) -> None:
+        """Make the client, and call the service once to see that it answers and knows us.
+
+        Raises:
+            ConnectionLost: nobody answered within the connect timeout.
+            AccessDenied: there are no credentials, or the service does not know them.
+            ConfigError: neither the URL nor the AWS configuration names a region.
+        """
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._connect()
+                await self._probe()
+        except TimeoutError as error:
+            await self.close()
+            raise ConnectionLost(
+                f"{self.where} did not answer within {self._connect_timeout:g} s; check the region, the endpoint and the network"
+            ) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self) -> None:
+        options = dict(self._session_options)
+        try:
+            session = _session.AioSession(profile=options.pop("profile", None))
+            if self._url.user is not None:
+                options["aws_access_key_id"] = self._url.user
+                options["aws_secret_access_key"] = self._url.password
+            elif self._endpoint is not None and await session.get_credentials() is None:
+                # Emulators check no signature, but the client refuses to send a request without one.
+                session.set_credentials("brokerkit", "brokerkit")
+            region = self.region or session.get_config_variable("region")
+            if region is None and self._endpoint is not None:
+                region = "us-east-1"
+            self.region = region
+            self._client = await self._stack.enter_async_context(
+                session.create_client(
+                    self._service,
+                    region_name=region,
+                    endpoint_url=self._endpoint,
+                    config=self._client_config,
+                    **options,
+                )
+            )
+        except _LIBRARY_ERRORS as error:
+            raise translated(error, self.where) from error
+
+    async def _probe(self) -> None:
+        try:
+            if self._service == "sqs":
+                await self.call("list_queues", MaxResults=1)
+            else:
+                await self.call("list_topics")
+        except BadCredentials:
+            raise
+        except AccessDenied:
+            pass  # A known caller without the right to list: all that it needs may be allowed none the less.
+
+    async def call(self, operation: str, /, **parameters: object) -> Answer:
+        """Call one operation, named as in boto3.
+
+        Raises:
+            ConnectionLost: no answer, or one that says to try again later.
+            AccessDenied: the caller is not known, or may not do this.
+            NotFound: the queue or topic does not exist.
+            Refused: anything else that the service refuses.
+            Closed: the client is not open.
+        """
+        if self._client is None:
+            raise Closed(f"the connection to {self.where} is not open")
+        try:
+            answer: Answer = await getattr(self._client, operation)(**parameters)
+        except _botocore.ClientError as error:
+            if "SignatureDoesNotMatch" in _names(error):
+                # The text of this one repeats the signed request, a session token included: it must not be kept.
+                raise translated(error, self.where) from None
+            raise translated(error, self.where) from error
+        except _LIBRARY_ERRORS as error:
+            raise translated(error, self.where) from error
+        return answer
+
+    @property
+    def where(self) -> str:
+        """The service and place, for messages."""
+        return f"{self._service.upper()} at {self._endpoint or self._url}"
+
+    async def close(self) -> None:
+        """Free the connections."""
+        self._client = None
+        await self._stack.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AwsClient {self.where}: {'closed' if self._client is None else 'open'}>"
+
+
+_LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (
+    _botocore.BotoCoreError,
+    _botocore.ClientError,
+    _botocore.HTTPClientError,
+    aiohttp.ClientError,
+    OSError,
+)
+
+
+def translated(error: Exception, where: str) -> BrokerkitError:
+    """An error of the client library in brokerkit's words."""
+    if isinstance(error, _botocore.ClientError):
+        return _answered(error, where)
+    if isinstance(
+        error,
+        (_botocore.NoCredentialsError, _botocore.PartialCredentialsError, _botocore.CredentialRetrievalError),
+    ):
+        return BadCredentials(
+            f"no AWS credentials for {where}: put an access key into the URL, or configure the AWS default chain"
+        )
+    if isinstance(error, (_botocore.NoRegionError, _botocore.InvalidRegionError)):
+        return ConfigError(f"{where} needs a region: write sqs://eu-west-1/, or set AWS_DEFAULT_REGION")
+    if isinstance(error, (_botocore.HTTPClientError, _botocore.ConnectionError, aiohttp.ClientError, OSError)):
+        return ConnectionLost(f"{where} cannot be reached ({type(error).__name__}); check the endpoint and the network")
+    if isinstance(error, (_botocore.ProfileNotFound, _botocore.UnknownServiceError, _botocore.DataNotFoundError)):
+        return ConfigError(f"{where}: {error}")
+    return Refused(f"{where} was not asked: {error}", code=type(error).__name__)
+
+
+def is_denial(code: str) -> bool:
+    """Whether the code of a failed entry says that the caller has no right to this."""
+    return code.rpartition(".")[2] in _DENIED
+
+
+def _answered(error: Any, where: str) -> BrokerkitError:
+    names = _names(error)
+    said = str(error.response.get("Error", {}).get("Message", "")).partition("\n")[0]
+    text = f"{where} refused {error.operation_name}: {said or ', '.join(sorted(names))}"
+    if names & _UNKNOWN_CALLER:
+        return BadCredentials(f"{text}; check the access key, its secret and the clock")
+    if names & _DENIED:
+        return AccessDenied(f"{text}; the caller needs the right to do this")
+    if names & _MISSING:
+        return NotFound(f"{text} (or the caller may not see it)")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if names & _PASSING or status >= 500:
+        return ConnectionLost(f"{text}; trying again may help")
+    code = str(error.response.get("Error", {}).get("Code", type(error).__name__))
+    return Refused(text, code=code)
+
+
+def _names(error: Any) -> set[str]:
+    """All the names one error goes by.
+
+    AWS answers SQS calls with the code of its old protocol (``AWS.SimpleQueueService.NonExistentQueue``) beside the
+    modelled one, and ElasticMQ with the modelled one alone; the class is the modelled one where the model has it.
+    """
+    details = error.response.get("Error", {})
+    codes = (details.get("Code"), details.get("QueryErrorCode"), type(error).__name__)
+    return {str(code).rpartition(".")[2].rpartition("#")[2] for code in codes if code}
+
+
+def _region(url: Url) -> str | None:
+    if url.path:
+        raise ConfigError(f"{url}: the URL ends with the region; name the queue as the topic, not in the path")
+    if len(url.hosts) > 1:
+        raise ConfigError(f"{url}: exactly one region is needed")
+    if (url.user is None) != (url.password is None):
+        raise ConfigError(f"{url}: an access key needs both parts, sqs://KEY_ID:SECRET@region/, percent-encoded")
+    if not url.hosts:
+        return None
+    region = url.hosts[0]
+    if not re.fullmatch(r"[a-z0-9-]+", region):
+        raise ConfigError(
+            f"{url}: {region!r} is not an AWS region such as eu-west-1; the address of an emulator goes into endpoint"
+        )
+    return region
+
+
+def _settings(connection: Connection) -> tuple[dict[str, object], Any]:
+    """Client options taken apart into those of the session and the library's `AioConfig`."""
+    known = frozenset(_config.AioConfig.OPTION_DEFAULTS) | _SESSION_OPTIONS | _AIO_OPTIONS
+    session: dict[str, object] = {}
+    retries: dict[str, object] = {}
+    config: dict[str, object] = {"connect_timeout": connection.connect_timeout, "max_pool_connections": _POOL}
+    for name, value in connection.options.items():
+        if name in _OWN_OPTIONS:
+            raise ConfigError(f"option {name!r} is not passed on; {_OWN_OPTIONS[name]}")
+        stem, _, part = name.partition(".")
+        if stem not in known or (part and name not in _NUMBERS | _TEXTS):
+            raise ConfigError(
+                f"aiobotocore knows no option {name!r}; it takes {', '.join(sorted(known - _OWN_OPTIONS.keys()))}"
+            )
+        converted = _converted(name, value) if isinstance(value, str) else value
+        if name in _SESSION_OPTIONS:
+            session[name] = converted
+        elif part:
+            retries[part] = converted
+        else:
+            config[name] = converted
+    if "retries" not in config:
+        config["retries"] = {"mode": "standard", "max_attempts": 5} | retries
+    elif retries:
+        raise ConfigError("give the option 'retries' either as a whole or in parts ('retries.mode'), not both")
+    try:
+        return session, _config.AioConfig(**config)
+    except (_botocore.BotoCoreError, TypeError, ValueError) as error:
+        raise ConfigError(f"aiobotocore refuses its options: {error}") from error
+
+
+def _converted(name: str, value: str) -> object:
+    """A value from a URL or the environment as the type that the library wants."""
+    if name in _TEXTS:
+        return value
+    if name in _NUMBERS:
+        try:
+            return float(value) if "timeout" in name else int(value)
+        except ValueError:
+            raise ConfigError(f"option {name!r} must be a number, got {value!r}") from None
+    if name in _SWITCHES:
+        if value.lower() not in _WORDS:
+            raise ConfigError(f"option {name!r} must be true or false, got {value!r}")
+        return _WORDS[value.lower()]
+    if name == "verify":
+        return _WORDS.get(value.lower(), value)  # or the path of a certificate bundle
+    raise ConfigError(f"option {name!r} is not a single value; give it in a file or in code")

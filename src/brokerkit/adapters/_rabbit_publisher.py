@@ -1,0 +1,215 @@
+"""Publishing to RabbitMQ: confirmed, persistent, mandatory, and pipelined."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import pamqp.frame
+from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    DeliveryError,
+)
+from aiormq.exceptions import (
+    PublishError as Returned,
+)
+from pamqp.header import ContentHeader
+
+from brokerkit._errors import (
+    BrokerkitError,
+    Closed,
+    ConnectionLost,
+    InvalidMessage,
+    MessageTooLarge,
+    NotFound,
+    PublishError,
+    Unroutable,
+)
+from brokerkit.adapters._rabbit_link import CLIENT_ERRORS, Link, discard
+from brokerkit.adapters._rabbit_wire import Letter
+
+CONFIRM_TIMEOUT: Final = 30.0
+"""Seconds without a single confirmation after which a batch is given up, and its connection with it."""
+
+_TOO_LARGE: Final = re.compile(r"message size \d+ is larger than configured max size (\d+)")
+
+
+class Publisher:
+    """One connection, and a channel for each exchange.
+
+    A refusal (no such exchange, no right, too large) closes its channel and fails everything under way there; with a
+    channel for each exchange, a wrong topic never harms another one. A lost connection is made anew by the next `send`.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._connection: AbstractConnection | None = None
+        self._channels: dict[str, Channel] = {}
+        self._opening = asyncio.Lock()
+        self._flying: dict[str, asyncio.Task[BrokerkitError | None]] = {}
+        self._body_limit: int | None = None
+        self._closed = False
+
+    async def connection(self) -> AbstractConnection:
+        """The connection, made where there is none.
+
+        Raises:
+            BrokerkitError: the broker cannot be reached, or refuses.
+        """
+        async with self._opening:
+            if self._closed:
+                raise Closed(f"{self._link.url}: the publisher is closed")
+            transport = None if self._connection is None else self._connection.transport
+            if self._connection is None or transport is None or transport.connection.is_closed:
+                await self._drop()
+                self._connection = await self._link.connect()
+            return self._connection
+
+    async def send(self, letters: Sequence[Letter]) -> list[BrokerkitError | None]:
+        """Publish, wait for the confirmations, and give one result for each letter: None where the broker has it."""
+        results: list[BrokerkitError | None] = [None] * len(letters)
+        tasks: dict[asyncio.Task[BrokerkitError | None], int] = {}
+        for index, letter in enumerate(letters):
+            try:
+                channel = await self._channel(letter.exchange)
+                self._check_size(letter, channel)
+            except BrokerkitError as error:
+                results[index] = error
+                continue
+            name = letter.properties.message_id or ""
+            # The client tells returned messages apart by their id: two of one id must not be under way at once.
+            while name and (earlier := self._flying.get(name)) is not None:
+                await asyncio.wait([earlier])
+            task = asyncio.create_task(self._publish(letter, channel), name=name)
+            if name:
+                self._flying[name] = task
+                task.add_done_callback(self._landed)
+            tasks[task] = index
+        await self._wait(set(tasks))
+        for task, index in tasks.items():
+            results[index] = self._unconfirmed() if task.cancelled() else task.result()
+        return results
+
+    async def close(self) -> None:
+        """Wait for what is under way, and disconnect. Does not raise; may be called twice."""
+        self._closed = True
+        if self._flying:
+            await asyncio.wait(self._flying.values(), timeout=CONFIRM_TIMEOUT)
+        await self._drop()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "idle" if self._connection is None else "connected"
+        return f"<Publisher {self._link.url}: {state}, {len(self._flying)} unconfirmed>"
+
+    def _landed(self, task: asyncio.Task[BrokerkitError | None]) -> None:
+        if self._flying.get(task.get_name()) is task:
+            del self._flying[task.get_name()]
+
+    async def _channel(self, exchange: str) -> Channel:
+        channel = self._channels.get(exchange)
+        if channel is None or channel.is_closed:
+            connection = await self.connection()
+            async with self._opening:
+                channel = self._channels.get(exchange)
+                if channel is None or channel.is_closed:
+                    with self._link.translated("open a channel"):
+                        channel = self._channels[exchange] = await self._link.channel(connection)
+        return channel
+
+    def _check_size(self, letter: Letter, channel: Channel) -> None:
+        """Refuse what would cost the channel or the connection, as far as the limits are known."""
+        if self._body_limit is not None and len(letter.body) > self._body_limit:
+            raise self._too_large(len(letter.body), self._body_limit)
+        frame = channel.connection.connection_tune.frame_max
+        table = letter.properties.headers or {}
+        # Bodies are cut into frames, headers must fit into one. Four bytes are the most a character takes.
+        if frame and 4 * sum(len(name) + len(str(value)) + 4 for name, value in table.items()) > frame // 2:
+            try:
+                size = len(pamqp.frame.marshal(ContentHeader(properties=letter.properties), channel.number))
+            except (TypeError, ValueError) as error:
+                raise InvalidMessage(f"a message cannot be put on AMQP's wire: {error}") from error
+            if size > frame:
+                raise MessageTooLarge(size=size, limit=frame, what=f"a header frame of {self._link.url}")
+
+    async def _publish(self, letter: Letter, channel: Channel) -> BrokerkitError | None:
+        try:
+            await channel.basic_publish(
+                letter.body,
+                exchange=letter.exchange,
+                routing_key=letter.routing_key,
+                properties=letter.properties,
+                mandatory=True,
+                wait=False,
+            )
+        except Returned as error:
+            return self._because(error, self._returned(letter))
+        except DeliveryError as error:
+            where = letter.exchange or letter.routing_key
+            return self._because(error, PublishError(f"{self._link.url}: {where!r} refused the message ({error})"))
+        except CLIENT_ERRORS as error:
+            return self._because(error, self._failed(letter, error))
+        except (TypeError, ValueError) as error:
+            return self._because(error, InvalidMessage(f"a message cannot be put on AMQP's wire: {error}"))
+        return None
+
+    @staticmethod
+    def _because(cause: BaseException, error: BrokerkitError) -> BrokerkitError:
+        error.__cause__ = cause
+        return error
+
+    def _returned(self, letter: Letter) -> BrokerkitError:
+        if not letter.exchange:
+            return NotFound(f"{self._link.url}: there is no queue {letter.routing_key!r}")
+        return Unroutable(
+            f"{self._link.url}: no queue is bound to exchange {letter.exchange!r} for routing key {letter.routing_key!r}; "
+            "start a group first, or bind a queue"
+        )
+
+    def _failed(self, letter: Letter, error: BaseException) -> BrokerkitError:
+        match error:
+            case ChannelNotFoundEntity() | ChannelAccessRefused():
+                return self._link.error(error, f"publish to {letter.exchange!r}")
+            case ChannelPreconditionFailed() if found := _TOO_LARGE.search(str(error)):
+                self._body_limit = int(found[1])
+                if len(letter.body) > self._body_limit:
+                    return self._too_large(len(letter.body), self._body_limit)
+            case _:
+                pass
+        return ConnectionLost(
+            f"{self._link.url}: the channel closed before a message to {letter.exchange or letter.routing_key!r} was "
+            f"confirmed ({error}): the broker may or may not have it"
+        )
+
+    def _too_large(self, size: int, limit: int) -> MessageTooLarge:
+        return MessageTooLarge(size=size, limit=limit, what=str(self._link.url))
+
+    def _unconfirmed(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"{self._link.url}: no confirmation within {CONFIRM_TIMEOUT:g} s: the broker may or may not have the message"
+        )
+
+    async def _wait(self, tasks: set[asyncio.Task[BrokerkitError | None]]) -> None:
+        """Wait for tasks as long as some of them come to an end; then give up those that are left."""
+        while tasks:
+            before = len(tasks)
+            _, tasks = await asyncio.wait(tasks, timeout=CONFIRM_TIMEOUT)
+            if len(tasks) == before:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                # Their confirmations may still come, and a second try must not meet them on the same channel.
+                async with self._opening:
+                    await self._drop()
+                return
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._channels.clear()
+        if connection is not None:
+            await discard(connection)

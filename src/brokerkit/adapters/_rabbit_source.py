@@ -1,0 +1,307 @@
+"""Reading from RabbitMQ: one connection and one channel for each source, with a consumer for each queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
+from brokerkit._message import Delivery, Outcome, Release, RetryLater, Settled
+from brokerkit._transport import Lost, Subscription
+from brokerkit.adapters._delays import level_for
+from brokerkit.adapters._rabbit_link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
+from brokerkit.adapters._rabbit_topology import check_delays, count_messages, open_delay, open_queue
+from brokerkit.adapters._rabbit_wire import Letter, delivery, retry_letter, split_prefix
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+    from aiormq.abc import DeliveredMessage
+    from aiormq.channel import Channel
+    from pamqp.commands import Basic
+
+    from brokerkit.adapters._rabbit_publisher import Publisher
+
+_READING: Final = "read"
+
+
+class RabbitSource:
+    """See `brokerkit._transport.Source`.
+
+    Delivery tags count within one channel. A delivery whose channel is not the present one is lost: the broker took it
+    back when that channel died, and settling its tag elsewhere would settle another message, or close the channel.
+    """
+
+    def __init__(self, link: Link, publisher: Publisher, subscription: Subscription, lost: Lost) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._subscription = subscription
+        self._lost = lost
+        self._connection: AbstractConnection | None = None
+        self._channel: Channel | None = None
+        self._consumers: list[str] = []
+        self._queues: dict[str, str] = {}
+        self._delays: dict[tuple[str, int], str] = {}
+        # Tags are entered as they arrive, so this dict ascends.
+        self._unsettled: dict[int, Delivery] = {}
+        self._ready: deque[Delivery] = deque()
+        self._wake = asyncio.Event()
+        self._failure: BrokerkitError | None = None
+        self._losing: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def open(self) -> None:
+        """See `Source.open`."""
+        await self._start()
+
+    async def receive(self, limit: int) -> Sequence[Delivery]:
+        """See `Source.receive`."""
+        ready = self._ready
+        while not self._stopped:
+            if ready:
+                if len(ready) > limit:
+                    return [ready.popleft() for _ in range(limit)]
+                batch = list(ready)
+                ready.clear()
+                return batch
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            if self._channel is None:
+                # A task of its own, so that `stop` can end it without cancelling this call.
+                self._opening = asyncio.create_task(self._restart())
+                await asyncio.wait([self._opening])
+                if not self._opening.cancelled():
+                    self._opening.result()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+        return []
+
+    async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
+        """See `Source.settle`."""
+        answers = [Settled.LOST] * len(pairs)
+        acks: dict[int, int] = {}
+        releases: dict[int, int] = {}
+        retries: dict[int, int] = {}
+        for index, (one, outcome) in enumerate(pairs):
+            if not self._is_ours(one):
+                continue
+            if isinstance(outcome, RetryLater):
+                retries[one.token] = index
+            elif isinstance(outcome, Release):
+                releases[one.token] = index
+            else:
+                acks[one.token] = index
+        await self._tell(answers, acks, releases)
+        if retries:
+            stored = await self._delay(answers, pairs, retries)
+            await self._tell(answers, stored, {})
+        return answers
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:
+        """See `Source.extend`: a delivery stays ours for as long as its channel lives."""
+        return [Settled.DONE if self._is_ours(one) else Settled.LOST for one in deliveries]
+
+    async def lag(self) -> int | None:
+        """See `Source.lag`."""
+        connection = self._connection
+        if connection is None or self._channel is None:
+            return None
+        try:
+            counts = [await count_messages(self._link, connection, queue) for queue in self._queues.values()]
+        except BrokerkitError:
+            return None
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    async def stop(self) -> None:
+        """See `Source.stop`."""
+        self._stopped = True
+        self._wake.set()
+        if self._opening is not None:
+            self._opening.cancel()
+        channel = self._channel
+        # With a single active consumer, the next one would start as soon as we cancel, beside what still runs here:
+        # order lets us go only as a whole, when the channel closes.
+        if channel is None or self._subscription.order == "strict":
+            return
+        with suppress(*CLIENT_ERRORS):
+            for consumer in self._consumers:
+                await channel.basic_cancel(consumer, timeout=self._link.timeout)
+            await self._release([one.token for one in self._ready if one.token in self._unsettled])
+        self._ready.clear()
+
+    async def close(self) -> None:
+        """See `Source.close`. The broker takes back what is unsettled, in its order."""
+        self._stopped = True
+        self._wake.set()
+        channel, self._channel = self._channel, None
+        self._unsettled.clear()
+        self._ready.clear()
+        if self._losing is not None:
+            await asyncio.wait([self._losing], timeout=self._subscription.drain_timeout)
+        if channel is not None:
+            # Closing the channel waits until the acknowledgements before it have been written; closing the
+            # connection alone would drop them.
+            with suppress(*CLIENT_ERRORS):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await channel.close()
+        await self._disconnect()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopped else "reading" if self._channel is not None else "disconnected"
+        return f"<RabbitSource {', '.join(self._queues.values()) or self._subscription.topics}: {state}, {len(self._unsettled)} unsettled>"
+
+    def _is_ours(self, one: Delivery) -> bool:
+        return one.native.channel is self._channel and one.token in self._unsettled
+
+    # Connecting, and losing the connection.
+
+    async def _restart(self) -> None:
+        # What still runs would be overtaken by its own redelivery.
+        if self._losing is not None:
+            await asyncio.wait([self._losing], timeout=self._subscription.drain_timeout)
+        await self._start()
+
+    async def _start(self) -> None:
+        await self._disconnect()
+        connection = self._connection = await self._link.connect()
+        subscription = self._subscription
+        try:
+            self._delays.clear()
+            self._queues = {
+                topic: await open_queue(self._link, connection, topic, subscription) for topic in subscription.topics
+            }
+            if subscription.provision == "check" and not subscription.broadcast:
+                for topic, queue in self._queues.items():
+                    await check_delays(self._link, connection, queue, topic, subscription)
+            await self._consume(connection)
+        except BaseException:
+            self._channel = None
+            await self._disconnect()
+            raise
+
+    async def _consume(self, connection: AbstractConnection) -> None:
+        with self._link.translated(_READING):
+            channel = self._channel = await self._link.channel(connection)
+            channel.closing.add_done_callback(partial(self._died, channel))  # pyright: ignore[reportUnknownMemberType]
+            channel.on_consumer_cancel_callbacks.add(partial(self._cancelled, channel))
+            # RabbitMQ counts for each consumer, and from 4.3 on refuses to count for a whole channel.
+            prefetch = max(1, self._subscription.max_in_flight // len(self._queues))
+            await channel.basic_qos(prefetch_count=prefetch, timeout=self._link.timeout)
+            self._consumers = []
+            for topic, queue in self._queues.items():
+                answer = await channel.basic_consume(queue, partial(self._arrived, topic), timeout=self._link.timeout)
+                self._consumers.append(answer.consumer_tag or "")
+
+    async def _arrived(self, topic: str, message: DeliveredMessage) -> None:
+        # Each message comes in a task of its own; only without an await do they stay in order.
+        if message.channel is not self._channel:
+            return
+        one = delivery(message, topic)
+        self._unsettled[one.token] = one
+        self._ready.append(one)
+        self._wake.set()
+
+    def _died(self, channel: Channel, closing: asyncio.Future[object]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        self._lose(channel, ConnectionLost(str(self._link.error(error, _READING))))
+
+    def _cancelled(self, channel: Channel, frame: Basic.Cancel) -> None:
+        self._lose(
+            channel,
+            ConnectionLost(f"{self._link.url}: the broker ended consumer {frame.consumer_tag}; its queue is gone"),
+        )
+
+    def _lose(self, channel: Channel, failure: ConnectionLost) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        unseen = {one.token for one in self._ready}
+        known = [one for one in self._unsettled.values() if one.token not in unseen]
+        self._unsettled.clear()
+        self._ready.clear()
+        self._failure = failure
+        if known:
+            self._losing = asyncio.ensure_future(self._lost(known))
+        self._wake.set()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await discard(connection)
+
+    # Settling.
+
+    async def _tell(self, answers: list[Settled], acks: dict[int, int], releases: dict[int, int]) -> None:
+        """Acknowledge and release tags, and note the answers at the index that each tag maps to."""
+        channel = self._channel
+        if channel is None:
+            return
+        unsettled = self._unsettled
+        try:
+            if releases:
+                # After `stop` a strict source leaves them to the end of its channel, see there.
+                if not (self._stopped and self._subscription.order == "strict"):
+                    await self._release(sorted(tag for tag in releases if tag in unsettled))
+                for index in releases.values():
+                    answers[index] = Settled.DONE
+            acks = {tag: index for tag, index in acks.items() if tag in unsettled}
+            last, singles = split_prefix(unsettled, acks.keys())
+            if last:
+                await channel.basic_ack(last, multiple=True, wait=False)
+            for tag in singles:
+                await channel.basic_ack(tag, wait=False)
+        except CLIENT_ERRORS:
+            return
+        for tag, index in acks.items():
+            unsettled.pop(tag, None)
+            answers[index] = Settled.DONE
+
+    async def _release(self, tags: list[int]) -> None:
+        """Put messages back. One by one and ascending: ``multiple`` would take those below that are being handled."""
+        channel = self._channel
+        for tag in tags:
+            if channel is None or self._unsettled.pop(tag, None) is None:
+                return
+            await channel.basic_nack(tag, requeue=True, wait=False)
+
+    async def _delay(
+        self, answers: list[Settled], pairs: Sequence[tuple[Delivery, Outcome]], retries: dict[int, int]
+    ) -> dict[int, int]:
+        """Put copies into delay queues; return the tags, with their index, whose copy the broker has."""
+        letters: list[Letter] = []
+        addressed: list[tuple[int, int]] = []
+        for tag, index in retries.items():
+            one, outcome = pairs[index]
+            assert isinstance(outcome, RetryLater)
+            answers[index] = Settled.FAILED
+            try:
+                queue = await self._delay_queue(one.topic, level_for(outcome.after))
+                letters.append(retry_letter(outcome.copy, one, queue))
+            except BrokerkitError:
+                continue
+            addressed.append((tag, index))
+        stored: dict[int, int] = {}
+        for (tag, index), letter, error in zip(addressed, letters, await self._publisher.send(letters), strict=True):
+            if error is None:
+                stored[tag] = index
+                answers[index] = Settled.LOST
+            elif isinstance(error, NotFound):
+                # Somebody deleted the delay queue: look again next time.
+                self._delays = {key: queue for key, queue in self._delays.items() if queue != letter.routing_key}
+        return stored
+
+    async def _delay_queue(self, topic: str, level: int) -> str:
+        name = self._delays.get((topic, level))
+        if name is None:
+            if self._connection is None:
+                raise ConnectionLost(f"{self._link.url}: the connection is closed")
+            name = self._delays[topic, level] = await open_delay(
+                self._link, self._connection, self._queues[topic], topic, level, self._subscription
+            )
+        return name

@@ -1,0 +1,84 @@
+"""Lua scripts of the Redis adapters: what must happen in one step on the server.
+
+They are sent as text with EVAL. A digest (EVALSHA) is unknown after a restart or a fail-over, and inside a pipeline that
+would be found out too late; the server compiles a text only once. All keys of one call share a hash tag.
+"""
+
+from typing import Final
+
+CREATE_STREAM: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'brokerkit-create', '$', 'MKSTREAM')
+  redis.call('XGROUP', 'DESTROY', KEYS[1], 'brokerkit-create')
+end
+"""
+"""An empty stream. KEYS: stream."""
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+PARK: Final = f"""
+{_NOW}
+local fields = {{}}
+for i = 5, #ARGV do fields[i - 4] = ARGV[i] end
+local member = cmsgpack.pack({{KEYS[1], ARGV[2], fields}})
+redis.call('ZADD', KEYS[2], now + ARGV[3], member)
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then
+  redis.call('ZREM', KEYS[2], member)
+  return {{0}}
+end
+if ARGV[4] == '1' then redis.call('XDEL', KEYS[1], ARGV[2]) end
+return {{1}}
+"""
+"""Keep a copy for later and acknowledge the original; ``{0}`` when somebody else has settled it. The server's clock counts.
+ZADD comes first: what could refuse it (memory, ACL) must find the original still pending.
+KEYS: stream, sorted set. ARGV: group, id, delay in ms, 1 to delete the original, fields."""
+
+MOVE_DUE: Final = f"""
+{_NOW}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  redis.call('XADD', KEYS[2], '*', unpack(cmsgpack.unpack(member)[3]))
+  redis.call('ZREM', KEYS[1], member)
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if first[2] then return math.max(0, first[2] - now) end
+return -1
+"""
+"""Move what is due into the retry stream; the answer is the ms until the next is, or -1. KEYS: sorted set, stream. ARGV: most."""
+
+EXTEND: Final = """
+local kept = {}
+for i = 3, #ARGV do
+  kept[i - 2] = 0
+  if redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1] then
+    kept[i - 2] = #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+  end
+end
+return kept
+"""
+"""Reset the idle time of entries that are still ours: XCLAIM alone would take them back from whoever has claimed them.
+KEYS: stream. ARGV: group, consumer, ids."""
+
+RELEASE: Final = """
+local kept = {}
+for i = 4, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1]
+  kept[i - 3] = 0
+  if pending then
+    kept[i - 3] = #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i],
+      'IDLE', ARGV[3], 'RETRYCOUNT', math.max(0, pending[4] - 1), 'JUSTID')
+  end
+end
+return kept
+"""
+"""Make entries look idle for a whole lease, so that the next sweep of any member takes them, and take this delivery off
+their count. KEYS: stream. ARGV: group, consumer, lease in ms, ids."""
+
+LEAVE: Final = """
+if not redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])[1] then
+  redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+"""Delete a consumer, unless it has pending entries, which would go with it. KEYS: stream. ARGV: group, consumer."""

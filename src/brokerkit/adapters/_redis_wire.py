@@ -1,0 +1,203 @@
+"""How a message lies in Redis: the fields of a stream entry, and an envelope for channels and lists. Pure.
+
+A stream entry has fields: one is the body, every other one a header. A channel or a list only knows bytes: what a plain
+producer writes there is the body as it is, and what brokerkit writes is an envelope,
+
+    magic (4 bytes) · length of the head (4 bytes, big-endian) · head (JSON, UTF-8) · body
+
+The magic begins with a zero byte, as no JSON and no text does. A body that begins with it and is no envelope is a body.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from brokerkit._errors import InvalidMessage, MessageTooLarge
+from brokerkit._message import ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing
+
+MAGIC: Final = b"\x00bk\x01"
+_HEAD: Final = len(MAGIC) + 4
+
+CONTENT_TYPE: Final = "content-type"
+
+ESCAPE: Final = "bk-h-"
+"""Prefix of a header whose name is the body field's, or begins with this prefix itself."""
+
+_NAMES: Final = 1024
+
+Parts = tuple[bytes | None, str | bytes | None, str | None, Headers]
+"""Body, key, id and headers of a received message."""
+
+
+def utf8(value: object, what: str) -> bytes:
+    """Text or bytes as bytes.
+
+    Raises:
+        InvalidMessage: it is neither, or the text holds a lone surrogate.
+    """
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidMessage(f"{what} {value!r} cannot be written as UTF-8: {error.reason}") from None
+    if isinstance(value, bytes):
+        return value
+    raise InvalidMessage(f"{what} must be text or bytes, got {type(value).__name__}")
+
+
+def check_size(size: int, limit: int) -> None:
+    """Refuse a value that the server would cut the connection for.
+
+    Raises:
+        MessageTooLarge: ``size`` bytes are more than ``limit``.
+    """
+    if size > limit:
+        raise MessageTooLarge(size=size, limit=limit, what="a Redis value (proto-max-bulk-len)")
+
+
+class _Names(dict[bytes, "str | None"]):
+    """Header name for each field name met so far, None for the body field: decoding one name a thousand times is slow."""
+
+    def __init__(self, body_field: bytes) -> None:
+        self._body_field = body_field
+        super().__init__({body_field: None})
+
+    def __missing__(self, field: bytes) -> str:
+        if len(self) > _NAMES:
+            self.clear()
+            self[self._body_field] = None
+        # A plain producer may use any bytes; a lone surrogate would make the dead letter impossible to publish.
+        name = self[field] = field.decode(errors="backslashreplace").removeprefix(ESCAPE)
+        return name
+
+
+class EntryFormat:
+    """Stream entries whose body lies in ``body_field``.
+
+    Args:
+        body_field: name of the field; every other one is a header. It must not begin with ``bk-``.
+    """
+
+    def __init__(self, body_field: str) -> None:
+        self._body_field = body_field
+        self._body_name = body_field.encode()
+        self._names = _Names(self._body_name)
+
+    def fields(self, outgoing: Outgoing, limit: int) -> list[bytes]:
+        """Names and values in turn, as XADD takes them.
+
+        Raises:
+            InvalidMessage: a header, the key or the id cannot be written.
+            MessageTooLarge: a value has more than ``limit`` bytes.
+        """
+        body = outgoing.body
+        flat = [self._body_name, body if body is not None else b""]
+        for name, value in outgoing.headers.items():
+            flat.append(self._escaped(name))
+            flat.append(utf8(value, f"the value of header {name!r}"))
+        if outgoing.content_type is not None:
+            flat += [self._escaped(CONTENT_TYPE), utf8(outgoing.content_type, "the content type")]
+        if outgoing.key is not None:
+            flat += [KEY_HEADER.encode(), utf8(outgoing.key, "the key")]
+        if outgoing.id:
+            flat += [ID_HEADER.encode(), utf8(outgoing.id, "the id")]
+        if body is None:
+            flat += [NULL_HEADER.encode(), b"1"]
+        check_size(max(map(len, flat)), limit)
+        return flat
+
+    def _escaped(self, name: object) -> bytes:
+        if not isinstance(name, str):
+            raise InvalidMessage(f"the name of a header must be text, got {type(name).__name__}")
+        if name == self._body_field or name.startswith(ESCAPE):
+            name = ESCAPE + name
+        return utf8(name, "the name of header")
+
+    def parts(self, flat: Sequence[bytes]) -> Parts:
+        """What `fields` wrote, or a plain producer. Without the body field the body is None, and nothing is lost: all
+        the fields are headers."""
+        names = self._names
+        each = iter(flat)
+        found: dict[Any, bytes] = {names[name]: value for name, value in zip(each, each, strict=True)}
+        body = found.pop(None, None)
+        key = found.pop(KEY_HEADER, None)
+        id = found.pop(ID_HEADER, None)
+        if NULL_HEADER in found:
+            del found[NULL_HEADER]
+            body = None
+        return body, key, None if id is None else id.decode(errors="backslashreplace"), found
+
+
+def wrap(outgoing: Outgoing, limit: int) -> bytes:
+    """The bytes for a channel or a list: the body as it is where nothing travels beside it, else an envelope.
+
+    Raises:
+        InvalidMessage: a header, the key or the id cannot be written.
+        MessageTooLarge: the result has more than ``limit`` bytes.
+    """
+    head: dict[str, Any] = {}
+    headers = {
+        _name(name): _jsonable(value, f"the value of header {name!r}") for name, value in outgoing.headers.items()
+    }
+    if outgoing.content_type is not None:
+        headers[CONTENT_TYPE] = _jsonable(outgoing.content_type, "the content type")
+    if headers:
+        head["headers"] = headers
+    if outgoing.key is not None:
+        head["key"] = _jsonable(outgoing.key, "the key")
+    if outgoing.id:
+        head["id"] = _jsonable(outgoing.id, "the id")
+    if outgoing.body is None:
+        head["null"] = True
+    body = outgoing.body or b""
+    if head or body.startswith(MAGIC):
+        text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+        body = MAGIC + len(text).to_bytes(4, "big") + text + body
+    check_size(len(body), limit)
+    return body
+
+
+def unwrap(data: bytes) -> Parts:
+    """What `wrap` packed, or a plain producer's body as it is."""
+    if not data.startswith(MAGIC):
+        return data, None, None, {}
+    end = _HEAD + int.from_bytes(data[len(MAGIC) : _HEAD], "big")
+    try:
+        head = json.loads(data[_HEAD:end].decode())
+        headers = {name: _plain(value) for name, value in head.get("headers", _NOTHING).items()}
+        key = _plain(head["key"]) if "key" in head else None
+        id = head.get("id")
+        if not (id is None or isinstance(id, str)):
+            raise TypeError
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return data, None, None, {}
+    return None if head.get("null") else data[end:], key, id, headers
+
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise InvalidMessage(f"the name of a header must be text, got {type(name).__name__}")
+    utf8(name, "the name of header")
+    return name
+
+
+def _jsonable(value: object, what: str) -> str | list[str]:
+    """Text as it is; bytes that are no text as a list of one base64 string."""
+    raw = utf8(value, what)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return [base64.b64encode(raw).decode()]
+
+
+def _plain(value: object) -> str | bytes:
+    if isinstance(value, str):
+        return value
+    (encoded,) = cast("list[str]", value)
+    return base64.b64decode(encoded, validate=True)

@@ -1,0 +1,177 @@
+"""Sending batches to SQS queues and SNS topics: cut, sent side by side, every single answer read."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from brokerkit._errors import AccessDenied, BrokerkitError, InvalidMessage, MessageTooLarge, PublishError
+from brokerkit._message import Outgoing, Receipt
+from brokerkit.adapters._aws import Answer, Refused, is_denial
+from brokerkit.adapters._sqs_wire import BATCH, Entry, batches, encode
+
+_SIDE_BY_SIDE: Final = 8
+"""Calls under way at once: one call waits for the network, eight keep a core busy (1 ms of client work each)."""
+
+_TRIES: Final = 4
+"""How often an entry is sent that fails through no fault of the sender."""
+
+_FIRST_PAUSE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A queue or an SNS topic, found.
+
+    Attributes:
+        what: what it is, for messages: ``"SQS queue orders"``.
+        limit: bytes of one message at most, attributes counted in.
+        batch_limit: bytes of all messages of one call.
+        body_field: name of the body in an entry.
+        post: makes the batch call.
+    """
+
+    what: str
+    fifo: bool
+    limit: int
+    batch_limit: int
+    body_field: str
+    post: Callable[[list[dict[str, object]]], Awaitable[Answer]]
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One message on its way, and what came of it."""
+
+    message: Outgoing
+    entry: Entry
+    result: Receipt | BrokerkitError
+
+
+class Sender:
+    """Sends batches for one adapter."""
+
+    def __init__(self, find: Callable[[str, bool], Awaitable[Target]]) -> None:
+        """Args: find: the target for a topic; the flag says that it is a plain queue (`Outgoing.stored`)."""
+        self._find = find
+        self._calls = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
+        """Send a batch; see `brokerkit._transport.Adapter.send`."""
+        results: dict[int, Receipt | BrokerkitError] = {}
+        places: dict[tuple[str, bool], list[int]] = {}
+        for index, message in enumerate(batch):
+            places.setdefault((message.topic, message.stored), []).append(index)
+        await asyncio.gather(
+            *(
+                self._send_to(topic, stored, [(i, batch[i]) for i in indexes], results)
+                for (topic, stored), indexes in places.items()
+            )
+        )
+        return [results[index] for index in range(len(batch))]
+
+    async def _send_to(
+        self,
+        topic: str,
+        stored: bool,
+        messages: list[tuple[int, Outgoing]],
+        results: dict[int, Receipt | BrokerkitError],
+    ) -> None:
+        try:
+            target = await self._find(topic, stored)
+        except BrokerkitError as error:
+            results.update((index, error) for index, _ in messages)
+            return
+        items: dict[int, _Item] = {}
+        for index, message in messages:
+            try:
+                items[index] = _item(message, target)
+            except PublishError as error:
+                results[index] = error
+        if target.fifo:
+            calls = [self._in_order(lane, target) for lane in _lanes(list(items.values()))]
+        else:
+            sized = ((item.entry.size, item) for item in items.values())
+            calls = [self._post(chunk, target) for chunk in batches(sized, target.batch_limit)]
+        await asyncio.gather(*calls)
+        results.update((index, item.result) for index, item in items.items())
+
+    async def _in_order(self, lane: list[_Item], target: Target) -> None:
+        """Send chunk after chunk, and nothing more of a group that stopped in the middle."""
+        stuck: set[str | None] = set()
+        for chunk in batches(((item.entry.size, item) for item in lane), target.batch_limit):
+            free = [item for item in chunk if item.entry.group not in stuck]
+            for item in chunk:
+                if item.entry.group in stuck:
+                    item.result = PublishError(
+                        f"message {item.message.id} was not sent to {target.what}: one before it in its group was not confirmed"
+                    )
+            if free:
+                await self._post(free, target)
+            stuck.update(
+                item.entry.group
+                for item in free
+                if not isinstance(item.result, Receipt | InvalidMessage | MessageTooLarge)
+            )
+
+    async def _post(self, items: list[_Item], target: Target) -> None:
+        """Make one call, and again for the entries that failed through no fault of ours."""
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(random.uniform(0.5, 1) * _FIRST_PAUSE * 2**attempt)
+            try:
+                async with self._calls:
+                    answer = await target.post(
+                        [item.entry.parameters(str(n), target.body_field) for n, item in enumerate(items)]
+                    )
+            except Refused as error:
+                if len(items) > 1:
+                    # The whole call was refused for one of its entries, and nobody says for which.
+                    for item in items:
+                        await self._post([item], target)
+                else:
+                    items[0].result = InvalidMessage(f"{items[0].message.name}: {error}")
+                return
+            except BrokerkitError as error:
+                for item in items:
+                    item.result = error
+                return
+            for done in answer.get("Successful", ()):
+                item = items[int(done["Id"])]
+                item.result = Receipt(item.message.topic, item.message.id, done.get("MessageId"))
+            again: list[_Item] = []
+            for failed in answer.get("Failed", ()):
+                item = items[int(failed["Id"])]
+                item.result = _failure(failed, item, target)
+                if not failed.get("SenderFault", False):
+                    again.append(item)
+            if not again:
+                return
+            items = again
+
+
+def _item(message: Outgoing, target: Target) -> _Item:
+    entry = encode(message, fifo=target.fifo)
+    if entry.size > target.limit:
+        raise MessageTooLarge(size=entry.size, limit=target.limit, what=target.what)
+    return _Item(message, entry, PublishError(f"{target.what} did not confirm message {message.id}"))
+
+
+def _lanes(items: list[_Item]) -> list[list[_Item]]:
+    """Spread a FIFO batch so that lanes go side by side, each group in one of them."""
+    count = min(_SIDE_BY_SIDE, -(-len(items) // BATCH))
+    lanes: list[list[_Item]] = [[] for _ in range(count)]
+    for item in items:
+        lanes[hash(item.entry.group) % count].append(item)
+    return [lane for lane in lanes if lane]
+
+
+def _failure(failed: dict[str, Any], item: _Item, target: Target) -> BrokerkitError:
+    code = str(failed.get("Code", "no code"))
+    text = f"{target.what} refused message {item.message.id}: {failed.get('Message') or code}"
+    if is_denial(code):
+        return AccessDenied(text)
+    return InvalidMessage(text) if failed.get("SenderFault", False) else PublishError(text)

@@ -1,0 +1,64 @@
+"""Handlers that every type checker must accept. Never run, only checked."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from brokerkit._message import Message
+from brokerkit._on import On
+from brokerkit._retry import RetryPolicy
+from brokerkit.events.evenbet import GameType, OnCountryInfoChanged, OnGameDone, OnUserLoggedIn
+
+
+class Mine(BaseModel):
+    """A user's own event."""
+
+    ante: int
+
+
+def accepted(on: On) -> None:
+    """Register each kind of handler."""
+
+    @on("OnGameDone")
+    async def settle(event: OnGameDone) -> None:
+        if event.game_type == GameType.HOLDEM and event.participations:
+            total: int | None = event.participations[0].bet
+            print(total)
+
+    @on("evenbet:OnGameDone")
+    async def settle_with_message(event: OnGameDone, message: Message) -> None: ...
+
+    @on("OnUserLoggedIn", retry=RetryPolicy(attempts=5, first=0.5, cap=30), timeout=5, source="poker")
+    def audit(event: OnUserLoggedIn) -> str | None:
+        return event.nick
+
+    @on("OnUserLoggedIn")
+    def audit_with_message(event: OnUserLoggedIn, message: Message) -> None: ...
+
+    @on("onCountryInfoChanged")
+    def country(event: OnCountryInfoChanged) -> None: ...
+
+    @on("OnGameDone")
+    async def takes_any_model(event: BaseModel) -> None: ...
+
+    @on("*")
+    async def everything(event: object, message: Message) -> None: ...
+
+    @on(Mine)
+    async def own(event: Mine) -> int:
+        return event.ante
+
+    @on(OnGameDone, source="poker")
+    async def by_class(event: OnGameDone) -> None: ...
+
+    @on("OnGameDone", "OnUserLoggedIn", timeout=1)
+    async def either(event: OnGameDone | OnUserLoggedIn) -> None: ...
+
+    @on(Mine, "OnGameDone", OnUserLoggedIn)
+    async def mixed(event: Mine | OnGameDone | OnUserLoggedIn, message: Message) -> None: ...
+
+    on("OnGameDone")(lambda event: event.ante)
+    OnGameDone(game_id=1, table_cards=[1, 2], participations=[])
+    OnCountryInfoChanged(country=None)
+    _ = (settle, settle_with_message, audit, audit_with_message, country, takes_any_model, everything, own)
+    _ = (by_class, either, mixed)
