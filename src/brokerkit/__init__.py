@@ -1,1 +1,71 @@
-"""One publish/subscribe interface over Kafka, RabbitMQ, SQS and Redis."""
+"""One publish/subscribe interface over Kafka, RabbitMQ, SQS and Redis, with typed handlers for each event name.
+
+Example::
+
+    from brokerkit import Bus, Handlers
+    from brokerkit.events.evenbet import OnGameDone
+
+    handlers = Handlers()
+
+    @handlers.on("OnGameDone")
+    async def settle(event: OnGameDone) -> None: ...
+
+    bus = Bus("kafka://localhost:9092", topic="evenbet.events", group="wallet", format="evenbet")
+    bus.include(handlers)
+    bus.run()
+"""
+
+from brokerkit._bus import Bus
+from brokerkit._consumer import Stats
+from brokerkit._errors import (
+    AccessDenied,
+    AlreadySettled,
+    BrokerkitError,
+    Closed,
+    ConfigError,
+    ConnectionLost,
+    DecodeError,
+    HandlerTimeout,
+    InvalidMessage,
+    MessageTooLarge,
+    MissingExtra,
+    NotFound,
+    PublishError,
+    Reject,
+    Retry,
+    Unroutable,
+    UnsupportedFeature,
+    WrongNameRule,
+)
+from brokerkit._handlers import Handlers
+from brokerkit._message import Message, Receipt
+from brokerkit._retry import RetryPolicy
+from brokerkit._version import __version__
+
+__all__ = [
+    "AccessDenied",
+    "AlreadySettled",
+    "BrokerkitError",
+    "Bus",
+    "Closed",
+    "ConfigError",
+    "ConnectionLost",
+    "DecodeError",
+    "HandlerTimeout",
+    "Handlers",
+    "InvalidMessage",
+    "Message",
+    "MessageTooLarge",
+    "MissingExtra",
+    "NotFound",
+    "PublishError",
+    "Receipt",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "Stats",
+    "Unroutable",
+    "UnsupportedFeature",
+    "WrongNameRule",
+    "__version__",
+]

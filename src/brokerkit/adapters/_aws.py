@@ -180,7 +180,8 @@ class AwsClient:
         except TimeoutError as error:
             await self.close()
             raise ConnectionLost(
-                f"{self.where} did not answer within {self._connect_timeout:g} s; check the region, the endpoint and the network"
+                f"{self.where} did not answer within {self._connect_timeout:g} s; "
+                "check the region, the endpoint and the network"
             ) from error
         except BaseException:
             await self.close()

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+    admin,
+)
 
-from brokerkit._errors import ConnectionLost, NotFound
+from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
 from brokerkit.adapters._kafka_client import LOG, Settings, kafka_error, translate
 
-T = TypeVar("T")
+# The stubs of the client library export half of this module, and leave what its futures hold untyped.
+library: Final[Any] = admin
 
 POLL: Final = 0.02
 """Seconds between two looks at an answer that must not be waited for blindly."""
@@ -25,7 +32,7 @@ class KafkaAdmin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._trouble: KafkaError | None = None
-        self._client = AdminClient(settings.producer(self._on_error), logger=LOG)
+        self._client = library.AdminClient(settings.producer(self._on_error), logger=LOG)
 
     def __repr__(self) -> str:
         return f"<KafkaAdmin {self._settings.where}>"
@@ -76,13 +83,13 @@ class KafkaAdmin:
         if not topics:
             return
         new = [
-            NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=dict(config or {}))
+            library.NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=dict(config or {}))
             for topic, partitions in topics.items()
         ]
         for topic, answer in self._client.create_topics(new, request_timeout=self._timeout).items():
             try:
                 await self._answer(answer, f"cannot create topic {topic!r}")
-            except Exception as error:
+            except BrokerkitError as error:
                 cause = error.__cause__
                 exists = isinstance(cause, KafkaException) and (
                     kafka_error(cause).code() == KafkaError.TOPIC_ALREADY_EXISTS
@@ -90,13 +97,16 @@ class KafkaAdmin:
                 if not exists:
                     raise
         # The controller answers before every broker knows the topic.
-        async with asyncio.timeout(self._timeout):
-            while len(await self.describe(list(topics))) < len(topics):
-                await asyncio.sleep(POLL)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while len(await self.describe(list(topics))) < len(topics):
+                    await asyncio.sleep(POLL)
+        except TimeoutError as error:
+            raise ConnectionLost(f"{self._settings.where} created {list(topics)} and does not show them") from error
 
     async def ends(self, partitions: Iterable[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:
         """The offset that the next message of each partition will have; with ``first`` that of its oldest message."""
-        spec = OffsetSpec.earliest() if first else OffsetSpec.latest()
+        spec = library.OffsetSpec.earliest() if first else library.OffsetSpec.latest()
         asked = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         if not asked:
             return {}
@@ -115,7 +125,7 @@ class KafkaAdmin:
 
     async def message_limit(self, topic: str) -> int:
         """The most bytes of one message that a topic takes."""
-        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        resource = library.ConfigResource(library.ConfigResource.Type.TOPIC, topic)
         (answer,) = self._client.describe_configs([resource], request_timeout=self._timeout).values()
         config = await self._answer(answer, f"cannot look at the configuration of topic {topic!r}")
         return int(config["max.message.bytes"].value)
@@ -124,7 +134,7 @@ class KafkaAdmin:
     def _timeout(self) -> float:
         return self._settings.connect_timeout
 
-    async def _answer(self, future: Future[T], doing: str) -> T:
+    async def _answer(self, future: Future[Any], doing: str) -> Any:
         try:
             # Shielded, because the client library cannot deliver into a future that was cancelled.
             return await asyncio.shield(asyncio.wrap_future(future))

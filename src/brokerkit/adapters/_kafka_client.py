@@ -80,7 +80,8 @@ def translate(error: KafkaError, doing: str, *, sending: bool = False) -> Broker
 
 def kafka_error(error: KafkaException) -> KafkaError:
     """The error inside a `KafkaException`."""
-    return error.args[0]
+    inside: KafkaError = error.args[0]
+    return inside
 
 
 class Settings:
@@ -180,7 +181,7 @@ def _split(options: Mapping[str, object]) -> tuple[dict[str, object], dict[str, 
 
 def _takes(client: type[Producer | Consumer], base: dict[str, object], name: str, value: object) -> bool:
     lines = _Lines()
-    logger = logging.Logger("brokerkit.kafka.check")
+    logger = logging.Logger("brokerkit.kafka.check")  # noqa: LOG001  (nobody else's, and gone at the end)
     logger.addHandler(lines)
     try:
         made = client({**base, name: value}, logger=logger)
@@ -203,4 +204,4 @@ class _Lines(logging.Handler):
         self.seen.append(record.getMessage())
 
 
-_SILENT: Final = logging.Logger("brokerkit.kafka.check", logging.CRITICAL + 1)
+_SILENT: Final = logging.Logger("brokerkit.kafka.check", logging.CRITICAL + 1)  # noqa: LOG001

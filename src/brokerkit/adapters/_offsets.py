@@ -37,7 +37,10 @@ class Offsets(Generic[T]):
 
     def done(self, offset: int) -> bool:
         """A message is done. False if it was done or released before, or never received."""
-        return self._open.pop(offset, None) is not None
+        if self._open.get(offset) is None:
+            return False
+        del self._open[offset]
+        return True
 
     def release(self, offset: int) -> bool:
         """A message will not be handled here: it stays uncommitted, and nobody asks for it any more."""

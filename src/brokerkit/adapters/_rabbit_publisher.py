@@ -75,9 +75,12 @@ class Publisher:
         """Publish, wait for the confirmations, and give one result for each letter: None where the broker has it."""
         results: list[BrokerkitError | None] = [None] * len(letters)
         tasks: dict[asyncio.Task[BrokerkitError | None], int] = {}
+        channels = await self._open_channels({letter.exchange for letter in letters})
         for index, letter in enumerate(letters):
+            channel = channels[letter.exchange]
             try:
-                channel = await self._channel(letter.exchange)
+                if isinstance(channel, BrokerkitError):
+                    raise channel
                 self._check_size(letter, channel)
             except BrokerkitError as error:
                 results[index] = error
@@ -110,6 +113,16 @@ class Publisher:
     def _landed(self, task: asyncio.Task[BrokerkitError | None]) -> None:
         if self._flying.get(task.get_name()) is task:
             del self._flying[task.get_name()]
+
+    async def _open_channels(self, exchanges: set[str]) -> dict[str, Channel | BrokerkitError]:
+        """A channel for each exchange, or why there is none; one try for all messages, because a try may take long."""
+        channels: dict[str, Channel | BrokerkitError] = {}
+        for exchange in exchanges:
+            try:
+                channels[exchange] = await self._channel(exchange)
+            except BrokerkitError as error:
+                channels[exchange] = error
+        return channels
 
     async def _channel(self, exchange: str) -> Channel:
         channel = self._channels.get(exchange)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, get_args
 
@@ -89,12 +89,12 @@ def client_options(connection: Connection) -> dict[str, Any]:
     """
     url = connection.url
     secure = url.scheme.startswith("rediss")
-    known = inspect.signature(Redis.__init__).parameters
+    known = inspect.signature(Redis).parameters
     settings: dict[str, Any] = {"socket_connect_timeout": connection.connect_timeout}
     for name, value in connection.options.items():
         if name in _TAKEN:
             raise ConfigError(f"{url}: the option {name!r} cannot be set: {_TAKEN[name]}")
-        if name == "self" or name not in known:
+        if name not in known:
             raise ConfigError(f"{url}: redis-py has no option {name!r}; see the arguments of redis.asyncio.Redis")
         if name.startswith("ssl_") and not secure:
             raise ConfigError(f"{url}: the option {name!r} needs TLS; write {url.scheme.replace('redis', 'rediss')}://")
@@ -157,7 +157,7 @@ def translate(error: BaseException, where: str, action: str) -> BrokerkitError:
 
 
 @contextmanager
-def translated(where: str, action: str) -> Iterator[None]:
+def translated(where: str, action: str) -> Generator[None, None, None]:
     """Turn errors of redis-py and the socket into brokerkit's, with their cause kept."""
     try:
         yield

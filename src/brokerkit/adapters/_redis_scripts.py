@@ -82,3 +82,72 @@ if not redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])[1] then
 end
 """
 """Delete a consumer, unless it has pending entries, which would go with it. KEYS: stream. ARGV: group, consumer."""
+
+TAKE: Final = """
+local taken = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)
+if #taken > 0 then
+  redis.call('LTRIM', KEYS[1], #taken, -1)
+  for i = 1, #taken do redis.call('RPUSH', KEYS[2], taken[i]) end
+end
+return taken
+"""
+"""Take up to so many values from the head. KEYS: list, processing list. ARGV: most."""
+
+FINISH: Final = """
+local found = {}
+for i = 1, #ARGV do found[i] = redis.call('LREM', KEYS[1], 1, ARGV[i]) end
+return found
+"""
+"""Drop values that are done; how many were there, for each. KEYS: processing list. ARGV: values."""
+
+GIVE_BACK: Final = """
+local found = {}
+for i = #ARGV, 1, -1 do
+  found[i] = redis.call('LREM', KEYS[2], -1, ARGV[i])
+  if found[i] == 1 then redis.call('LPUSH', KEYS[1], ARGV[i]) end
+end
+return found
+"""
+"""Put values back to the head, the first one first again. KEYS: list, processing list. ARGV: values."""
+
+POSTPONE: Final = f"""
+{_NOW}
+redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
+if redis.call('LREM', KEYS[2], 1, ARGV[3]) == 0 then
+  redis.call('ZREM', KEYS[1], ARGV[2])
+  return {{0}}
+end
+return {{1}}
+"""
+"""Keep a copy for later in place of a value. KEYS: sorted set, processing list. ARGV: delay in ms, member, value."""
+
+RETURN_DUE: Final = f"""
+{_NOW}
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for i = #due, 1, -1 do
+  redis.call('LPUSH', KEYS[2], string.sub(due[i], ARGV[2] + 1))
+  redis.call('ZREM', KEYS[1], due[i])
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if first[2] then return math.max(0, first[2] - now) end
+return -1
+"""
+"""Put due copies to the head of the list; the answer is the ms until the next is due, or -1.
+KEYS: sorted set, list. ARGV: most, number of bytes that make a member unique and are cut off."""
+
+ALIVE: Final = """
+local known = 1 - redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])
+return known
+"""
+"""Sign a member in again; 0 where it was not signed in. KEYS: members, its heartbeat. ARGV: member, lease in ms."""
+
+TAKE_OVER: Final = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local moved = 0
+while redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', 'LEFT') do moved = moved + 1 end
+redis.call('SREM', KEYS[4], ARGV[1])
+return moved
+"""
+"""Give the processing list of a member without heartbeat back to the head, in order.
+KEYS: list, processing list, heartbeat, members. ARGV: member."""

@@ -63,7 +63,8 @@ class Queues:
             self.forget(queue)
             if not create:
                 raise NotFound(
-                    f"SQS queue {queue} does not exist in {self._client.where}, or the caller may not see it; create it, or set provision='all'"
+                    f"SQS queue {queue} does not exist in {self._client.where}, or the caller may not see it; "
+                    "create it, or set provision='all'"
                 ) from error
         else:
             return False

@@ -107,7 +107,8 @@ class Sender:
             for item in chunk:
                 if item.entry.group in stuck:
                     item.result = PublishError(
-                        f"message {item.message.id} was not sent to {target.what}: one before it in its group was not confirmed"
+                        f"message {item.message.id} was not sent to {target.what}: "
+                        "one before it in its group was not confirmed"
                     )
             if free:
                 await self._post(free, target)

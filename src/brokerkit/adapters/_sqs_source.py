@@ -153,7 +153,8 @@ class SqsSource:
                 poll = asyncio.create_task(self._poll(queue, min(limit, BATCH)))
                 self._polls.add(poll)
                 poll.add_done_callback(self._polls.discard)
-                await asyncio.wait({poll, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {poll, stopped}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 return poll.result() if poll.done() else []
             self._changed.clear()
             await self._changed.wait()
@@ -373,9 +374,10 @@ class SqsSource:
     async def close(self) -> None:
         """Wait for the polls, give back what they brought, and remove a private queue."""
         await self.stop()
-        for result in await asyncio.gather(*self._polls, *self._losses, return_exceptions=True):
-            if isinstance(result, Exception):
-                _log.warning("%r: ended with %s", self, result)
+        under_way: list[asyncio.Task[Any]] = [*self._polls, *self._losses]
+        for error in await asyncio.gather(*under_way, return_exceptions=True):
+            if isinstance(error, Exception):
+                _log.warning("%r: ended with %s", self, error)
         discard, self._discard = self._discard, None
         if discard is not None:
             try:

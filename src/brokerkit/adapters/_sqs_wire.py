@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -194,8 +195,8 @@ def _digest(value: bytes) -> str:
 
 
 def _check(headers: Mapping[str, str | bytes], event: str) -> None:
-    items: Mapping[object, object] = headers  # type annotations do not bind a caller
-    for name, value in items.items():
+    items = cast("Iterable[tuple[object, object]]", headers.items())  # annotations do not bind a caller
+    for name, value in items:
         try:
             if not isinstance(name, str) or not isinstance(value, str | bytes):
                 raise InvalidMessage(
@@ -333,16 +334,21 @@ def _unwrapped(body: str, topic: str) -> _Wrapped | None:
             return None
     if topic != ANY_TOPIC and arn.rpartition(":")[2] != topic.rpartition(":")[2]:
         return None
+    return _Wrapped(message, _wrapped_attributes(fields.get("MessageAttributes")), _unix(fields.get("Timestamp")))
+
+
+def _wrapped_attributes(found: object) -> dict[str, Mapping[str, Any]]:
     attributes: dict[str, Mapping[str, Any]] = {}
-    for name, attribute in cast("dict[str, object]", fields.get("MessageAttributes") or {}).items():
+    for name, attribute in cast("dict[str, object]", found).items() if isinstance(found, dict) else ():
         match attribute:
             case {"Type": "Binary", "Value": str(value)}:
-                attributes[name] = {"BinaryValue": base64.b64decode(value)}
-            case {"Value": value}:
-                attributes[name] = {"StringValue": str(value)}
+                with suppress(binascii.Error):
+                    attributes[name] = {"BinaryValue": base64.b64decode(value)}
+            case {"Value": str(value)}:
+                attributes[name] = {"StringValue": value}
             case _:
                 pass
-    return _Wrapped(message, attributes, _unix(fields.get("Timestamp")))
+    return attributes
 
 
 def _unix(timestamp: object) -> float | None:

@@ -126,7 +126,7 @@ class RedisPubSubSource:
         self._buffer: deque[Delivery] = deque()
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self._broken: ConnectionLost | BrokerkitError | None = None
+        self._broken: BrokerkitError | None = None
         self._asked = False
         self._bursting = False
         self._stopping = False
@@ -165,7 +165,7 @@ class RedisPubSubSource:
                 number += 1
                 if number % _BREATH == 0:
                     await asyncio.sleep(0)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; whatever ends it must reach `receive`.
             self._broken = translate(error, self._client.where, "listening")
             self._broken.__cause__ = error
             self._news.set()
@@ -183,7 +183,6 @@ class RedisPubSubSource:
                     *(self._client.where, self._subscription.max_in_flight, self.dropped),
                 )
             return
-        self._bursting = False
         body, key, id, headers = unwrap(push[-1])
         topic = push[-2].decode(errors="backslashreplace")
         self._buffer.append(Delivery(body, topic, key, headers, id, None, None, 0, push, None))
@@ -203,22 +202,26 @@ class RedisPubSubSource:
         """
         if self._stopping:
             return
-        if self._broken is not None and self._reader is not None:
+        if self._broken is None:
+            if self._reader is None:
+                await self.open()
+            self._bursting = False
+            self._news.clear()
+            if not self._buffer:
+                await self._hear()
+        if self._broken is not None and not self._buffer and not self._stopping:
+            self.gaps += 1
+            log.warning("%s: the subscription broke; what is published until it is back is lost", self._client.where)
+            broken, self._broken = self._broken, None
             await self._hang_up()
-        if self._reader is None:
-            await self.open()
-        self._news.clear()
+            raise broken
+
+    async def _hear(self) -> None:
         try:
             async with asyncio.timeout(QUIET):
                 await self._news.wait()
         except TimeoutError:
             await self._ask()
-        if self._broken is not None and not self._buffer and not self._stopping:
-            self.gaps += 1
-            log.warning("%s: the subscription broke; what is published until it is back is lost", self._client.where)
-            broken = self._broken
-            await self._hang_up()
-            raise broken
 
     async def _ask(self) -> None:
         if self._asked:
@@ -241,7 +244,9 @@ class RedisPubSubSource:
         again = sum(isinstance(outcome, RetryLater) for _, outcome in pairs)
         if again:
             self.dropped += again
-            log.warning("%s: %d messages to be retried later are dropped: nothing stores them", self._client.where, again)
+            log.warning(
+                "%s: %d messages to be retried later are dropped: nothing stores them", self._client.where, again
+            )
         return [Settled.DONE] * len(pairs)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:
@@ -260,6 +265,14 @@ class RedisPubSubSource:
         self._buffer.clear()
 
     def __repr__(self) -> str:
-        state = "stopped" if self._stopping else "broken" if self._broken else "listening" if self._reader else "not connected"
+        state = (
+            "stopped"
+            if self._stopping
+            else "broken"
+            if self._broken
+            else "listening"
+            if self._reader
+            else "not connected"
+        )
         counts = f"{len(self._buffer)} buffered, {self.dropped} dropped, {self.gaps} gaps"
         return f"<RedisPubSubSource {', '.join(self._subscription.topics)}: {state}, {counts}>"

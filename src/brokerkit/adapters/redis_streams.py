@@ -173,7 +173,7 @@ def _missing(client: Client, topic: str) -> NotFound:
 class _Stream:
     """One stream that a source reads: a topic, or the group's due retries of that topic."""
 
-    __slots__ = ("claimed", "history", "held", "key", "name", "retry", "topic", "waiting")
+    __slots__ = ("claimed", "held", "history", "key", "name", "retry", "topic", "waiting")
 
     def __init__(self, topic: str, name: str, *, retry: bool, waiting: str) -> None:
         self.topic = topic
@@ -344,7 +344,7 @@ class RedisStreamsSource:
                 *("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit),
                 *("STREAMS", stream.name, stream.history),
             )
-            entries = answer[0][1] if answer else []
+            entries: list[Any] = answer[0][1] if answer else []
             stream.history = entries[-1][0] if entries else None
             return await self._take_again(stream, entries)
 
@@ -496,7 +496,7 @@ class RedisStreamsSource:
         after = max(0, round(outcome.after * 1000))
         return ("EVAL", scripts.PARK, *keys, self._group, id, after, int(stream.retry), *fields)
 
-    def _answers(self, result: Any, number: int) -> list[Settled]:
+    def _answers(self, result: list[int] | int | BaseException, number: int) -> list[Settled]:
         """One answer for each id of a command: a script tells them apart, a count (XACK, XDEL) need not be."""
         if isinstance(result, list):
             return [Settled.DONE if kept else Settled.LOST for kept in result]

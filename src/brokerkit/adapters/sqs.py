@@ -1,35 +1,36 @@
 """SQS: queues, standard and FIFO.
 
 URL and options
-    ``sqs://region/``, or ``sqs:///`` for the region of the AWS default chain. Credentials come from the default chain too,
-    or stand in the URL, percent-encoded: ``sqs://KEY_ID:SECRET@region/``. ``endpoint`` names an emulator or a private
-    endpoint; with it, and with no credentials anywhere, dummy ones are used. Options are those of botocore's ``Config``
-    (``read_timeout``, ``retries.max_attempts``, ``proxies`` …), and ``profile``, ``aws_session_token``, ``verify``,
-    ``use_ssl``. One client serves the whole adapter.
+    ``sqs://region/``, or ``sqs:///`` for the region of the AWS default chain. Credentials come from the default
+    chain too, or stand in the URL, percent-encoded: ``sqs://KEY_ID:SECRET@region/``. ``endpoint`` names an
+    emulator or a private endpoint; with it, and with no credentials anywhere, dummy ones are used. Options are
+    those of botocore's ``Config`` (``read_timeout``, ``retries.max_attempts``, ``proxies`` …), and ``profile``,
+    ``aws_session_token``, ``verify``, ``use_ssl``. One client serves the whole adapter.
 
 What a topic and a group become
-    A topic is a queue, by name, ARN or URL (those may belong to other accounts); the ending ``.fifo`` makes it a FIFO queue.
-    The queue is the group: whoever reads it shares its messages. A group may be named, so that a configuration for
-    another broker fits here, and then stands in the names of dead-letter queues alone; a second group on a queue is refused.
-    Use ``sns://`` where several groups shall each get everything.
+    A topic is a queue, by name, ARN or URL (those may belong to other accounts); the ending ``.fifo`` makes it
+    a FIFO queue. The queue is the group: whoever reads it shares its messages. A group may be named, so that a
+    configuration for another broker fits here, and then stands in the names of dead-letter queues alone; a
+    second group on a queue is refused. Use ``sns://`` where several groups shall each get everything.
 
 Delivery
-    At least once. The lease is the visibility timeout, sent with each receive and renewed by `extend`, for twelve hours at
-    most. A retry is a visibility too, in whole seconds and part of those twelve hours, so it survives a crash. `Delivery.count` is
-    ``ApproximateReceiveCount``: releases and crashes are counted in. Stopping does not cut a long poll short, since
-    SQS would hide the next messages; closing waits up to five seconds for it.
+    At least once. The lease is the visibility timeout, sent with each receive and renewed by `extend`, for
+    twelve hours at most. A retry is a visibility too, in whole seconds and part of those twelve hours, so it
+    survives a crash. `Delivery.count` is ``ApproximateReceiveCount``: releases and crashes are counted in.
+    Stopping does not cut a long poll short, since SQS would hide the next messages; closing waits up to five
+    seconds for it.
 
 Order
-    None on a standard queue. On FIFO the key is the message group, and order holds across the group. When a message
-    goes back, those of its group that wait behind it in this process go back with it. A FIFO message without a
-    key has a group of its own. Its id is the deduplication id: SQS drops a second send within five minutes. Where SQS
-    fails some entries of one batch, later ones of the same call may have passed them.
+    None on a standard queue. On FIFO the key is the message group, and order holds across the group. When a
+    message goes back, those of its group that wait behind it in this process go back with it. A FIFO message
+    without a key has a group of its own. Its id is the deduplication id: SQS drops a second send within five
+    minutes. Where SQS fails some entries of one batch, later ones of the same call may have passed them.
 
 Limits and escaping
-    1 MiB for body and attributes, or the queue's ``MaximumMessageSize``. Ten attributes: id, key and headers have one each while there is room and SQS accepts
-    name and value, ``event`` and ``ce_type`` first; the rest is JSON in ``bk-headers``. A body that is no SQS text goes as
-    base64, an empty one as ``-``, and ``bk-body`` says so. A key that is no group id (128 printable ASCII characters)
-    is hashed, and travels beside it.
+    1 MiB for body and attributes, or the queue's ``MaximumMessageSize``. Ten attributes: id, key and headers
+    have one each while there is room and SQS accepts name and value, ``event`` and ``ce_type`` first; the rest
+    is JSON in ``bk-headers``. A body that is no SQS text goes as base64, an empty one as ``-``, and ``bk-body``
+    says so. A key that is no group id (128 printable ASCII characters) is hashed, and travels beside it.
 
 Native access
     ``Message.native`` is the message as a dict, as ``receive_message`` of botocore gives it.
@@ -51,7 +52,7 @@ from brokerkit.adapters._sqs_send import Sender, Target
 from brokerkit.adapters._sqs_source import LONGEST_VISIBILITY, POLLERS, Reading, SqsSource
 from brokerkit.adapters._sqs_wire import FIFO_SUFFIX
 
-_STANDARD: Final = Capabilities(
+STANDARD: Final = Capabilities(
     broker="SQS",
     groups="one",
     order="none",
@@ -78,7 +79,7 @@ class SqsAdapter:
 
     def capabilities(self, topic: str = "") -> Capabilities:
         """What SQS promises; FIFO queues keep order."""
-        return capabilities(topic, _STANDARD)
+        return capabilities(topic, STANDARD)
 
     async def open(self) -> None:
         """Connect; see `brokerkit._transport.Adapter.open`."""

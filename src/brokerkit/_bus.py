@@ -1,0 +1,396 @@
+"""The bus: what an integrator holds. It publishes, and serves the handlers that are included in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+
+from pydantic import BaseModel
+
+from brokerkit import adapters
+from brokerkit._config import BusSettings, from_file, from_keywords
+from brokerkit._consumer import Consumer, Stats
+from brokerkit._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
+from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
+from brokerkit._handlers import Handlers
+from brokerkit._message import Headers, Message, Receipt
+from brokerkit._retry import RetryPolicy
+from brokerkit._routes import Routes
+from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
+from brokerkit._target import Publishable, Target
+from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
+from brokerkit._url import Url
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from brokerkit._on import On
+    from brokerkit._sync import SyncBus
+
+_FILE_SCHEME: Final = "file"
+
+
+class Settings(TypedDict, total=False):
+    """Keywords of `Bus`; see `SourceSettings` and `TargetSettings` for what they mean."""
+
+    topic: str | Sequence[str]
+    queue: str | Sequence[str]
+    group: str
+    format: str
+    name_from: str | Sequence[str]
+    names: Mapping[str, str]
+    key_from: str | Sequence[str]
+    id_from: str | Sequence[str]
+    tz: str
+    order: Order
+    start: Start
+    broadcast: bool
+    provision: Provision
+    unknown: Unknown
+    concurrency: int
+    max_in_flight: int
+    lease: float
+    retry: RetryPolicy
+    max_deliveries: int
+    hold: float
+    timeout: float
+    dead_letter: str
+    overflow: str
+    options: Mapping[str, object]
+    connect_timeout: float
+    endpoint: str
+    body_field: str
+    publish_timeout: float
+    stop_timeout: float
+
+
+class Bus:
+    """Publish and subscribe on one broker, or on several.
+
+    Example::
+
+        bus = Bus("kafka://localhost:9092", topic="evenbet.events", group="wallet", format="evenbet")
+        bus.include(handlers)
+        bus.run()
+
+    Args:
+        url: the broker. Environment variables (``BROKERKIT_TOPIC``, …) give what keywords leave open.
+        **settings: see docs/configuration.md.
+
+    Raises:
+        ConfigError: a setting, the URL or a client option is wrong. Nothing is connected to here.
+        MissingExtra: the broker's client library is not installed.
+    """
+
+    def __init__(self, url: str | None = None, /, **settings: Unpack[Settings]) -> None:
+        self._set_up(from_keywords({"url": url, **settings}, os.environ))
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] = "brokerkit.toml", /, **settings: Unpack[Settings]) -> Self:
+        """Make a bus from a TOML file; environment variables override it, and keywords override both.
+
+        Raises:
+            ConfigError: as the constructor does; the message names the file.
+            MissingExtra: as the constructor does.
+        """
+        bus = cls.__new__(cls)
+        bus._set_up(from_file(Path(path), settings, os.environ))
+        return bus
+
+    def _set_up(self, settings: BusSettings) -> None:
+        self.handlers = Handlers()
+        self._settings = settings
+        self._adapters: list[tuple[Connection, Adapter]] = []
+        self._sources: dict[str, Adapter] = {name: self._adapter(source) for name, source in settings.sources.items()}
+        self._targets: dict[str, Target] = {
+            name: Target(name, self._adapter(target), target) for name, target in settings.targets.items()
+        }
+        for name, source in settings.sources.items():
+            _check_promises(name, source, self._sources[name].capabilities((source.topic or source.queue)[0]))
+        self._consumers: dict[str, Consumer] = {}
+        self._open = False
+
+    def _adapter(self, settings: ConnectionSettings) -> Adapter:
+        """One adapter for each distinct connection: a source and a target on one broker share it."""
+        connection = settings.connection()
+        for known, adapter in self._adapters:
+            if known == connection:
+                return adapter
+        adapter = adapters.make(connection)
+        self._adapters.append((connection, adapter))
+        return adapter
+
+    def __repr__(self) -> str:
+        state = "serving" if self._consumers else "open" if self._open else "closed"
+        return f"<Bus: {state}, sources {list(self._sources)}, targets {list(self._targets)}, {len(self.handlers)} handlers>"
+
+    @property
+    def on(self) -> On:
+        """Register a handler with this bus directly; see `Handlers.on`."""
+        return self.handlers.on
+
+    def include(self, handlers: Handlers) -> None:
+        """Add a set of handlers.
+
+        Raises:
+            ConfigError: an event name is unknown (the message suggests one) or belongs to several families.
+        """
+        self.handlers.include(handlers)
+
+    @property
+    def stats(self) -> dict[str, Stats]:
+        """What became of the messages of each source since `serve` began."""
+        return {name: consumer.stats for name, consumer in self._consumers.items()}
+
+    # ---- publishing ------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Connect, so that publishing works.
+
+        Raises:
+            ConnectionLost: a broker did not answer within its connect timeout.
+            AccessDenied: a broker refused the credentials.
+            NotFound: a target's topic must exist and does not.
+        """
+        async with contextlib.AsyncExitStack() as undo:
+            for _, adapter in self._adapters:
+                undo.push_async_callback(adapter.close)
+                await adapter.open()
+            for target in self._targets.values():
+                await target.open()
+            undo.pop_all()
+        self._open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Send what is on its way, and close every connection."""
+        self._open = False
+        for target in self._targets.values():
+            await target.close()
+        for _, adapter in self._adapters:
+            await adapter.close()
+        self._set_up_again()
+
+    def _set_up_again(self) -> None:
+        """Make the closed bus fit to be opened once more: adapters and targets are good for one opening."""
+        handlers = self.handlers
+        self._set_up(self._settings)
+        self.handlers = handlers
+
+    async def publish(
+        self,
+        what: BaseModel | Message | str,
+        payload: Mapping[str, Any] | BaseModel | None = None,
+        /,
+        *,
+        key: str | bytes | None = None,
+        headers: Headers | None = None,
+        id: str | None = None,
+        to: str | None = None,
+    ) -> Receipt:
+        """Publish one event; returns when the broker has it.
+
+        Args:
+            what: an event; an event name, with the payload beside it; or a `Message`, which goes out unchanged.
+            payload: the payload of an event name, checked against the event's model.
+            key: messages of one key stay in order, as far as the broker can.
+            headers: text or bytes to travel beside the body.
+            id: the message's id, by which consumers can tell duplicates; made if it is not given.
+            to: name of the target; needed only where there are several.
+
+        Raises:
+            MessageTooLarge: larger than the broker takes. Nothing was sent.
+            InvalidMessage: it cannot be written. Nothing was sent.
+            PublishError: the broker refused it, or did not confirm it.
+            ConnectionLost: the broker stayed out of reach; it may have the message all the same.
+            Closed: the bus is not open.
+        """
+        target = self._target(to)
+        return await target.publish(target.prepare(what, payload, key=key, headers=headers, id=id))
+
+    async def publish_many(
+        self, batch: Iterable[Publishable], /, *, key: str | bytes | None = None, to: str | None = None
+    ) -> list[Receipt | BrokerkitError]:
+        """Publish many events at once. Not atomic: there is one result for each, a receipt or the error.
+
+        Args:
+            batch: events, `Message` objects, or pairs of event name and payload.
+            key: the key of all of them; messages with keys of their own go as `Message` objects.
+            to: name of the target.
+
+        Raises:
+            Closed: the bus is not open.
+        """
+        target = self._target(to)
+        prepared: list[Any] = []
+        for item in batch:
+            what, payload = item if isinstance(item, tuple) else (item, None)
+            try:
+                prepared.append(target.prepare(what, payload, key=key, headers=None, id=None))
+            except BrokerkitError as error:
+                prepared.append(error)
+        return await target.publish_many(prepared)
+
+    def _target(self, name: str | None) -> Target:
+        if not self._open:
+            raise Closed("the bus is not open: use it in 'async with bus:'")
+        if name is None and len(self._targets) == 1:
+            return next(iter(self._targets.values()))
+        if name is None:
+            raise ConfigError(f"to= must name a target; there are {', '.join(self._targets) or 'none'}")
+        if name not in self._targets:
+            raise ConfigError(f"there is no target {name!r}; there are {', '.join(self._targets) or 'none'}")
+        return self._targets[name]
+
+    def sync(self) -> SyncBus:
+        """Publishing for code without an event loop: thread-safe, connects at the first call. See `SyncBus`."""
+        from brokerkit._sync import SyncBus
+
+        return SyncBus(self)
+
+    # ---- consuming -------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Consume until cancelled, then drain: running handlers finish, everything else is given back.
+
+        Opens the bus if it is not open. Returns only by cancellation or an error.
+
+        Raises:
+            ConfigError: there is no source or no handler, or a handler cannot be routed.
+            ConnectionLost: a broker did not answer at the start; later losses are waited out.
+            AccessDenied: a broker refused the credentials or a right.
+            NotFound: a topic or queue must exist and does not.
+            WrongNameRule: none of a source's first messages has a name that is known.
+        """
+        async with self.serving():
+            waits = [asyncio.ensure_future(consumer.wait()) for consumer in self._consumers.values()]
+            try:
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for ended in done:
+                    ended.result()
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Self]:
+        """Consume for as long as the block lasts, for programs that do more beside it (a web service's lifespan).
+
+        An error that ends a source is raised by `serve`; here it is logged, and the other sources go on.
+
+        Raises:
+            BrokerkitError: as `serve` does at the start.
+        """
+        if self._consumers:
+            raise ConfigError("this bus is consuming already")
+        if not self._sources:
+            raise ConfigError("this bus has no source: give it a topic (or queue) to read")
+        if not len(self.handlers):
+            raise ConfigError("this bus has no handlers: include some first")
+        async with contextlib.AsyncExitStack() as stack:
+            if not self._open:
+                await stack.enter_async_context(self)
+            for name, settings in self._settings.sources.items():
+                self._consumers[name] = self._consumer(name, settings)
+            stack.push_async_callback(self._stop_consumers)
+            for consumer in self._consumers.values():
+                await consumer.start()
+            yield self
+
+    async def _stop_consumers(self) -> None:
+        """Stop all consumers at once, whatever becomes of the task that asked for it."""
+        stops = asyncio.gather(*(consumer.stop() for consumer in self._consumers.values()))
+        try:
+            await asyncio.shield(stops)
+        except asyncio.CancelledError:
+            await stops
+            raise
+        finally:
+            self._consumers = {}
+
+    def _consumer(self, name: str, settings: SourceSettings) -> Consumer:
+        adapter = self._sources[name]
+        return Consumer(
+            name=name,
+            adapter=adapter,
+            settings=settings,
+            routes=Routes(self.handlers, settings, source=name),
+            dead_letters=self._dead_letters(adapter, settings),
+            stop_timeout=self._settings.stop_timeout,
+        )
+
+    def _dead_letters(self, adapter: Adapter, settings: SourceSettings) -> DeadLetters:
+        """Where the dead letters of a source go: the place that was named, else a queue beside its first topic."""
+        overflow = FileOfDeadLetters(Path(settings.overflow))
+        topic = (settings.topic or settings.queue)[0]
+        capabilities = adapter.capabilities(topic)
+        provision = settings.provision or capabilities.default_provision
+        create = None if provision == "off" else provision != "check"
+        if settings.dead_letter is None:
+            if not capabilities.dead_letters:
+                return NoDeadLetters()
+            place = adapter.derived(topic, settings.group, "dlq")
+            return QueueOfDeadLetters(adapter, place, create=create, overflow=overflow)
+        url = Url.parse(settings.dead_letter.get_secret_value())
+        if url.scheme == _FILE_SCHEME:
+            return FileOfDeadLetters(Path("/", url.path) if not url.hosts else Path(*url.hosts, url.path))
+        query = dict(url.query)
+        place = query.pop("topic", adapter.derived(topic, settings.group, "dlq"))
+        other = ConnectionSettings.model_validate(
+            {"url": settings.dead_letter.get_secret_value().partition("?")[0], "options": query}
+        )
+        return QueueOfDeadLetters(self._adapter(other), place, create=create, overflow=overflow)
+
+    def run(self) -> None:
+        """`serve` for scripts: makes the event loop; SIGTERM and SIGINT drain and return.
+
+        Raises:
+            BrokerkitError: as `serve` does.
+        """
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        serving = asyncio.ensure_future(self.serve())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            pass
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+def _check_promises(name: str, source: SourceSettings, promises: Capabilities) -> None:
+    """Refuse at the start what the broker cannot do.
+
+    Raises:
+        UnsupportedFeature: naming broker, feature and alternative.
+    """
+    if source.broadcast and not promises.broadcast:
+        raise UnsupportedFeature(
+            broker=promises.broker, feature=f"broadcast (source {name!r})", alternative="give each process a group"
+        )
+    if source.group and promises.groups == "none" and promises.at_least_once:
+        raise UnsupportedFeature(broker=promises.broker, feature="groups", alternative="leave group away")
+    longest = source.retry.longest_total
+    if source.order == "strict" and promises.max_hold is not None and longest > promises.max_hold:
+        raise UnsupportedFeature(
+            broker=promises.broker,
+            feature=f'order = "strict" with retries that wait {longest:g} s in all (source {name!r})',
+            alternative=f'keep the waits below {promises.max_hold:g} s, or use order = "key"',
+        )
+    if promises.durable_retry and source.retry.cap > promises.durable_retry and source.retry.cap > source.hold:
+        raise UnsupportedFeature(
+            broker=promises.broker,
+            feature=f"retries after {source.retry.cap:g} s (source {name!r})",
+            alternative=f"set retry.cap to at most {promises.durable_retry:g} s",
+        )

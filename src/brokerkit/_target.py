@@ -1,0 +1,221 @@
+"""Publishing: events become messages, and concurrent publishes leave in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from brokerkit import events
+from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage
+from brokerkit._message import INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
+from brokerkit._rules import compile_rules, write_name
+from brokerkit._settings import TargetSettings
+from brokerkit._transport import Adapter
+
+Publishable = BaseModel | Message | tuple[str, Mapping[str, Any]]
+"""What can be published: an event, a message that goes out unchanged, or a name with its payload."""
+
+_LARGEST_BATCH: Final = 5_000
+
+
+class Target:
+    """One topic on one broker that events are published to.
+
+    A publish joins the batch that leaves next; while one batch is on its way the next one gathers, so a lone publish
+    waits for nobody and many concurrent ones share their round trips. Messages leave in the order of the calls.
+    """
+
+    def __init__(self, name: str, adapter: Adapter, settings: TargetSettings) -> None:
+        self.name = name
+        self._adapter = adapter
+        self._settings = settings
+        self._format = settings.wire
+        self._rules = settings.name_from or self._format.name_from
+        self._name_of = compile_rules(self._rules, what="name_from")
+        self._places = adapter.capabilities(settings.topic or "").name_places
+        self._wire_names = {event: wire for wire, event in settings.names.items()}
+        # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
+        self._ids = (f"{prefix}-{number}" for prefix in [uuid.uuid4().hex] for number in itertools.count(1))
+        self._waiting: list[tuple[Outgoing, asyncio.Future[Receipt]]] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name} to {self._settings.topic}: {len(self._waiting)} waiting>"
+
+    async def open(self) -> None:
+        """See that the topic exists, or create it, as ``provision`` has it.
+
+        Raises:
+            NotFound: the topic must exist and does not.
+        """
+        capabilities = self._adapter.capabilities(self._settings.topic or "")
+        provision = self._settings.provision or capabilities.default_provision
+        if self._settings.topic is not None and provision != "off":
+            await self._adapter.ensure([self._settings.topic], stored=False, create=provision == "all")
+
+    def prepare(
+        self,
+        what: BaseModel | Message | str,
+        payload: Mapping[str, Any] | BaseModel | None,
+        *,
+        key: str | bytes | None,
+        headers: Headers | None,
+        id: str | None,
+    ) -> Outgoing:
+        """Make the message of an event.
+
+        Raises:
+            InvalidMessage: it is no event, its payload is wrong, or its name cannot be written.
+        """
+        if isinstance(what, Message):
+            return self._unchanged(what, key=key, headers=headers, id=id)
+        name, body = _write(what, payload)
+        if headers and (internal := [header for header in headers if header.startswith(INTERNAL)]):
+            raise InvalidMessage(f"header {internal[0]!r}: names that begin with {INTERNAL!r} are brokerkit's own")
+        outgoing = Outgoing(
+            topic=self._settings.topic or "",
+            body=body,
+            name=self._wire_names.get(name, name),
+            id=id or next(self._ids),
+            key=key,
+            headers=headers or {},
+            content_type="application/json",
+        )
+        return self._wrap(outgoing)
+
+    def _wrap(self, outgoing: Outgoing) -> Outgoing:
+        if self._format.wrap is not None:
+            outgoing = self._format.wrap(outgoing, time.time())
+        if self._format.writes_name:
+            return outgoing
+        return write_name(outgoing, outgoing.name, self._rules, self._places)
+
+    def _unchanged(
+        self, message: Message, *, key: str | bytes | None, headers: Headers | None, id: str | None
+    ) -> Outgoing:
+        """A message as it is; only a name that its reader would not find is added."""
+        outgoing = Outgoing(
+            topic=self._settings.topic or "",
+            body=message.body,
+            name=self._wire_names.get(message.name, message.name),
+            id=id or message.id or next(self._ids),
+            key=message.key if key is None else key,
+            headers={**message.headers, **(headers or {})},
+        )
+        content_type = outgoing.headers.get("content-type")
+        if isinstance(content_type, str):
+            rest = {name: value for name, value in outgoing.headers.items() if name != "content-type"}
+            outgoing = replace(outgoing, headers=rest, content_type=content_type)
+        shown = Delivery(outgoing.body, outgoing.topic, outgoing.key, message.headers, None, None, None, 0, None, None)
+        return outgoing if self._name_of(shown) == outgoing.name else self._wrap(outgoing)
+
+    async def publish(self, outgoing: Outgoing) -> Receipt:
+        """Send one message; returns when the broker has it.
+
+        Raises:
+            PublishError: the broker does not have it, or may not have it.
+            ConnectionLost: the broker could not be reached for ``publish_timeout`` seconds.
+            Closed: the bus is closed.
+        """
+        return await self._enqueue(outgoing)
+
+    async def publish_many(self, batch: Sequence[Outgoing | BrokerkitError]) -> list[Receipt | BrokerkitError]:
+        """Send many messages; one result for each. Errors that are in the batch already stay in their places."""
+        futures = [one if isinstance(one, BrokerkitError) else self._enqueue(one) for one in batch]
+        pending = [future for future in futures if not isinstance(future, BrokerkitError)]
+        if pending:
+            await asyncio.wait(pending)
+        return [future if isinstance(future, BrokerkitError) else _result(future) for future in futures]
+
+    def _enqueue(self, outgoing: Outgoing) -> asyncio.Future[Receipt]:
+        if self._closed:
+            raise Closed(f"target {self.name!r} is closed")
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append((outgoing, future))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all())
+        return future
+
+    async def _send_all(self) -> None:
+        """Send what waits, batch after batch, until nothing does."""
+        try:
+            while self._waiting:
+                batch = self._waiting[:_LARGEST_BATCH]
+                del self._waiting[:_LARGEST_BATCH]
+                results = await self._send([outgoing for outgoing, _ in batch])
+                for (_, future), result in zip(batch, results, strict=True):
+                    if future.done():  # whoever published was cancelled; the message is out all the same
+                        continue
+                    if isinstance(result, Receipt):
+                        future.set_result(result)
+                    else:
+                        future.set_exception(result)
+        finally:
+            self._sending = None
+
+    async def _send(self, batch: list[Outgoing]) -> list[Receipt | BrokerkitError]:
+        """Send one batch, and again what a broken connection kept from being confirmed; ids stay the same."""
+        give_up = time.monotonic() + self._settings.publish_timeout
+        results = await self._adapter.send(batch)
+        failures = 0
+        while not self._closed:
+            again = [place for place, result in enumerate(results) if isinstance(result, ConnectionLost)]
+            failures += 1
+            pause = min(5.0, 0.05 * 2.0**failures) * random.uniform(0.5, 1.0)
+            if not again or time.monotonic() + pause > give_up:
+                break
+            await asyncio.sleep(pause)
+            for place, result in zip(again, await self._adapter.send([batch[place] for place in again]), strict=True):
+                results[place] = result
+        return results
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then refuse more."""
+        self._closed = True
+        if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=self._settings.publish_timeout)
+
+
+def _write(what: BaseModel | str, payload: Mapping[str, Any] | BaseModel | None) -> tuple[str, bytes]:
+    """The event name and the documented body of an event."""
+    found = events.find(what if isinstance(what, str) else type(what))
+    if len(found) != 1:
+        shown = what if isinstance(what, str) else type(what).__name__
+        if found:
+            choices = ", ".join(f"{each.family.name}:{each.name}" for each in found)
+            raise InvalidMessage(f"{shown} is an event of several names: {choices}; publish(NAME, event) says which")
+        hint = events.suggest(what) if isinstance(what, str) else ""
+        raise InvalidMessage(f"no registered family knows the event {shown}{hint}")
+    family, name, model = found[0]
+    if not isinstance(what, str):
+        if payload is not None:
+            raise InvalidMessage(f"publish({name} event) takes no payload beside the event")
+        return name, family.write(what, name=name)
+    if isinstance(payload, BaseModel):
+        if not isinstance(payload, model):
+            raise InvalidMessage(f"{name} is a {model.__name__}, not a {type(payload).__name__}")
+        return name, family.write(payload, name=name)
+    if payload is None:
+        raise InvalidMessage(f"publish({name!r}) needs the payload beside the name")
+    try:
+        return name, family.write(family.read(name, payload), name=name)
+    except DecodeError as error:
+        raise InvalidMessage(f"the payload is no {name}: {error}") from error
+
+
+def _result(future: asyncio.Future[Receipt]) -> Receipt | BrokerkitError:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, BrokerkitError):
+        return error
+    raise error

@@ -1,0 +1,285 @@
+"""Kafka, through confluent-kafka (librdkafka).
+
+URL and options
+    ``kafka://h1:9092,h2:9092``, port 9092 if none is given. A user in the URL means SASL PLAIN over TLS
+    (``kafka://user:password@host``); the option ``security.protocol=SASL_PLAINTEXT`` sends the password in clear, which
+    only a broker on the same host deserves, ``sasl.mechanism`` chooses another mechanism. Options are librdkafka's
+    settings for producer and consumer alike; each client gets those that are its own. brokerkit's defaults, all of
+    which an option overrides: idempotent producer with ``acks=all``, ``linger.ms=0``, the Java client's partitioner, a
+    publish given up after 30 s, cooperative-sticky assignment, offsets committed every 200 ms.
+    ``group.protocol=consumer`` (KIP-848) works with brokers from Kafka 4.0.
+
+What a topic and a group become
+    A Kafka topic and a consumer group. Retries that must survive a crash are copied to ``topic.group.retry.1s``,
+    ``10s``, ``1m``, ``10m`` and ``1h``, topics of this group alone with as many partitions as the topic, created with
+    ``provision="group"`` or ``"all"`` and kept for seven days. There are none with ``order="strict"``, for a broadcast
+    and for a dead-letter topic. A broadcast is a group with a random name that never commits: the broker forgets it by
+    itself some minutes after the process is gone.
+
+Delivery
+    At least once. A partition's offset is committed up to the first message that is not done, about every 200 ms, and
+    at once when the partition goes to another member or the source closes. A released message is not committed and does
+    not come again in this session: whoever gets the partition next begins with it. After a kill the broker waits for
+    ``session.timeout.ms`` (45 s) before others take over. Kafka does not count deliveries. With ``start="latest"`` a
+    group begins at the end that the topic had when the source was opened.
+
+Order
+    By key across the group: one partition, one member. While partitions move, the member that loses them finishes what
+    it has begun before the other one starts. A copy in a retry topic lets later messages of its key pass.
+
+Limits and escaping
+    ``message.max.bytes`` of the client (1,000,000, key, headers and overhead counted in), then the topic's own
+    ``max.message.bytes``. A null body stays null. The message id travels as header ``bk-id``, the media type as
+    ``content-type``. Header values are bytes; of several headers with one name the last is seen.
+    A topic that does not exist is created by the first message where the broker's ``auto.create.topics.enable`` is on.
+
+Native access
+    `Message.native` is the `confluent_kafka.Message`, with all headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from brokerkit._derived import KAFKA, derived_name
+from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
+from brokerkit._message import ID_HEADER, Outgoing, Receipt
+from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._kafka_admin import KafkaAdmin
+from brokerkit.adapters._kafka_client import LOG, Settings, kafka_error, translate
+from brokerkit.adapters._kafka_source import KafkaSource
+
+__all__ = ["KafkaAdapter"]
+
+PUMP: Final = 0.001
+"""Seconds between two looks for confirmations, while any are missing."""
+
+FLUSH: Final = 10.0
+"""Seconds that `close` waits for confirmations."""
+
+OVERHEAD: Final = 36
+"""Bytes that librdkafka reckons for each message beside key, value and headers."""
+
+CAPABILITIES: Final = Capabilities(
+    broker="Kafka",
+    order="group",
+    durable_retry=7 * 86_400.0,
+    stable_id=True,
+    name_places=frozenset({"header", "key", "topic", "field"}),
+    max_in_flight=1_000,
+)
+
+
+class _Flight:
+    """One `send` under way: what came back, and who waits for the rest."""
+
+    __slots__ = ("batch", "missing", "results", "waiter")
+
+    def __init__(self, batch: Sequence[Outgoing], waiter: asyncio.Future[None]) -> None:
+        self.batch = batch
+        self.results: list[Receipt | BrokerkitError | KafkaError | None] = [None] * len(batch)
+        self.missing = len(batch)
+        self.waiter = waiter
+
+    def land(self, index: int, result: Receipt | BrokerkitError | KafkaError) -> None:
+        self.results[index] = result
+        self.missing -= 1
+        if not self.missing and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class KafkaAdapter:
+    """A Kafka cluster. See the module for what it promises, `brokerkit._transport.Adapter` for how it is used."""
+
+    def __init__(self, connection: Connection, /) -> None:
+        self._settings = Settings(connection)
+        self._admin: KafkaAdmin | None = None
+        self._producer: Producer | None = None
+        self._in_flight = 0
+        self._pumping = False
+
+    def __repr__(self) -> str:
+        state = "open" if self._producer else "closed"
+        return f"<KafkaAdapter {self._settings.where}: {state}, {self._in_flight} unconfirmed>"
+
+    def capabilities(self, topic: str = "") -> Capabilities:
+        return CAPABILITIES
+
+    async def open(self) -> None:
+        if self._producer is not None:
+            return
+        admin = KafkaAdmin(self._settings)
+        await admin.reach()
+        self._admin = admin
+        self._producer = Producer(self._settings.producer(self._on_error), logger=LOG)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """News about connections: librdkafka goes on trying, and every message has a result of its own."""
+        LOG.warning("producer of %s: %s", self._settings.where, error.str())
+
+    def _opened(self) -> KafkaAdmin:
+        if self._admin is None:
+            raise Closed(f"the connection to {self._settings.where} is not open")
+        return self._admin
+
+    async def ensure(self, topics: Sequence[str], *, stored: bool, create: bool) -> None:
+        admin = self._opened()
+        there = await admin.describe(topics)
+        missing = [topic for topic in dict.fromkeys(topics) if topic not in there]
+        if missing and not create:
+            raise NotFound(
+                f"{self._settings.where} has no topic {', '.join(map(repr, missing))}; create it, or use provision='all'"
+            )
+        await admin.create(dict.fromkeys(missing, -1))
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
+        if self._producer is None:
+            return [Closed(f"the connection to {self._settings.where} is not open") for _ in batch]
+        if not batch:
+            return []
+        flight = _Flight(batch, asyncio.get_running_loop().create_future())
+        await self._produce(flight)
+        await flight.waiter
+        return [await self._result(flight, index) for index in range(len(batch))]
+
+    async def _produce(self, flight: _Flight) -> None:
+        for index, outgoing in enumerate(flight.batch):
+            try:
+                headers = _headers(outgoing)
+            except InvalidMessage as error:
+                flight.land(index, error)
+                continue
+            report = partial(self._report, flight, index)
+            while True:
+                if self._producer is None:
+                    flight.land(index, Closed(f"the connection to {self._settings.where} was closed"))
+                    break
+                try:
+                    self._producer.produce(
+                        outgoing.topic, outgoing.body, outgoing.key, headers=headers, on_delivery=report
+                    )
+                except BufferError:
+                    # The client's queue is full of what was not confirmed yet: that is back pressure.
+                    self._producer.poll(0)
+                    await asyncio.sleep(PUMP)
+                    continue
+                except KafkaException as error:
+                    flight.land(index, self._refusal(outgoing, kafka_error(error)))
+                    break
+                self._in_flight += 1
+                break
+        self._pump_later()
+
+    def _refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
+        """What the client itself would not take."""
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            limit = self._settings.message_limit
+            return MessageTooLarge(size=_size(outgoing), limit=limit, what="the Kafka client (message.max.bytes)")
+        return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+
+    def _report(self, flight: _Flight, index: int, error: KafkaError | None, message: Message[Any, Any]) -> None:
+        self._in_flight -= 1
+        if error is not None:
+            flight.land(index, error)
+        else:
+            outgoing = flight.batch[index]
+            flight.land(index, Receipt(outgoing.topic, outgoing.id, f"{message.partition()}@{message.offset()}"))
+
+    async def _result(self, flight: _Flight, index: int) -> Receipt | BrokerkitError:
+        result = flight.results[index]
+        assert result is not None, "every message has landed"
+        if not isinstance(result, KafkaError):
+            return result
+        outgoing = flight.batch[index]
+        if result.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return await self._too_large(outgoing, result, alone=len(flight.batch) == 1)
+        return translate(result, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+
+    async def _too_large(self, outgoing: Outgoing, error: KafkaError, *, alone: bool) -> Receipt | BrokerkitError:
+        """The broker measures what the client packed together, so small messages fail beside or because of others."""
+        size = _size(outgoing)
+        try:
+            limit = await self._opened().message_limit(outgoing.topic)
+        except BrokerkitError:
+            limit = None
+        if limit is not None and size > limit:
+            return MessageTooLarge(size=size, limit=limit, what=f"topic {outgoing.topic!r} (max.message.bytes)")
+        if not alone:
+            return (await self.send([outgoing]))[0]
+        return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+
+    def _pump_later(self) -> None:
+        if self._in_flight and not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_later(PUMP, self._pump)
+
+    def _pump(self) -> None:
+        # Confirmations run in here, on the loop: no lock and no hand-over from another thread.
+        self._pumping = False
+        if self._producer is not None:
+            self._producer.poll(0)
+            self._pump_later()
+
+    def derived(self, topic: str, group: str | None, role: str) -> str:
+        return derived_name(topic, group, role, KAFKA)
+
+    def subscribe(self, subscription: Subscription, lost: Lost) -> KafkaSource:
+        return KafkaSource(subscription, lost, self._settings, self._opened, self.send)
+
+    async def close(self) -> None:
+        producer = self._producer
+        if producer is not None:
+            try:
+                async with asyncio.timeout(FLUSH):
+                    while self._in_flight:
+                        await asyncio.sleep(PUMP)
+            except TimeoutError:
+                LOG.warning("%r: given up, the broker may have these messages or not", self)
+                producer.purge()
+                producer.poll(0)
+        self._producer = self._admin = None
+
+
+def _headers(outgoing: Outgoing) -> list[tuple[str, str | bytes | None]]:
+    """The headers as the client takes them.
+
+    Raises:
+        InvalidMessage: one is no text or bytes. The client library itself crashes the process over a lone surrogate in
+            a name (confluent-kafka 2.16.1).
+    """
+    headers: dict[str, Any] = {**outgoing.headers, ID_HEADER: outgoing.id}
+    if outgoing.content_type is not None:
+        headers["content-type"] = outgoing.content_type
+    wire: list[tuple[str, str | bytes | None]] = []
+    try:
+        for name, value in headers.items():
+            name.encode()
+            wire.append((name, value if isinstance(value, bytes) else value.encode()))
+        if isinstance(outgoing.key, str):
+            outgoing.key.encode()
+        outgoing.topic.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(f"a header, the key or the topic is not valid Unicode: {error}") from error
+    except AttributeError as error:
+        raise InvalidMessage("header names are text, header values are text or bytes") from error
+    return wire
+
+
+def _size(outgoing: Outgoing) -> int:
+    """The bytes that librdkafka reckons for a message."""
+    size = OVERHEAD + len(outgoing.body or b"") + len(_bytes(outgoing.key or b""))
+    for name, value in _headers(outgoing):
+        for part in (name, value or b""):
+            length = len(_bytes(part))
+            # Each length is written as a zigzag varint.
+            size += length + 1 + (length > 63) + (length > 8_191) + (length > 1_048_575)
+    return size
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value

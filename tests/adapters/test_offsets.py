@@ -1,0 +1,85 @@
+"""The offset tracker of the Kafka adapter."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokerkit.adapters._offsets import Offsets
+
+offsets = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=True).map(sorted)
+
+
+def received(numbers: list[int]) -> Offsets[str]:
+    tracker: Offsets[str] = Offsets("orders", 3)
+    for number in numbers:
+        tracker.add(number, f"message {number}")
+    return tracker
+
+
+def test_before_the_first_message_there_is_nothing_to_commit() -> None:
+    assert received([]).position is None
+
+
+def test_ack_of_a_later_message_never_hides_an_earlier_failure() -> None:
+    tracker = received([5, 6, 7])
+    tracker.done(7)
+    tracker.done(6)
+    assert tracker.position == 5
+
+
+def test_gaps_between_offsets_hold_nothing_back() -> None:
+    tracker = received([5, 9, 40])
+    tracker.done(5)
+    assert tracker.position == 9
+    tracker.done(40)
+    tracker.done(9)
+    assert tracker.position == 41
+
+
+def test_done_twice_is_harmless() -> None:
+    tracker = received([1, 2])
+    assert tracker.done(1)
+    assert not tracker.done(1)
+    assert tracker.position == 2
+
+
+def test_a_released_message_is_never_passed_even_if_it_is_settled_again() -> None:
+    tracker = received([1, 2])
+    assert tracker.release(1)
+    assert not tracker.release(1)
+    assert not tracker.done(1)
+    tracker.done(2)
+    assert tracker.position == 1
+    assert tracker.unsettled == []
+
+
+def test_repr_says_where_it_stands() -> None:
+    tracker = received([1, 2])
+    tracker.revoke()
+    assert repr(tracker) == "<Offsets orders/3 at 1, 2 open, revoked>"
+
+
+@given(offsets, st.data())
+def test_the_position_is_the_lowest_offset_that_is_not_done(numbers: list[int], data: st.DataObject) -> None:
+    tracker = received(numbers)
+    open_ = list(numbers)
+    positions = [tracker.position]
+    for number in data.draw(st.permutations(numbers)):
+        assert tracker.done(number)
+        open_.remove(number)
+        assert tracker.position == (min(open_) if open_ else numbers[-1] + 1)
+        assert tracker.unsettled == [f"message {one}" for one in open_]
+        positions.append(tracker.position)
+    assert positions == sorted(positions)
+
+
+@given(offsets, st.data())
+def test_receiving_while_settling_keeps_the_prefix(numbers: list[int], data: st.DataObject) -> None:
+    tracker: Offsets[str] = Offsets("orders", 0)
+    open_: list[int] = []
+    for number in numbers:
+        tracker.add(number, "message")
+        open_.append(number)
+        for one in data.draw(st.lists(st.sampled_from(open_), unique=True)) if open_ else []:
+            tracker.done(one)
+            open_.remove(one)
+        assert tracker.position == (open_[0] if open_ else number + 1)

@@ -1,0 +1,734 @@
+"""The SQS adapter at the seam, on ElasticMQ."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+from brokerkit._errors import (
+    AccessDenied,
+    BrokerkitError,
+    Closed,
+    ConfigError,
+    ConnectionLost,
+    InvalidMessage,
+    MessageTooLarge,
+    NotFound,
+    PublishError,
+    UnsupportedFeature,
+)
+from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled, State
+from brokerkit._transport import Connection, Lost, Subscription
+from brokerkit._url import Url
+from brokerkit.adapters import _sqs_queues, _sqs_send
+from brokerkit.adapters._aws import BadCredentials, Refused, translated
+from brokerkit.adapters._sqs_send import Sender, Target
+from brokerkit.adapters._sqs_source import SqsSource
+from brokerkit.adapters.sqs import SqsAdapter
+
+from tests.brokers.aws import AwsBroker
+
+DONE, LOST = Settled.DONE, Settled.LOST
+WEIRD = {
+    "": "",
+    " ": " ",
+    "data": "d",
+    "key": "k",
+    'quo"te': "it's",
+    "ünïcode ☃": "☃ 🂡",
+    "n" * 300: "long",
+    "AWS.x": "y",
+    "empty": "",
+    "newline": "a\nb",
+    "control": "\x00\x01",
+    "bytes": b"\x00\xff",
+}
+
+
+def connection(endpoint: str | None, url: str = "sqs://us-east-1/", **fields: Any) -> Connection:
+    return Connection(url=Url.parse(url), endpoint=endpoint, **fields)
+
+
+def name(suffix: str = "") -> str:
+    return f"test-{uuid.uuid4().hex}{suffix}"
+
+
+def outgoing(topic: str, body: bytes | None = b'{"a":1}', **fields: Any) -> Outgoing:
+    return Outgoing(topic=topic, body=body, name="OnGameDone", **({"id": uuid.uuid4().hex} | fields))
+
+
+async def nothing_lost(deliveries: Sequence[Delivery]) -> None:
+    raise AssertionError(f"lost {deliveries}")
+
+
+@pytest.fixture
+async def adapter(elasticmq_broker: AwsBroker) -> AsyncIterator[SqsAdapter]:
+    adapter = SqsAdapter(connection(elasticmq_broker.url))
+    await adapter.open()
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+async def plain(elasticmq_broker: AwsBroker) -> AsyncIterator[Any]:
+    """A client of the library itself."""
+    async with get_session().create_client("sqs", **elasticmq_broker.client_options) as client:
+        yield client
+
+
+@asynccontextmanager
+async def reading(
+    adapter: SqsAdapter, *topics: str, lost: Lost = nothing_lost, **fields: Any
+) -> AsyncIterator[SqsSource]:
+    source = adapter.subscribe(Subscription(topics=topics, **({"provision": "all"} | fields)), lost)
+    await source.open()
+    try:
+        yield source
+    finally:
+        await source.stop()
+        await source.close()
+
+
+async def take(source: SqsSource, count: int, *, seconds: float = 15) -> list[Delivery]:
+    found: list[Delivery] = []
+    async with asyncio.timeout(seconds):
+        while len(found) < count:
+            found += await source.receive(count - len(found))
+    return found
+
+
+async def send(adapter: SqsAdapter, *batch: Outgoing) -> None:
+    results = await adapter.send(batch)
+    assert all(isinstance(result, Receipt) for result in results), results
+
+
+# Sending and receiving
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+@pytest.mark.parametrize("body", [b'{"a":1}', b"", bytes(range(256)), None, b'{"Type":"Notification","MessageId":"1"}'])
+async def test_a_message_goes_through_unchanged(adapter: SqsAdapter, body: bytes | None, suffix: str) -> None:
+    topic = name(suffix)
+    await adapter.ensure([topic], stored=False, create=True)
+    sent = outgoing(topic, body, key="table 7", headers=WEIRD, content_type="application/json")
+    [receipt] = await adapter.send([sent])
+    async with reading(adapter, topic) as source:
+        [found] = await take(source, 1)
+        assert isinstance(receipt, Receipt)
+        assert (receipt.topic, receipt.id, receipt.position) == (topic, sent.id, found.position)
+        assert (found.body, found.topic, found.key, found.id) == (body, topic, "table 7", sent.id)
+        assert found.headers == WEIRD | {"content-type": "application/json"}
+        assert found.count == 1
+        assert found.time is not None and found.native["MessageId"] == found.position
+        assert await source.settle([(found, ACK)]) == [DONE]
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+async def test_all_of_many_messages_arrive_with_forty_headers_each(adapter: SqsAdapter, suffix: str) -> None:
+    topic = name(suffix)
+    await adapter.ensure([topic], stored=False, create=True)
+    headers: dict[str, str | bytes] = {f"h{n}": str(n) for n in range(40)}
+    batch = [outgoing(topic, str(n).encode(), key=str(n % 7), headers=headers) for n in range(100)]
+    await send(adapter, *batch)
+    async with reading(adapter, topic) as source:
+        found: list[Delivery] = []
+        while len(found) < 100:
+            some = await take(source, 1)
+            found += some
+            await source.settle([(delivery, ACK) for delivery in some])
+        assert {delivery.body for delivery in found} == {message.body for message in batch}
+        assert all(delivery.headers == headers for delivery in found)
+        if suffix:
+            for key in range(7):
+                order = [int(delivery.body or b"") for delivery in found if delivery.key == str(key)]
+                assert order == sorted(order)
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+async def test_a_plain_clients_message_needs_no_header_of_ours(adapter: SqsAdapter, plain: Any, suffix: str) -> None:
+    topic = name(suffix)
+    async with reading(adapter, topic) as source:
+        url = (await plain.get_queue_url(QueueName=topic))["QueueUrl"]
+        fifo = {"MessageGroupId": "g", "MessageDeduplicationId": "d"} if suffix else {}
+        attributes = {"event": {"DataType": "String", "StringValue": "OnGameDone"}, "n": {"DataType": "Number", "StringValue": "7"}}
+        await plain.send_message(QueueUrl=url, MessageBody="{}", MessageAttributes=attributes, **fifo)
+        [found] = await take(source, 1)
+        assert (found.body, found.key, found.id) == (b"{}", "g" if suffix else None, None)
+        assert found.headers == {"event": "OnGameDone", "n": "7"}
+        assert found.stable_id == f"{topic}/{found.position}"
+
+
+async def test_the_event_name_is_an_attribute_that_others_see(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    await adapter.ensure([topic], stored=False, create=True)
+    await send(adapter, outgoing(topic, headers={"event": "OnGameDone"}))
+    url = (await plain.get_queue_url(QueueName=topic))["QueueUrl"]
+    answer = await plain.receive_message(QueueUrl=url, MessageAttributeNames=["All"])
+    assert answer["Messages"][0]["MessageAttributes"]["event"]["StringValue"] == "OnGameDone"
+
+
+async def test_a_queue_is_found_by_its_url_and_its_arn(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    url = (await plain.create_queue(QueueName=topic))["QueueUrl"]
+    await send(adapter, outgoing(url))
+    await adapter.ensure([url, f"arn:aws:sqs:us-east-1:000000000000:{topic}"], stored=False, create=False)
+    async with reading(adapter, url, provision="check") as source:
+        [found] = await take(source, 1)
+        assert found.topic == url
+
+
+async def test_a_fifo_id_sent_twice_arrives_once(adapter: SqsAdapter) -> None:
+    topic = name(".fifo")
+    async with reading(adapter, topic) as source:
+        twice = outgoing(topic, key="k", id="same id")
+        await send(adapter, twice, twice, outgoing(topic, key="k", body=b"last"))
+        bodies = [(await take(source, 1))[0].body]
+        bodies += [(await take(source, 1))[0].body]
+        assert bodies == [twice.body, b"last"]
+
+
+async def test_the_largest_message_passes_and_one_byte_more_is_refused_with_both_numbers(adapter: SqsAdapter) -> None:
+    topic = name()
+    limit = _sqs_queues.MAX_BYTES
+    overhead = len("bk-id") + len("String") + len("id-1")
+    await adapter.ensure([topic], stored=False, create=True)
+    largest = outgoing(topic, b"x" * (limit - overhead), id="id-1")
+    small = outgoing(topic)
+    too_large = replace(largest, body=b"x" * (limit - overhead + 1))
+    results = await adapter.send([small, too_large, largest, small])
+    assert [type(result) for result in results] == [Receipt, MessageTooLarge, Receipt, Receipt]
+    error = results[1]
+    assert isinstance(error, MessageTooLarge)
+    assert (error.size, error.limit) == (limit + 1, limit)
+
+
+async def test_an_invalid_header_fails_alone(adapter: SqsAdapter) -> None:
+    topic = name()
+    await adapter.ensure([topic], stored=False, create=True)
+    results = await adapter.send([outgoing(topic, headers={"a": "\ud800"}), outgoing(topic)])
+    assert [type(result) for result in results] == [InvalidMessage, Receipt]
+
+
+async def test_sending_to_a_missing_queue_is_not_found_until_it_is_there(adapter: SqsAdapter) -> None:
+    topic = name()
+    [result] = await adapter.send([outgoing(topic)])
+    assert isinstance(result, NotFound)
+    await adapter.ensure([topic], stored=True, create=True)
+    await send(adapter, outgoing(topic))
+
+
+async def test_sending_to_a_queue_that_was_deleted_is_not_found(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    url = (await plain.create_queue(QueueName=topic))["QueueUrl"]
+    await send(adapter, outgoing(topic))
+    await plain.delete_queue(QueueUrl=url)
+    [result] = await adapter.send([outgoing(topic)])
+    assert isinstance(result, NotFound)
+
+
+# Settling
+
+
+async def test_an_acknowledged_message_is_gone_and_a_released_one_comes_back_at_once(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        await send(adapter, outgoing(topic, b"ack"), outgoing(topic, b"release"))
+        first = await take(source, 2)
+        outcomes = [(found, ACK if found.body == b"ack" else RELEASE) for found in first]
+        assert await source.settle(outcomes) == [DONE, DONE]
+        [again] = await take(source, 1, seconds=3)
+        assert (again.body, again.count) == (b"release", 2)
+        assert await source.settle([(again, ACK)]) == [DONE]
+        assert await source.lag() == 0
+
+
+async def test_a_retry_comes_back_after_its_time_and_not_before(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic, lease=30) as source:
+        sent = outgoing(topic)
+        await send(adapter, sent)
+        [found] = await take(source, 1)
+        started = asyncio.get_running_loop().time()
+        assert await source.settle([(found, RetryLater(1.2, sent))]) == [DONE]
+        [again] = await take(source, 1, seconds=6)
+        assert 1.9 <= asyncio.get_running_loop().time() - started < 4
+        assert again.count == 2
+
+
+async def test_a_message_whose_lease_ran_out_is_lost_to_settle_and_extend(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic, lease=1) as one, reading(adapter, topic, lease=30) as other:
+        await send(adapter, outgoing(topic))
+        [found] = await take(one, 1)
+        [elsewhere] = await take(other, 1, seconds=6)
+        assert elsewhere.position == found.position
+        assert await one.extend([found]) == [LOST]
+        assert await one.settle([(found, ACK)]) == [LOST]
+        assert await other.settle([(elsewhere, ACK)]) == [DONE]
+
+
+async def test_an_extended_lease_keeps_a_message_here(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic, lease=2) as one, reading(adapter, topic) as other:
+        await send(adapter, outgoing(topic))
+        [found] = await take(one, 1)
+        poll = asyncio.create_task(other.receive(1))  # waits for longer than the lease
+        while not poll.done():
+            assert await one.extend([found]) == [DONE]
+            await asyncio.wait([poll], timeout=0.7)
+        assert poll.result() == []
+        assert await one.settle([(found, ACK)]) == [DONE]
+
+
+async def test_a_message_that_comes_again_while_it_is_held_is_settled_under_its_newer_receipt(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic, lease=1) as source:
+        await send(adapter, outgoing(topic))
+        [found] = await take(source, 1)
+        receipt = found.token.receipt
+        async with asyncio.timeout(6):
+            while found.token.receipt == receipt:
+                assert await source.receive(10) == []
+        assert await source.settle([(found, ACK)]) == [DONE]
+        assert await source.lag() == 0
+
+
+async def test_settling_twice_is_harmless(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        await send(adapter, outgoing(topic))
+        [found] = await take(source, 1)
+        assert await source.settle([(found, ACK)]) == [DONE]
+        assert await source.settle([(found, ACK)]) == [LOST]
+
+
+async def test_more_than_one_batch_is_settled_at_once_with_an_answer_each(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        await send(adapter, *(outgoing(topic) for _ in range(35)))
+        found = await take(source, 35)
+        assert await source.extend(found) == [DONE] * 35
+        assert await source.settle([(delivery, ACK) for delivery in found]) == [DONE] * 35
+
+
+async def test_settling_while_sqs_is_away_fails_and_does_not_raise(adapter: SqsAdapter) -> None:
+    topic = name()
+    source = adapter.subscribe(Subscription(topics=(topic,), provision="all"), nothing_lost)
+    await source.open()
+    await send(adapter, outgoing(topic))
+    [found] = await take(source, 1)
+    await adapter.close()
+    assert await source.settle([(found, ACK)]) == [Settled.FAILED]
+    assert await source.extend([found]) == [Settled.FAILED]
+    assert await source.lag() is None
+    await source.close()
+
+
+# FIFO order
+
+
+@pytest.mark.parametrize("retry", [True, False])
+async def test_what_waits_behind_a_fifo_message_goes_back_with_it(adapter: SqsAdapter, retry: bool) -> None:
+    topic = name(".fifo")
+    told: list[Delivery] = []
+
+    async def lost(deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            delivery.state = State.LOST
+        told.extend(deliveries)
+
+    batch = [outgoing(topic, str(n).encode(), key="a") for n in range(4)]
+    async with reading(adapter, topic, lost=lost) as source:
+        await send(adapter, *batch, outgoing(topic, b"other", key="b"))
+        found = {delivery.body: delivery for delivery in await take(source, 5)}
+        pairs = [(found[b"0"], ACK), (found[b"1"], RetryLater(1, batch[1]) if retry else RELEASE)]
+        assert await source.settle(pairs) == [DONE, DONE]
+        assert [delivery.body for delivery in told] == [b"2", b"3"]
+        assert await source.settle([(found[b"2"], ACK), (found[b"other"], ACK)]) == [LOST, DONE]
+        again: list[Delivery] = []
+        while len(again) < 3:
+            again += await take(source, 1)
+            await source.settle([(again[-1], ACK)])
+        assert [delivery.body for delivery in again] == [b"1", b"2", b"3"]
+
+
+async def test_a_successor_that_runs_already_is_not_taken_back(adapter: SqsAdapter) -> None:
+    topic = name(".fifo")
+    async with reading(adapter, topic) as source:
+        await send(adapter, outgoing(topic, b"0", key="a"), outgoing(topic, b"1", key="a"))
+        first, second = await take(source, 2)
+        second.state = State.RUNNING
+        assert await source.settle([(first, RELEASE)]) == [DONE]
+        assert await source.settle([(second, ACK)]) == [DONE]
+
+
+async def test_without_order_successors_stay(adapter: SqsAdapter) -> None:
+    topic = name(".fifo")
+    async with reading(adapter, topic, order="none") as source:
+        await send(adapter, outgoing(topic, b"0", key="a"), outgoing(topic, b"1", key="a"))
+        first, second = await take(source, 2)
+        assert await source.settle([(first, RELEASE)]) == [DONE]
+        assert await source.settle([(second, ACK)]) == [DONE]
+
+
+# Stopping and sharing
+
+
+async def test_stop_returns_every_receive_and_what_comes_afterwards_goes_back(adapter: SqsAdapter) -> None:
+    topic = name()
+    source = adapter.subscribe(Subscription(topics=(topic,), provision="all"), nothing_lost)
+    await source.open()
+    receives = [asyncio.create_task(source.receive(10)) for _ in range(8)]
+    async with asyncio.timeout(5):
+        while "1 polls" not in repr(source):
+            await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await source.stop()
+        assert await asyncio.gather(*receives) == [[]] * 8
+        assert await source.receive(10) == []
+    await send(adapter, outgoing(topic))  # wakes the poll that is still under way
+    await source.close()
+    await source.close()
+    assert repr(source) == f"<SqsSource {topic}: stopped, 0 polls, 0 held>"
+    async with reading(adapter, topic) as other:
+        assert len(await take(other, 1, seconds=3)) == 1
+
+
+async def test_an_idle_queue_is_polled_once_and_a_full_one_by_more(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        receives = {asyncio.create_task(source.receive(10)) for _ in range(8)}
+        async with asyncio.timeout(5):
+            while "1 polls" not in repr(source):
+                await asyncio.sleep(0)
+        await send(adapter, *(outgoing(topic) for _ in range(200)))
+        found: list[Delivery] = []
+        widest = 0
+        async with asyncio.timeout(20):
+            while len(found) < 200:
+                done, receives = await asyncio.wait(receives, return_when=asyncio.FIRST_COMPLETED)
+                for receive in done:
+                    found += receive.result()
+                    receives.add(asyncio.create_task(source.receive(10)))
+                await asyncio.sleep(0)
+                widest = max(widest, source._queues[0].polling)
+        assert widest > 1
+        await source.stop()
+        await asyncio.gather(*receives)
+
+
+async def test_two_members_share_the_messages_of_a_queue(adapter: SqsAdapter, elasticmq_broker: AwsBroker) -> None:
+    topic = name()
+    second = SqsAdapter(connection(elasticmq_broker.url))
+    await second.open()
+    async with reading(adapter, topic) as one, reading(second, topic) as other:
+        await send(adapter, *(outgoing(topic, str(n).encode()) for n in range(40)))
+        found: list[Delivery] = []
+        while len(found) < 40:
+            for source in (one, other):
+                some = list(await source.receive(5))
+                await source.settle([(delivery, ACK) for delivery in some])
+                found += some
+        assert {delivery.body for delivery in found} == {str(n).encode() for n in range(40)}
+        assert len(found) == 40
+    await second.close()
+
+
+async def test_more_queues_than_pollers_are_all_read(adapter: SqsAdapter) -> None:
+    topics = [name() for _ in range(12)]
+    async with reading(adapter, *topics) as source:
+        await send(adapter, *(outgoing(topic) for topic in topics))
+        found: list[Delivery] = []
+
+        async def poll() -> None:
+            while len(found) < 12:
+                found.extend(await source.receive(10))
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(poll() for _ in range(8)))
+        assert {delivery.topic for delivery in found} == set(topics)
+
+
+async def test_lag_counts_what_waits(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        await send(adapter, *(outgoing(topic) for _ in range(12)))
+        assert await source.lag() == 12
+        await take(source, 2)
+        assert await source.lag() == 10
+
+
+# Provisioning
+
+
+@pytest.mark.parametrize("provision", ["group", "check"])
+async def test_a_missing_queue_is_not_found_where_it_may_not_be_created(adapter: SqsAdapter, provision: str) -> None:
+    source = adapter.subscribe(Subscription(topics=(name(),), provision=provision), nothing_lost)  # type: ignore[arg-type]
+    with pytest.raises(NotFound, match="provision='all'"):
+        await source.open()
+    await source.close()
+
+
+async def test_ensure_creates_once_and_alters_nothing(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    url = (await plain.create_queue(QueueName=topic, Attributes={"DelaySeconds": "7"}))["QueueUrl"]
+    for _ in range(2):
+        await adapter.ensure([topic], stored=True, create=True)
+    found = await plain.get_queue_attributes(QueueUrl=url, AttributeNames=["DelaySeconds"])
+    assert found["Attributes"]["DelaySeconds"] == "7"
+
+
+async def test_a_queue_that_is_deleted_under_its_reader_is_said_to_be_gone(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        await plain.delete_queue(QueueUrl=(await plain.get_queue_url(QueueName=topic))["QueueUrl"])
+        with pytest.raises(NotFound, match=topic):
+            await source.receive(1)
+
+
+async def test_derived_names_are_queues(adapter: SqsAdapter) -> None:
+    for topic in ("orders", "orders.fifo", "a.b", "x" * 80, "arn:aws:sqs:us-east-1:1:orders.fifo"):
+        derived = adapter.derived(topic, "wallet", "dlq")
+        assert derived.endswith(".fifo") == topic.endswith(".fifo")
+        await adapter.ensure([derived], stored=True, create=True)
+    assert adapter.derived("orders", "wallet", "dlq") == "orders__wallet__dlq"
+    assert adapter.derived("orders.fifo", None, "dlq") == "orders-dlq.fifo"
+
+
+# What is refused
+
+
+def test_a_second_group_on_a_queue_is_refused_with_a_pointer_to_sns() -> None:
+    adapter = SqsAdapter(connection(None))
+    for _ in range(2):
+        adapter.subscribe(Subscription(topics=("orders",), group="wallet"), nothing_lost)
+    with pytest.raises(UnsupportedFeature, match="sns://"):
+        adapter.subscribe(Subscription(topics=("orders",), group="crm"), nothing_lost)
+
+
+@pytest.mark.parametrize("fields", [{"broadcast": True}, {"start": "latest"}])
+def test_what_a_queue_cannot_do_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFeature):
+        SqsAdapter(connection(None)).subscribe(Subscription(topics=("orders",), **fields), nothing_lost)
+
+
+async def test_a_name_that_no_queue_can_have_is_a_config_error(adapter: SqsAdapter) -> None:
+    with pytest.raises(ConfigError, match="no dots"):
+        await adapter.ensure(["evenbet.events"], stored=False, create=True)
+    with pytest.raises(ConfigError, match="another region"):
+        await adapter.ensure(["arn:aws:sqs:eu-north-1:000000000000:orders"], stored=False, create=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "endpoint"),
+    [
+        ("sqs://us-east-1/queue", {}, None),
+        ("sqs://localhost:9324/", {}, None),
+        ("sqs://a,b/", {}, None),
+        ("sqs://key@us-east-1/", {}, None),
+        ("sqs://us-east-1/", {}, "localhost:9324"),
+        ("sqs://us-east-1/", {"linger.ms": 1}, None),
+        ("sqs://us-east-1/", {"retries.modus": "standard"}, None),
+        ("sqs://us-east-1/", {"region_name": "x"}, None),
+        ("sqs://us-east-1/", {"read_timeout": "soon"}, None),
+        ("sqs://us-east-1/", {"tcp_keepalive": "maybe"}, None),
+        ("sqs://us-east-1/", {"proxies": "http://x"}, None),
+        ("sqs://us-east-1/", {"retries.mode": "often"}, None),
+        ("sqs://us-east-1/", {"retries": {}, "retries.mode": "standard"}, None),
+    ],
+)
+def test_a_wrong_url_or_option_is_a_config_error(url: str, options: dict[str, object], endpoint: str | None) -> None:
+    with pytest.raises(ConfigError):
+        SqsAdapter(connection(endpoint, url, options=options))
+
+
+async def test_options_given_as_text_reach_the_client(elasticmq_broker: AwsBroker) -> None:
+    options = {"read_timeout": "30", "tcp_keepalive": "true", "retries.max_attempts": "2", "verify": "false"}
+    adapter = SqsAdapter(connection(elasticmq_broker.url, options=options))
+    await adapter.open()
+    config = adapter._client._client.meta.config
+    assert (config.read_timeout, config.tcp_keepalive) == (30.0, True)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+    assert config.max_pool_connections >= adapter.capabilities().pollers + 10
+    await adapter.close()
+
+
+# Errors
+
+
+async def test_an_emulator_needs_no_credentials(
+    elasticmq_broker: AwsBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    adapter = SqsAdapter(connection(elasticmq_broker.url, "sqs:///"))
+    await adapter.open()
+    await adapter.close()
+    with pytest.raises(ConfigError, match="region"):
+        await SqsAdapter(connection(None, "sqs:///")).open()
+    with pytest.raises(AccessDenied, match="credentials"):
+        await SqsAdapter(connection(None)).open()
+
+
+async def test_nobody_at_the_endpoint_is_a_lost_connection_in_time(aws_environment: None) -> None:
+    # A port that is taken by nobody who answers.
+    server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(0), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    silent = SqsAdapter(connection(f"http://127.0.0.1:{port}", connect_timeout=0.5))
+    async with asyncio.timeout(3):
+        with pytest.raises(ConnectionLost, match=str(port)):
+            await silent.open()
+    server.close()
+    refusing = SqsAdapter(connection(f"http://127.0.0.1:{port}", connect_timeout=0.5))
+    async with asyncio.timeout(3):
+        with pytest.raises(ConnectionLost, match=str(port)):
+            await refusing.open()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InvalidClientTokenId", BadCredentials),
+        ("SignatureDoesNotMatch", BadCredentials),
+        ("UnrecognizedClientException", BadCredentials),
+        ("ExpiredToken", BadCredentials),
+        ("AccessDenied", AccessDenied),
+        ("AccessDeniedException", AccessDenied),
+        ("AuthorizationError", AccessDenied),
+        ("AWS.SimpleQueueService.NonExistentQueue", NotFound),
+        ("QueueDoesNotExist", NotFound),
+        ("RequestThrottled", ConnectionLost),
+        ("AWS.SimpleQueueService.QueueDeletedRecently", ConnectionLost),
+        ("InvalidParameterValue", Refused),
+    ],
+)
+def test_error_codes_of_aws_become_errors_of_ours(code: str, kind: type[BrokerkitError]) -> None:
+    said = {"Error": {"Code": code, "Message": "No.\n\nx-amz-security-token:TOKEN"}}
+    error = translated(ClientError(said, "SendMessage"), "SQS at sqs://eu-west-1/")
+    assert type(error) is kind
+    assert "sqs://eu-west-1/" in str(error) and "SendMessage" in str(error)
+    assert "TOKEN" not in str(error)
+
+
+def test_a_server_error_may_pass() -> None:
+    answer: Any = {"Error": {"Code": "Strange"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+    assert isinstance(translated(ClientError(answer, "SendMessage"), "SQS"), ConnectionLost)
+
+
+def test_no_secret_shows() -> None:
+    options = {"aws_session_token": "TOKEN"}
+    adapter = SqsAdapter(connection("http://127.0.0.1:1", "sqs://KEY:a%2Fsecret@us-east-1/", options=options))
+    for shown in (repr(adapter), repr(adapter._client), repr(adapter._queues), str(adapter._client._url)):
+        assert "secret" not in shown and "TOKEN" not in shown
+    assert adapter._client._url.password == "a/secret"
+
+
+async def test_a_closed_adapter_says_so(adapter: SqsAdapter) -> None:
+    topic = name()
+    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.close()
+    await adapter.close()
+    [result] = await adapter.send([outgoing(topic)])
+    assert isinstance(result, Closed)
+
+
+async def test_a_restarted_broker_is_read_again(elasticmq_broker: AwsBroker) -> None:
+    topic = name()
+    adapter = SqsAdapter(connection(elasticmq_broker.url, options={"retries.max_attempts": 0}))
+    await adapter.open()
+    async with reading(adapter, topic) as source:
+        receive = asyncio.create_task(source.receive(1))
+        await asyncio.to_thread(elasticmq_broker.stop)
+        with suppress(ConnectionLost):  # the stop may answer the poll that is under way
+            assert await receive == []
+        with pytest.raises(ConnectionLost):
+            await source.receive(1)
+        assert isinstance((await adapter.send([outgoing(topic)]))[0], ConnectionLost)
+        await asyncio.to_thread(elasticmq_broker.start)
+        await adapter.ensure([topic], stored=False, create=True)
+        await send(adapter, outgoing(topic))
+        assert len(await take(source, 1)) == 1
+    await adapter.close()
+
+
+# What no emulator shows
+
+
+Post = Callable[[list[dict[str, Any]]], Awaitable[dict[str, Any]]]
+
+
+def sender(post: Post, *, fifo: bool = False) -> Sender:
+    async def find(topic: str, stored: bool) -> Target:
+        return Target(what="a queue", fifo=fifo, limit=1000, batch_limit=1000, body_field="MessageBody", post=post)
+
+    return Sender(find)
+
+
+async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+    calls: list[list[str]] = []
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        calls.append([entry["MessageBody"] for entry in entries])
+        failed = [entry for entry in entries if entry["MessageBody"] == "3" and len(calls) < 3]
+        return {
+            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in failed],
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in failed],
+        }
+
+    # Under two lanes' worth of one key: all in one lane.
+    batch = [outgoing("t", str(n).encode(), key="k") for n in range(12)]
+    results = await sender(post, fifo=True).send(batch)
+    assert all(isinstance(result, Receipt) for result in results)
+    assert calls == [[str(n) for n in range(10)], ["3"], ["3"], ["10", "11"]]
+
+
+async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        bad = [entry for entry in entries if entry["MessageBody"] == "0"]
+        return {
+            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in bad],
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in bad],
+        }
+
+    batch = [outgoing("t", str(n).encode(), key="a" if n in (0, 19) else "b") for n in range(20)]
+    results = await sender(post, fifo=True).send(batch)
+    assert [n for n, result in enumerate(results) if not isinstance(result, Receipt)] == [0, 19]
+    assert isinstance(results[0], PublishError) and isinstance(results[19], PublishError)
+
+
+async def test_the_senders_fault_is_not_sent_again() -> None:
+    calls = 0
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        return {
+            "Failed": [
+                {"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "no"},
+                {"Id": "1", "SenderFault": True, "Code": "AccessDenied"},
+            ]
+        }
+
+    results = await sender(post).send([outgoing("t"), outgoing("t"), outgoing("t")])
+    assert [type(result) for result in results] == [InvalidMessage, AccessDenied, PublishError]
+    assert calls == 1
+
+
+async def test_a_batch_refused_as_a_whole_fails_only_for_the_entry_at_fault() -> None:
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        if any(entry["MessageBody"] == "bad" for entry in entries):
+            raise Refused("too long", code="InvalidParameterValue")
+        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
+
+    results = await sender(post).send([outgoing("t"), outgoing("t", b"bad"), outgoing("t")])
+    assert [type(result) for result in results] == [Receipt, InvalidMessage, Receipt]
