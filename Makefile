@@ -7,6 +7,7 @@
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
 #   make lint                      ruff: rules and layout
 #   make types                     mypy and pyright, both strict
+#   make docs                      write what in docs/ and README.md follows from the code
 #   make clean                     back to a fresh checkout
 #
 # All of it lives in .venv/ and .brokers/. What is in place is not installed again; a change of pyproject.toml or of the
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 T ?=
 
-.PHONY: demo test brokers lint types clean
+.PHONY: demo test brokers lint types docs clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -39,6 +40,9 @@ lint: .venv/.dev
 types: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/.dev
+	$(BIN)/python scripts/generate_docs.py
 
 clean:
 	rm -rf .venv .brokers

@@ -14,13 +14,169 @@ if TYPE_CHECKING:
 
     from brokerkit._message import Message
     from brokerkit._retry import RetryPolicy
-    from brokerkit.events import evenbet
+    from brokerkit.events import accelbyte, evenbet, session, thrillconnect, thrillpots
 
 E = TypeVar("E")
 M = TypeVar("M", bound="BaseModel")
 R = TypeVar("R")
 
 Name: TypeAlias = Literal[
+    "BackfillFoundEvent",
+    "accelbyte:BackfillFoundEvent",
+    "BackfillProposalAcceptedEvent",
+    "accelbyte:BackfillProposalAcceptedEvent",
+    "BackfillProposalExpiredEvent",
+    "accelbyte:BackfillProposalExpiredEvent",
+    "BackfillProposalRejectedEvent",
+    "accelbyte:BackfillProposalRejectedEvent",
+    "BackfillProposalSentEvent",
+    "accelbyte:BackfillProposalSentEvent",
+    "BackfillTicketExpiredEvent",
+    "accelbyte:BackfillTicketExpiredEvent",
+    "GameSessionBackfillUpdateEvent",
+    "accelbyte:GameSessionBackfillUpdateEvent",
+    "GameSessionCodeChangedEvent",
+    "accelbyte:GameSessionCodeChangedEvent",
+    "GameSessionCodeRevokedEvent",
+    "accelbyte:GameSessionCodeRevokedEvent",
+    "GameSessionCreatedEvent",
+    "accelbyte:GameSessionCreatedEvent",
+    "GameSessionDSStatusChangedEvent",
+    "accelbyte:GameSessionDSStatusChangedEvent",
+    "GameSessionEndedEvent",
+    "accelbyte:GameSessionEndedEvent",
+    "GameSessionInvitedEvent",
+    "accelbyte:GameSessionInvitedEvent",
+    "GameSessionJoinedEvent",
+    "accelbyte:GameSessionJoinedEvent",
+    "GameSessionKickedEvent",
+    "accelbyte:GameSessionKickedEvent",
+    "GameSessionMembersChangedEvent",
+    "accelbyte:GameSessionMembersChangedEvent",
+    "GameSessionRejectedEvent",
+    "accelbyte:GameSessionRejectedEvent",
+    "GameSessionUpdatedEvent",
+    "accelbyte:GameSessionUpdatedEvent",
+    "MatchFoundEvent",
+    "accelbyte:MatchFoundEvent",
+    "MatchHistoryEvent",
+    "accelbyte:MatchHistoryEvent",
+    "MatchmakingEvent",
+    "accelbyte:MatchmakingEvent",
+    "MatchmakingSessionTickEvent",
+    "accelbyte:MatchmakingSessionTickEvent",
+    "MatchmakingStartedEvent",
+    "accelbyte:MatchmakingStartedEvent",
+    "MatchmakingTickEvent",
+    "accelbyte:MatchmakingTickEvent",
+    "MatchmakingTicketCanceledEvent",
+    "accelbyte:MatchmakingTicketCanceledEvent",
+    "MatchmakingTicketExpiredEvent",
+    "accelbyte:MatchmakingTicketExpiredEvent",
+    "MatchmakingTicketFoundEvent",
+    "accelbyte:MatchmakingTicketFoundEvent",
+    "MatchmakingTicketRejectedEvent",
+    "accelbyte:MatchmakingTicketRejectedEvent",
+    "MatchmakingTicketReturnedToPoolEvent",
+    "accelbyte:MatchmakingTicketReturnedToPoolEvent",
+    "MetricAcquiringDsEvent",
+    "accelbyte:MetricAcquiringDsEvent",
+    "MetricAcquiringDsWaitTimeEvent",
+    "accelbyte:MetricAcquiringDsWaitTimeEvent",
+    "MetricCanceledMatchmakingTicketEvent",
+    "accelbyte:MetricCanceledMatchmakingTicketEvent",
+    "MetricCreatedMatchmakingTicketEvent",
+    "accelbyte:MetricCreatedMatchmakingTicketEvent",
+    "MetricExpiredMatchmakingTicketEvent",
+    "accelbyte:MetricExpiredMatchmakingTicketEvent",
+    "MetricMatchLengthDurationEvent",
+    "accelbyte:MetricMatchLengthDurationEvent",
+    "MetricMatchMatchmakingEvent",
+    "accelbyte:MetricMatchMatchmakingEvent",
+    "MetricMatchMatchmakingTicketEvent",
+    "accelbyte:MetricMatchMatchmakingTicketEvent",
+    "MetricTotalActiveSessionEvent",
+    "accelbyte:MetricTotalActiveSessionEvent",
+    "MetricTotalPlayerPersessionEvent",
+    "accelbyte:MetricTotalPlayerPersessionEvent",
+    "OnDSStatusChanged",
+    "accelbyte:OnDSStatusChanged",
+    "OnGameSessionInviteCancelled",
+    "accelbyte:OnGameSessionInviteCancelled",
+    "OnGameSessionInviteTimeout",
+    "accelbyte:OnGameSessionInviteTimeout",
+    "OnGameSessionUpdated",
+    "accelbyte:OnGameSessionUpdated",
+    "OnPartyCreated",
+    "accelbyte:OnPartyCreated",
+    "OnPartyInvited",
+    "accelbyte:OnPartyInvited",
+    "OnPartyJoined",
+    "accelbyte:OnPartyJoined",
+    "OnPartyKicked",
+    "accelbyte:OnPartyKicked",
+    "OnPartyMembersChanged",
+    "accelbyte:OnPartyMembersChanged",
+    "OnPartyRejected",
+    "accelbyte:OnPartyRejected",
+    "OnPartyUpdated",
+    "accelbyte:OnPartyUpdated",
+    "OnSessionEnded",
+    "accelbyte:OnSessionEnded",
+    "OnSessionInvited",
+    "accelbyte:OnSessionInvited",
+    "OnSessionJoined",
+    "accelbyte:OnSessionJoined",
+    "OnSessionJoinedSecret",
+    "accelbyte:OnSessionJoinedSecret",
+    "OnSessionKicked",
+    "accelbyte:OnSessionKicked",
+    "OnSessionMembersChanged",
+    "accelbyte:OnSessionMembersChanged",
+    "OnSessionNativePlatformSynced",
+    "accelbyte:OnSessionNativePlatformSynced",
+    "OnSessionRejected",
+    "accelbyte:OnSessionRejected",
+    "OnSessionStorageChanged",
+    "accelbyte:OnSessionStorageChanged",
+    "PartialBackfillProposalRejectedEvent",
+    "accelbyte:PartialBackfillProposalRejectedEvent",
+    "PartyBanEvent",
+    "accelbyte:PartyBanEvent",
+    "PartyCreatedEvent",
+    "accelbyte:PartyCreatedEvent",
+    "PartyDeletedEvent",
+    "accelbyte:PartyDeletedEvent",
+    "PartyDisconnectedEvent",
+    "accelbyte:PartyDisconnectedEvent",
+    "PartyDroppedEvent",
+    "accelbyte:PartyDroppedEvent",
+    "PartyInviteCancelled",
+    "accelbyte:PartyInviteCancelled",
+    "PartyInvitedEvent",
+    "accelbyte:PartyInvitedEvent",
+    "PartyJoinedEvent",
+    "accelbyte:PartyJoinedEvent",
+    "PartyKickedEvent",
+    "accelbyte:PartyKickedEvent",
+    "PartyLeaderChanged",
+    "accelbyte:PartyLeaderChanged",
+    "PartyLeaveEvent",
+    "accelbyte:PartyLeaveEvent",
+    "PartyLeftEvent",
+    "accelbyte:PartyLeftEvent",
+    "PartyMembersChangedEvent",
+    "accelbyte:PartyMembersChangedEvent",
+    "PartyRejectedEvent",
+    "accelbyte:PartyRejectedEvent",
+    "PartyRejoinedEvent",
+    "accelbyte:PartyRejoinedEvent",
+    "PartyUpdatedEvent",
+    "accelbyte:PartyUpdatedEvent",
+    "onPartyCreated",
+    "accelbyte:onPartyCreated",
+    "sessionNotification",
+    "accelbyte:sessionNotification",
     "OnCasinoRoundClosed",
     "evenbet:OnCasinoRoundClosed",
     "OnCooperativeBlockDeleted",
@@ -101,6 +257,90 @@ Name: TypeAlias = Literal[
     "evenbet:onSkinInfoChanged",
     "onStateInfoChanged",
     "evenbet:onStateInfoChanged",
+    "authenticate",
+    "session:authenticate",
+    "authenticate-reject",
+    "session:authenticate-reject",
+    "balance",
+    "session:balance",
+    "balance-updated",
+    "session:balance-updated",
+    "bet-place",
+    "session:bet-place",
+    "bet-place-rejected",
+    "session:bet-place-rejected",
+    "bet-placed",
+    "session:bet-placed",
+    "error",
+    "session:error",
+    "jackpot-details",
+    "session:jackpot-details",
+    "jackpot-details-result",
+    "session:jackpot-details-result",
+    "jackpot-paid",
+    "session:jackpot-paid",
+    "jackpot-pay",
+    "session:jackpot-pay",
+    "jackpot-pay-rejected",
+    "session:jackpot-pay-rejected",
+    "match-start",
+    "session:match-start",
+    "ping",
+    "session:ping",
+    "player-disconnected",
+    "session:player-disconnected",
+    "rtp-test-result",
+    "session:rtp-test-result",
+    "rtp-test-start",
+    "session:rtp-test-start",
+    "session",
+    "session:session",
+    "warning",
+    "session:warning",
+    "winning-paid",
+    "session:winning-paid",
+    "winning-pay",
+    "session:winning-pay",
+    "winning-pay-rejected",
+    "session:winning-pay-rejected",
+    "CampaignDropWin",
+    "thrillconnect:CampaignDropWin",
+    "JackpotUpdate",
+    "thrillconnect:JackpotUpdate",
+    "thrillconnect:OptInEvent",
+    "PlayerBonusAdded",
+    "thrillconnect:PlayerBonusAdded",
+    "PlayerBonusConsumed",
+    "thrillconnect:PlayerBonusConsumed",
+    "PlayerBonusExpired",
+    "thrillconnect:PlayerBonusExpired",
+    "PlayerBonusRemoved",
+    "thrillconnect:PlayerBonusRemoved",
+    "PlayerBonusUpdated",
+    "thrillconnect:PlayerBonusUpdated",
+    "PlayerOptInRequest",
+    "thrillconnect:PlayerOptInRequest",
+    "PlayerOptInRequestV2",
+    "thrillconnect:PlayerOptInRequestV2",
+    "PlayerRaffleTicketResponse",
+    "thrillconnect:PlayerRaffleTicketResponse",
+    "PlayerRaffleTicketsRequest",
+    "thrillconnect:PlayerRaffleTicketsRequest",
+    "thrillconnect:RaffleWinEvent",
+    "SubscribeRequest",
+    "thrillconnect:SubscribeRequest",
+    "WinEvent",
+    "thrillconnect:WinEvent",
+    "CommunityPayoutErrorEvent",
+    "thrillpots:CommunityPayoutErrorEvent",
+    "JackpotUpdateEvent",
+    "thrillpots:JackpotUpdateEvent",
+    "JackpotWinEvent",
+    "thrillpots:JackpotWinEvent",
+    "thrillpots:OptInEvent",
+    "RafflePayoutErrorEvent",
+    "thrillpots:RafflePayoutErrorEvent",
+    "thrillpots:RaffleWinEvent",
 ]
 """Every known event name, plain where one family alone has it, and qualified with its family."""
 
@@ -120,6 +360,786 @@ class Registrar(Protocol[E]):
 class On(Protocol):
     """Registers handlers by event name or model class."""
 
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillFoundEvent", "accelbyte:BackfillFoundEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillFoundEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillProposalAcceptedEvent", "accelbyte:BackfillProposalAcceptedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillProposalAcceptedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillProposalExpiredEvent", "accelbyte:BackfillProposalExpiredEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillProposalExpiredEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillProposalRejectedEvent", "accelbyte:BackfillProposalRejectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillProposalRejectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillProposalSentEvent", "accelbyte:BackfillProposalSentEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillProposalSentEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["BackfillTicketExpiredEvent", "accelbyte:BackfillTicketExpiredEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.BackfillTicketExpiredEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionBackfillUpdateEvent", "accelbyte:GameSessionBackfillUpdateEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionBackfillUpdateEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionCodeChangedEvent", "accelbyte:GameSessionCodeChangedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionCodeChangedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionCodeRevokedEvent", "accelbyte:GameSessionCodeRevokedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionCodeRevokedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionCreatedEvent", "accelbyte:GameSessionCreatedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionCreatedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionDSStatusChangedEvent", "accelbyte:GameSessionDSStatusChangedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionDSStatusChangedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionEndedEvent", "accelbyte:GameSessionEndedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionEndedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionInvitedEvent", "accelbyte:GameSessionInvitedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionInvitedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionJoinedEvent", "accelbyte:GameSessionJoinedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionJoinedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionKickedEvent", "accelbyte:GameSessionKickedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionKickedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionMembersChangedEvent", "accelbyte:GameSessionMembersChangedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionMembersChangedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionRejectedEvent", "accelbyte:GameSessionRejectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionRejectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["GameSessionUpdatedEvent", "accelbyte:GameSessionUpdatedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.GameSessionUpdatedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchFoundEvent", "accelbyte:MatchFoundEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchFoundEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchHistoryEvent", "accelbyte:MatchHistoryEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchHistoryEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingEvent", "accelbyte:MatchmakingEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingSessionTickEvent", "accelbyte:MatchmakingSessionTickEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingSessionTickEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingStartedEvent", "accelbyte:MatchmakingStartedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingStartedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTickEvent", "accelbyte:MatchmakingTickEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTickEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTicketCanceledEvent", "accelbyte:MatchmakingTicketCanceledEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTicketCanceledEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTicketExpiredEvent", "accelbyte:MatchmakingTicketExpiredEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTicketExpiredEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTicketFoundEvent", "accelbyte:MatchmakingTicketFoundEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTicketFoundEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTicketRejectedEvent", "accelbyte:MatchmakingTicketRejectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTicketRejectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MatchmakingTicketReturnedToPoolEvent", "accelbyte:MatchmakingTicketReturnedToPoolEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MatchmakingTicketReturnedToPoolEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricAcquiringDsEvent", "accelbyte:MetricAcquiringDsEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricAcquiringDsEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricAcquiringDsWaitTimeEvent", "accelbyte:MetricAcquiringDsWaitTimeEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricAcquiringDsWaitTimeEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricCanceledMatchmakingTicketEvent", "accelbyte:MetricCanceledMatchmakingTicketEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricCanceledMatchmakingTicketEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricCreatedMatchmakingTicketEvent", "accelbyte:MetricCreatedMatchmakingTicketEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricCreatedMatchmakingTicketEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricExpiredMatchmakingTicketEvent", "accelbyte:MetricExpiredMatchmakingTicketEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricExpiredMatchmakingTicketEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricMatchLengthDurationEvent", "accelbyte:MetricMatchLengthDurationEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricMatchLengthDurationEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricMatchMatchmakingEvent", "accelbyte:MetricMatchMatchmakingEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricMatchMatchmakingEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricMatchMatchmakingTicketEvent", "accelbyte:MetricMatchMatchmakingTicketEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricMatchMatchmakingTicketEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricTotalActiveSessionEvent", "accelbyte:MetricTotalActiveSessionEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricTotalActiveSessionEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["MetricTotalPlayerPersessionEvent", "accelbyte:MetricTotalPlayerPersessionEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.MetricTotalPlayerPersessionEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnDSStatusChanged", "accelbyte:OnDSStatusChanged"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnDSStatusChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnGameSessionInviteCancelled", "accelbyte:OnGameSessionInviteCancelled"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnGameSessionInviteCancelled]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnGameSessionInviteTimeout", "accelbyte:OnGameSessionInviteTimeout"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnGameSessionInviteTimeout]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnGameSessionUpdated", "accelbyte:OnGameSessionUpdated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnGameSessionUpdated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyCreated", "accelbyte:OnPartyCreated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyCreated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyInvited", "accelbyte:OnPartyInvited"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyInvited]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyJoined", "accelbyte:OnPartyJoined"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyJoined]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyKicked", "accelbyte:OnPartyKicked"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyKicked]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyMembersChanged", "accelbyte:OnPartyMembersChanged"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyMembersChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyRejected", "accelbyte:OnPartyRejected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyRejected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnPartyUpdated", "accelbyte:OnPartyUpdated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnPartyUpdated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionEnded", "accelbyte:OnSessionEnded"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionEnded]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionInvited", "accelbyte:OnSessionInvited"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionInvited]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionJoined", "accelbyte:OnSessionJoined"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionJoined]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionJoinedSecret", "accelbyte:OnSessionJoinedSecret"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionJoinedSecret]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionKicked", "accelbyte:OnSessionKicked"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionKicked]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionMembersChanged", "accelbyte:OnSessionMembersChanged"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionMembersChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionNativePlatformSynced", "accelbyte:OnSessionNativePlatformSynced"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionNativePlatformSynced]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionRejected", "accelbyte:OnSessionRejected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionRejected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["OnSessionStorageChanged", "accelbyte:OnSessionStorageChanged"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.OnSessionStorageChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartialBackfillProposalRejectedEvent", "accelbyte:PartialBackfillProposalRejectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartialBackfillProposalRejectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyBanEvent", "accelbyte:PartyBanEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyBanEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyCreatedEvent", "accelbyte:PartyCreatedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyCreatedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyDeletedEvent", "accelbyte:PartyDeletedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyDeletedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyDisconnectedEvent", "accelbyte:PartyDisconnectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyDisconnectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyDroppedEvent", "accelbyte:PartyDroppedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyDroppedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyInviteCancelled", "accelbyte:PartyInviteCancelled"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyInviteCancelled]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyInvitedEvent", "accelbyte:PartyInvitedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyInvitedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyJoinedEvent", "accelbyte:PartyJoinedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyJoinedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyKickedEvent", "accelbyte:PartyKickedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyKickedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyLeaderChanged", "accelbyte:PartyLeaderChanged"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyLeaderChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyLeaveEvent", "accelbyte:PartyLeaveEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyLeaveEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyLeftEvent", "accelbyte:PartyLeftEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyLeftEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyMembersChangedEvent", "accelbyte:PartyMembersChangedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyMembersChangedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyRejectedEvent", "accelbyte:PartyRejectedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyRejectedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyRejoinedEvent", "accelbyte:PartyRejoinedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyRejoinedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PartyUpdatedEvent", "accelbyte:PartyUpdatedEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyUpdatedEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["onPartyCreated", "accelbyte:onPartyCreated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.PartyCreated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["sessionNotification", "accelbyte:sessionNotification"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[accelbyte.SessionNotification]: ...
     @overload
     def __call__(
         self,
@@ -520,6 +1540,446 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
     ) -> Registrar[evenbet.OnStateInfoChanged]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["authenticate", "session:authenticate"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Authenticate]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["authenticate-reject", "session:authenticate-reject"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.AuthenticateReject]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["balance", "session:balance"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Balance]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["balance-updated", "session:balance-updated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.BalanceUpdated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["bet-place", "session:bet-place"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.BetPlace]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["bet-place-rejected", "session:bet-place-rejected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.BetPlaceRejected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["bet-placed", "session:bet-placed"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.BetPlaced]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["error", "session:error"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Error]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["jackpot-details", "session:jackpot-details"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.JackpotDetails]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["jackpot-details-result", "session:jackpot-details-result"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.JackpotDetailsResult]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["jackpot-paid", "session:jackpot-paid"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.JackpotPaid]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["jackpot-pay", "session:jackpot-pay"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.JackpotPay]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["jackpot-pay-rejected", "session:jackpot-pay-rejected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.JackpotPayRejected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["match-start", "session:match-start"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.MatchStart]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["ping", "session:ping"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Ping]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["player-disconnected", "session:player-disconnected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.PlayerDisconnected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["rtp-test-result", "session:rtp-test-result"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.RtpTestResult]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["rtp-test-start", "session:rtp-test-start"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.RtpTestStart]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["session", "session:session"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Session]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["warning", "session:warning"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.Warning]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["winning-paid", "session:winning-paid"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.WinningPaid]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["winning-pay", "session:winning-pay"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.WinningPay]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["winning-pay-rejected", "session:winning-pay-rejected"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[session.WinningPayRejected]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["CampaignDropWin", "thrillconnect:CampaignDropWin"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.CampaignDropWin]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["JackpotUpdate", "thrillconnect:JackpotUpdate"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.JackpotUpdate]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["thrillconnect:OptInEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.OptInEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerBonusAdded", "thrillconnect:PlayerBonusAdded"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerBonusAdded]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerBonusConsumed", "thrillconnect:PlayerBonusConsumed"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerBonusConsumed]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerBonusExpired", "thrillconnect:PlayerBonusExpired"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerBonusExpired]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerBonusRemoved", "thrillconnect:PlayerBonusRemoved"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerBonusRemoved]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerBonusUpdated", "thrillconnect:PlayerBonusUpdated"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerBonusUpdated]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerOptInRequest", "thrillconnect:PlayerOptInRequest"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerOptInRequest]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerOptInRequestV2", "thrillconnect:PlayerOptInRequestV2"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerOptInRequestV2]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerRaffleTicketResponse", "thrillconnect:PlayerRaffleTicketResponse"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerRaffleTicketResponse]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["PlayerRaffleTicketsRequest", "thrillconnect:PlayerRaffleTicketsRequest"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.PlayerRaffleTicketsRequest]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["thrillconnect:RaffleWinEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.RaffleWinEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["SubscribeRequest", "thrillconnect:SubscribeRequest"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.SubscribeRequest]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["WinEvent", "thrillconnect:WinEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillconnect.WinEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["CommunityPayoutErrorEvent", "thrillpots:CommunityPayoutErrorEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.CommunityPayoutErrorEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["JackpotUpdateEvent", "thrillpots:JackpotUpdateEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.JackpotUpdateEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["JackpotWinEvent", "thrillpots:JackpotWinEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.JackpotWinEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["thrillpots:OptInEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.OptInEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["RafflePayoutErrorEvent", "thrillpots:RafflePayoutErrorEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.RafflePayoutErrorEvent]: ...
+    @overload
+    def __call__(
+        self,
+        name: Literal["thrillpots:RaffleWinEvent"],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[thrillpots.RaffleWinEvent]: ...
     @overload
     def __call__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,7 @@ WEIRD = {
     "": "empty name",
     "empty": "",
     " spaces ": " both sides ",
-    'quo"te\'s': '\\"',
+    "quo\"te's": '\\"',
     "ünïcödé ☃": "\U0001f0cf",
     "n" * 300: "v" * 300,
     "data": "named like the body",
@@ -41,7 +41,8 @@ def connection(url: str, scheme: str = "redis", **options: Any) -> Connection:
 
 
 def outgoing(topic: str, number: int = 0, **fields: Any) -> Outgoing:
-    return Outgoing(**{"topic": topic, "body": str(number).encode(), "name": "OnTest", "id": f"id-{number}"} | fields)
+    default: dict[str, Any] = {"topic": topic, "body": str(number).encode(), "name": "OnTest", "id": f"id-{number}"}
+    return Outgoing(**default | fields)
 
 
 async def ignore_lost(deliveries: Sequence[Delivery]) -> None:
@@ -49,7 +50,7 @@ async def ignore_lost(deliveries: Sequence[Delivery]) -> None:
 
 
 @asynccontextmanager
-async def opened(adapter: Adapter) -> AsyncIterator[Adapter]:
+async def opened(adapter: Adapter) -> AsyncGenerator[Adapter, None]:
     await adapter.open()
     try:
         yield adapter
@@ -58,7 +59,7 @@ async def opened(adapter: Adapter) -> AsyncIterator[Adapter]:
 
 
 @asynccontextmanager
-async def reading(adapter: Adapter, *topics: str, **settings: Any) -> AsyncIterator[Any]:
+async def reading(adapter: Adapter, *topics: str, **settings: Any) -> AsyncGenerator[Any, None]:
     """An open source; closed in the order in which the core does it."""
     source: Source = adapter.subscribe(Subscription(topics=topics, **settings), ignore_lost)
     await source.open()
@@ -70,8 +71,9 @@ async def reading(adapter: Adapter, *topics: str, **settings: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def raw_client(url: str) -> AsyncIterator[Any]:
-    async with Redis.from_url(url) as client:
+async def raw_client(url: str) -> AsyncGenerator[Any, None]:
+    made: Any = Redis
+    async with made.from_url(url) as client:
         yield client
 
 
@@ -87,6 +89,11 @@ async def receive(source: Source, number: int, *, within: float = 10) -> list[De
 async def nothing_comes(source: Source) -> bool:
     """Whether two whole reads stay empty."""
     return not [*await source.receive(10), *await source.receive(10)]
+
+
+def numbers(deliveries: Sequence[Delivery]) -> list[int]:
+    """The bodies of messages that `outgoing` made."""
+    return [int(delivery.body or b"") for delivery in deliveries]
 
 
 def texts(deliveries: Sequence[Delivery]) -> dict[str, str | bytes]:

@@ -62,13 +62,15 @@ def test_repr_says_where_it_stands() -> None:
 def test_the_position_is_the_lowest_offset_that_is_not_done(numbers: list[int], data: st.DataObject) -> None:
     tracker = received(numbers)
     open_ = list(numbers)
-    positions = [tracker.position]
+    positions: list[int] = []
     for number in data.draw(st.permutations(numbers)):
         assert tracker.done(number)
         open_.remove(number)
-        assert tracker.position == (min(open_) if open_ else numbers[-1] + 1)
+        position = tracker.position
+        assert position is not None
+        assert position == (min(open_) if open_ else numbers[-1] + 1)
         assert tracker.unsettled == [f"message {one}" for one in open_]
-        positions.append(tracker.position)
+        positions.append(position)
     assert positions == sorted(positions)
 
 

@@ -363,14 +363,22 @@ async def test_what_is_not_acknowledged_comes_back(bench: Bench) -> None:
     assert [one.count for one in again] == [2, 2, 2]
 
 
-async def test_an_acknowledgement_just_before_close_is_kept(bench: Bench) -> None:
+@pytest.mark.parametrize("order", ["key", "strict"])
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_acknowledgements_just_before_close_are_kept(bench: Bench, order: str, stopped: bool) -> None:
+    # One by one they are more than the broker's channel has under way to a quorum queue at a time.
     topic, adapter = bench.topic(), await bench.adapter()
-    source = await bench.source(adapter, topic)
+    source = await bench.source(adapter, topic, order=order)
     await send(adapter, *[outgoing(topic) for _ in range(200)])
-    for one in await take(source, 200):
+    found = await take(source, 200)
+    if stopped:
+        await source.stop()
+    for one in reversed(found):
         await settle(source, [one])
     await source.close()
-    await waiting(bench, f"{topic}.wallet", 0)
+    fresh = await bench.source(adapter, topic, order=order)
+    await send(adapter, outgoing(topic, body=b"next"))
+    assert bodies(await take(fresh, 1)) == [b"next"]
 
 
 async def test_settling_twice_never_reaches_the_broker(bench: Bench) -> None:
@@ -681,14 +689,19 @@ def test_a_wrong_option_is_found_before_connecting(scheme: str, options: dict[st
 
 
 async def test_options_from_a_url_are_text_and_reach_the_client(bench: Bench) -> None:
-    options = {"heartbeat": "7", "name": "me & you", "happy_eyeballs_delay": "0.25", "client_properties": {"a": "b"}}
+    options: dict[str, Any] = {
+        "heartbeat": "7",
+        "name": "me & you",
+        "happy_eyeballs_delay": "0.25",
+        "client_properties": {"a": "b"},
+    }
     adapter = await bench.adapter(**options)
     topic = bench.topic()
     await bench.source(adapter, topic)
     await send(adapter, outgoing(topic))
     transport = (await adapter._publisher.connection()).transport
     assert transport is not None
-    assert transport.connection.connection_tune.heartbeat == 7  # type: ignore[attr-defined]
+    assert transport.connection.connection_tune.heartbeat == 7
 
 
 async def test_a_cut_connection_loses_what_was_out_and_the_next_receive_reconnects(bench: Bench) -> None:
@@ -710,6 +723,35 @@ async def test_a_cut_connection_loses_what_was_out_and_the_next_receive_reconnec
     assert bodies(again) == [b"0", b"1", b"2", b"3"]
     assert await source.settle([(one, ACK) for one in found]) == [Settled.LOST] * 2
     await settle(source, again)
+
+
+async def test_a_settlement_that_outlives_its_channel_never_touches_the_next_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, adapter = bench.topic(), await bench.adapter()
+    proxy, url = await bench.proxy()
+    behind = await bench.adapter(url)
+    source = await bench.source(behind, topic)
+    await send(adapter, outgoing(topic))
+    [one] = await take(source, 1)
+    stored, publishing = asyncio.Event(), asyncio.Event()
+
+    async def publish(publisher: object, letters: Sequence[object]) -> list[None]:
+        publishing.set()
+        await stored.wait()
+        return [None] * len(letters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_rabbit_publisher.Publisher, "send", publish)
+        settling = asyncio.create_task(source.settle([(one, RetryLater(60, outgoing(topic)))]))
+        await publishing.wait()
+        proxy.cut()
+        [again] = await reconnected(source, 1)
+        assert again.token == one.token
+        stored.set()
+        assert await settling == [Settled.LOST]
+    assert await source.extend([again]) == [Settled.DONE]
+    await settle(source, [again])
 
 
 async def test_sends_during_a_cut_all_end_and_the_next_send_reconnects(bench: Bench) -> None:

@@ -1,37 +1,33 @@
 """The SQS adapter at the seam, on ElasticMQ."""
 
 import asyncio
+import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiobotocore.session import get_session
-from botocore.exceptions import ClientError
+from aiobotocore.session import get_session  # type: ignore[import-untyped]
+from tests.brokers.aws import AwsBroker
+
 from brokerkit._errors import (
     AccessDenied,
-    BrokerkitError,
     Closed,
     ConfigError,
     ConnectionLost,
     InvalidMessage,
     MessageTooLarge,
     NotFound,
-    PublishError,
     UnsupportedFeature,
 )
 from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled, State
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters import _sqs_queues, _sqs_send
-from brokerkit.adapters._aws import BadCredentials, Refused, translated
-from brokerkit.adapters._sqs_send import Sender, Target
+from brokerkit.adapters import _sqs_queues
 from brokerkit.adapters._sqs_source import SqsSource
 from brokerkit.adapters.sqs import SqsAdapter
-
-from tests.brokers.aws import AwsBroker
 
 DONE, LOST = Settled.DONE, Settled.LOST
 WEIRD = {
@@ -59,7 +55,8 @@ def name(suffix: str = "") -> str:
 
 
 def outgoing(topic: str, body: bytes | None = b'{"a":1}', **fields: Any) -> Outgoing:
-    return Outgoing(topic=topic, body=body, name="OnGameDone", **({"id": uuid.uuid4().hex} | fields))
+    fields = {"id": uuid.uuid4().hex} | fields
+    return Outgoing(topic=topic, body=body, name="OnGameDone", **fields)
 
 
 async def nothing_lost(deliveries: Sequence[Delivery]) -> None:
@@ -85,7 +82,8 @@ async def plain(elasticmq_broker: AwsBroker) -> AsyncIterator[Any]:
 async def reading(
     adapter: SqsAdapter, *topics: str, lost: Lost = nothing_lost, **fields: Any
 ) -> AsyncIterator[SqsSource]:
-    source = adapter.subscribe(Subscription(topics=topics, **({"provision": "all"} | fields)), lost)
+    fields = {"provision": "all"} | fields
+    source = adapter.subscribe(Subscription(topics=topics, **fields), lost)
     await source.open()
     try:
         yield source
@@ -155,12 +153,15 @@ async def test_a_plain_clients_message_needs_no_header_of_ours(adapter: SqsAdapt
     async with reading(adapter, topic) as source:
         url = (await plain.get_queue_url(QueueName=topic))["QueueUrl"]
         fifo = {"MessageGroupId": "g", "MessageDeduplicationId": "d"} if suffix else {}
-        attributes = {"event": {"DataType": "String", "StringValue": "OnGameDone"}, "n": {"DataType": "Number", "StringValue": "7"}}
+        attributes = {
+            "event": {"DataType": "String", "StringValue": "OnGameDone"},
+            "n": {"DataType": "Number", "StringValue": "7"},
+        }
         await plain.send_message(QueueUrl=url, MessageBody="{}", MessageAttributes=attributes, **fifo)
         [found] = await take(source, 1)
         assert (found.body, found.key, found.id) == (b"{}", "g" if suffix else None, None)
         assert found.headers == {"event": "OnGameDone", "n": "7"}
-        assert found.stable_id == f"{topic}/{found.position}"
+        assert found.stable_id == f"{topic}/{found.native['MessageId']}"
 
 
 async def test_the_event_name_is_an_attribute_that_others_see(adapter: SqsAdapter, plain: Any) -> None:
@@ -187,11 +188,11 @@ async def test_a_fifo_id_sent_twice_arrives_once(adapter: SqsAdapter) -> None:
     async with reading(adapter, topic) as source:
         twice = outgoing(topic, key="k", id="same id")
         await send(adapter, twice, twice, outgoing(topic, key="k", body=b"last"))
-        bodies = [(await take(source, 1))[0].body]
-        bodies += [(await take(source, 1))[0].body]
-        assert bodies == [twice.body, b"last"]
+        assert [found.body for found in await take(source, 2)] == [twice.body, b"last"]
 
 
+# aiohttp warns of every request above 1 MiB, and has no other way to take one.
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_the_largest_message_passes_and_one_byte_more_is_refused_with_both_numbers(adapter: SqsAdapter) -> None:
     topic = name()
     limit = _sqs_queues.MAX_BYTES
@@ -285,7 +286,9 @@ async def test_an_extended_lease_keeps_a_message_here(adapter: SqsAdapter) -> No
         assert await one.settle([(found, ACK)]) == [DONE]
 
 
-async def test_a_message_that_comes_again_while_it_is_held_is_settled_under_its_newer_receipt(adapter: SqsAdapter) -> None:
+async def test_a_message_that_comes_again_while_it_is_held_is_settled_under_its_newer_receipt(
+    adapter: SqsAdapter,
+) -> None:
     topic = name()
     async with reading(adapter, topic, lease=1) as source:
         await send(adapter, outgoing(topic))
@@ -296,6 +299,18 @@ async def test_a_message_that_comes_again_while_it_is_held_is_settled_under_its_
                 assert await source.receive(10) == []
         assert await source.settle([(found, ACK)]) == [DONE]
         assert await source.lag() == 0
+
+
+async def test_a_message_that_could_not_be_settled_comes_as_a_new_delivery(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic, lease=1) as source:
+        await send(adapter, outgoing(topic))
+        [found] = await take(source, 1)
+        found.state = State.SETTLED  # and its settle never reached SQS
+        [again] = await take(source, 1, seconds=6)
+        assert again is not found and again.count == 2
+        assert await source.settle([(found, ACK)]) == [LOST]
+        assert await source.settle([(again, ACK)]) == [DONE]
 
 
 async def test_settling_twice_is_harmless(adapter: SqsAdapter) -> None:
@@ -385,7 +400,7 @@ async def test_stop_returns_every_receive_and_what_comes_afterwards_goes_back(ad
     await source.open()
     receives = [asyncio.create_task(source.receive(10)) for _ in range(8)]
     async with asyncio.timeout(5):
-        while "1 polls" not in repr(source):
+        while ", 1 polls" not in repr(source):
             await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await source.stop()
@@ -397,6 +412,19 @@ async def test_stop_returns_every_receive_and_what_comes_afterwards_goes_back(ad
     assert repr(source) == f"<SqsSource {topic}: stopped, 0 polls, 0 held>"
     async with reading(adapter, topic) as other:
         assert len(await take(other, 1, seconds=3)) == 1
+
+
+async def test_a_receive_that_is_cancelled_loses_nothing(adapter: SqsAdapter) -> None:
+    topic = name()
+    async with reading(adapter, topic) as source:
+        receive = asyncio.create_task(source.receive(10))
+        await asyncio.sleep(0)
+        receive.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receive
+        await send(adapter, outgoing(topic))  # ends in the poll that was left behind
+        [found] = await take(source, 1, seconds=6)
+        assert await source.settle([(found, ACK)]) == [DONE]
 
 
 async def test_an_idle_queue_is_polled_once_and_a_full_one_by_more(adapter: SqsAdapter) -> None:
@@ -467,8 +495,8 @@ async def test_lag_counts_what_waits(adapter: SqsAdapter) -> None:
 
 
 @pytest.mark.parametrize("provision", ["group", "check"])
-async def test_a_missing_queue_is_not_found_where_it_may_not_be_created(adapter: SqsAdapter, provision: str) -> None:
-    source = adapter.subscribe(Subscription(topics=(name(),), provision=provision), nothing_lost)  # type: ignore[arg-type]
+async def test_a_missing_queue_is_not_found_where_it_may_not_be_created(adapter: SqsAdapter, provision: Any) -> None:
+    source = adapter.subscribe(Subscription(topics=(name(),), provision=provision), nothing_lost)
     with pytest.raises(NotFound, match="provision='all'"):
         await source.open()
     await source.close()
@@ -578,48 +606,16 @@ async def test_an_emulator_needs_no_credentials(
 
 
 async def test_nobody_at_the_endpoint_is_a_lost_connection_in_time(aws_environment: None) -> None:
-    # A port that is taken by nobody who answers.
-    server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(0), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    silent = SqsAdapter(connection(f"http://127.0.0.1:{port}", connect_timeout=0.5))
-    async with asyncio.timeout(3):
-        with pytest.raises(ConnectionLost, match=str(port)):
-            await silent.open()
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never answers
+        port = server.getsockname()[1]
+        silent = SqsAdapter(connection(f"http://127.0.0.1:{port}", connect_timeout=0.5))
+        async with asyncio.timeout(3):
+            with pytest.raises(ConnectionLost, match=str(port)):
+                await silent.open()
     refusing = SqsAdapter(connection(f"http://127.0.0.1:{port}", connect_timeout=0.5))
     async with asyncio.timeout(3):
         with pytest.raises(ConnectionLost, match=str(port)):
             await refusing.open()
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("InvalidClientTokenId", BadCredentials),
-        ("SignatureDoesNotMatch", BadCredentials),
-        ("UnrecognizedClientException", BadCredentials),
-        ("ExpiredToken", BadCredentials),
-        ("AccessDenied", AccessDenied),
-        ("AccessDeniedException", AccessDenied),
-        ("AuthorizationError", AccessDenied),
-        ("AWS.SimpleQueueService.NonExistentQueue", NotFound),
-        ("QueueDoesNotExist", NotFound),
-        ("RequestThrottled", ConnectionLost),
-        ("AWS.SimpleQueueService.QueueDeletedRecently", ConnectionLost),
-        ("InvalidParameterValue", Refused),
-    ],
-)
-def test_error_codes_of_aws_become_errors_of_ours(code: str, kind: type[BrokerkitError]) -> None:
-    said = {"Error": {"Code": code, "Message": "No.\n\nx-amz-security-token:TOKEN"}}
-    error = translated(ClientError(said, "SendMessage"), "SQS at sqs://eu-west-1/")
-    assert type(error) is kind
-    assert "sqs://eu-west-1/" in str(error) and "SendMessage" in str(error)
-    assert "TOKEN" not in str(error)
-
-
-def test_a_server_error_may_pass() -> None:
-    answer: Any = {"Error": {"Code": "Strange"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
-    assert isinstance(translated(ClientError(answer, "SendMessage"), "SQS"), ConnectionLost)
 
 
 def test_no_secret_shows() -> None:
@@ -656,79 +652,3 @@ async def test_a_restarted_broker_is_read_again(elasticmq_broker: AwsBroker) -> 
         await send(adapter, outgoing(topic))
         assert len(await take(source, 1)) == 1
     await adapter.close()
-
-
-# What no emulator shows
-
-
-Post = Callable[[list[dict[str, Any]]], Awaitable[dict[str, Any]]]
-
-
-def sender(post: Post, *, fifo: bool = False) -> Sender:
-    async def find(topic: str, stored: bool) -> Target:
-        return Target(what="a queue", fifo=fifo, limit=1000, batch_limit=1000, body_field="MessageBody", post=post)
-
-    return Sender(find)
-
-
-async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
-    calls: list[list[str]] = []
-
-    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
-        calls.append([entry["MessageBody"] for entry in entries])
-        failed = [entry for entry in entries if entry["MessageBody"] == "3" and len(calls) < 3]
-        return {
-            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in failed],
-            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in failed],
-        }
-
-    # Under two lanes' worth of one key: all in one lane.
-    batch = [outgoing("t", str(n).encode(), key="k") for n in range(12)]
-    results = await sender(post, fifo=True).send(batch)
-    assert all(isinstance(result, Receipt) for result in results)
-    assert calls == [[str(n) for n in range(10)], ["3"], ["3"], ["10", "11"]]
-
-
-async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
-
-    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
-        bad = [entry for entry in entries if entry["MessageBody"] == "0"]
-        return {
-            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in bad],
-            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in bad],
-        }
-
-    batch = [outgoing("t", str(n).encode(), key="a" if n in (0, 19) else "b") for n in range(20)]
-    results = await sender(post, fifo=True).send(batch)
-    assert [n for n, result in enumerate(results) if not isinstance(result, Receipt)] == [0, 19]
-    assert isinstance(results[0], PublishError) and isinstance(results[19], PublishError)
-
-
-async def test_the_senders_fault_is_not_sent_again() -> None:
-    calls = 0
-
-    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
-        nonlocal calls
-        calls += 1
-        return {
-            "Failed": [
-                {"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "no"},
-                {"Id": "1", "SenderFault": True, "Code": "AccessDenied"},
-            ]
-        }
-
-    results = await sender(post).send([outgoing("t"), outgoing("t"), outgoing("t")])
-    assert [type(result) for result in results] == [InvalidMessage, AccessDenied, PublishError]
-    assert calls == 1
-
-
-async def test_a_batch_refused_as_a_whole_fails_only_for_the_entry_at_fault() -> None:
-    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
-        if any(entry["MessageBody"] == "bad" for entry in entries):
-            raise Refused("too long", code="InvalidParameterValue")
-        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
-
-    results = await sender(post).send([outgoing("t"), outgoing("t", b"bad"), outgoing("t")])
-    assert [type(result) for result in results] == [Receipt, InvalidMessage, Receipt]

@@ -6,15 +6,12 @@ import json
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from brokerkit._errors import DecodeError
-from brokerkit.events import WireObject, evenbet
+from brokerkit.events import evenbet
 from brokerkit.events.evenbet import (
     FAMILY,
     Combination,
@@ -216,80 +213,3 @@ def test_a_combination_cannot_hold_the_separator() -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         Combination("a.b")
     assert str(Combination.parse("H.50;47.H.H")) == "H.50;47.H.H"
-
-
-def test_every_public_name_exists_and_is_sorted() -> None:
-    assert all(hasattr(evenbet, name) for name in evenbet.__all__)
-    assert {model.__name__ for model in FAMILY.models.values()} <= set(evenbet.__all__)
-    assert len(set(evenbet.__all__)) == len(evenbet.__all__)
-
-
-@pytest.mark.parametrize("name", sorted(FAMILY.models))
-@pytest.mark.parametrize("mode", ["validation", "serialization"])
-def test_every_model_has_a_json_schema_with_descriptions(name: str, mode: Any) -> None:
-    schema = FAMILY.models[name].model_json_schema(mode=mode)
-    assert schema["description"]
-    for one in [schema, *schema.get("$defs", {}).values()]:
-        for field, described in one.get("properties", {}).items():
-            assert described.get("description"), field
-
-
-LETTERS = st.text("ABCHIJL", max_size=1)
-SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    int: st.integers(-(2**63), 2**63 - 1),
-    float: st.floats(allow_nan=False, allow_infinity=False),
-    bool: st.booleans(),
-    str: st.text(max_size=8),
-    NoneType: st.none(),
-    datetime: st.datetimes(),
-    Combination: st.builds(Combination, LETTERS, st.lists(st.integers(0, 52), max_size=5).map(tuple), LETTERS, LETTERS),
-    Any: st.none() | st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=3),
-}
-
-
-def values(annotation: Any) -> st.SearchStrategy[Any]:
-    """Values of a field's type."""
-    if annotation in SCALARS:
-        return SCALARS[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, IntEnum):
-        return st.sampled_from(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, WireObject):
-        return events(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, SkinFlag):
-        return st.integers(0, 15).map(SkinFlag)
-    parts = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        return values(parts[0])
-    if get_origin(annotation) in (Union, UnionType):
-        # Text of digits alone would come back as the number that such a union prefers.
-        choices = [values(part) for part in parts]
-        return st.one_of(choices).filter(lambda value: not (int in parts and isinstance(value, str))) | (
-            st.just("System") if str in parts and int in parts else st.nothing()
-        )
-    assert get_origin(annotation) is list, annotation
-    return st.lists(values(parts[0]), max_size=2)
-
-
-def events(model: type[WireObject]) -> st.SearchStrategy[WireObject]:
-    """Events with any of the model's fields set, and unknown fields beside them."""
-    fields = {name: values(field.annotation) for name, field in model.model_fields.items()}
-    extra = st.dictionaries(st.sampled_from(["zz", "newField"]), st.none() | st.integers() | st.text(max_size=3))
-    known = st.fixed_dictionaries({}, optional=fields)
-    return st.builds(lambda some, more: model(**some, **more), known, extra)
-
-
-@pytest.mark.parametrize("name", sorted(FAMILY.models))
-def test_whatever_is_written_reads_back_equal(name: str) -> None:
-    model = FAMILY.models[name]
-    assert issubclass(model, WireObject)
-
-    @settings(max_examples=25, deadline=None)
-    @given(events(model))
-    def check(event: WireObject) -> None:
-        written = FAMILY.write(event)
-        again = FAMILY.read(name, written)
-        assert again == event
-        assert again.model_fields_set == event.model_fields_set
-        assert FAMILY.write(again) == written
-
-    check()

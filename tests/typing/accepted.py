@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID, uuid4
+
 from pydantic import BaseModel
 
 from brokerkit._message import Message
 from brokerkit._on import On
 from brokerkit._retry import RetryPolicy
+from brokerkit.events import accelbyte, session, thrillconnect, thrillpots
 from brokerkit.events.evenbet import GameType, OnCountryInfoChanged, OnGameDone, OnUserLoggedIn
 
 
@@ -57,8 +63,45 @@ def accepted(on: On) -> None:
     @on(Mine, "OnGameDone", OnUserLoggedIn)
     async def mixed(event: Mine | OnGameDone | OnUserLoggedIn, message: Message) -> None: ...
 
+    @on("onPartyCreated")
+    def party_without_payload(event: accelbyte.PartyCreated) -> str | None:
+        return event.session_id
+
+    @on("OnPartyCreated")
+    def party_notification(event: accelbyte.OnPartyCreated) -> None:
+        told: accelbyte.Notification | accelbyte.Snapshot | None = event.decoded()
+        print(told)
+
+    @on("accelbyte:PartyCreatedEvent")
+    def party_record(event: accelbyte.PartyCreatedEvent, message: Message) -> accelbyte.Snapshot | None:
+        return event.decoded()
+
+    @on("session")
+    async def launch(event: session.Session) -> None:
+        name: Literal["session"] = event.name
+        balance: Decimal = event.balance
+        print(name, balance, event.extra)
+
+    @on("WinEvent")
+    async def win(event: thrillconnect.WinEvent) -> None:
+        sent: datetime = event.timestamp
+        print(sent, event.operator_id, event.data.win_pot_id)
+
+    @on("thrillconnect:RaffleWinEvent")
+    async def raffle(event: thrillconnect.RaffleWinEvent) -> None: ...
+
+    @on("thrillpots:RaffleWinEvent")
+    async def raffle_at_the_gateway(event: thrillpots.RaffleWinEvent) -> UUID:
+        return event.event_id
+
+    @on(thrillpots.OptInEvent)
+    async def opt_in(event: thrillpots.OptInEvent) -> None: ...
+
     on("OnGameDone")(lambda event: event.ante)
     OnGameDone(game_id=1, table_cards=[1, 2], participations=[])
     OnCountryInfoChanged(country=None)
     _ = (settle, settle_with_message, audit, audit_with_message, country, takes_any_model, everything, own)
-    _ = (by_class, either, mixed)
+    _ = (by_class, either, mixed, party_without_payload, party_notification, party_record, launch, win)
+    _ = (raffle, raffle_at_the_gateway, opt_in)
+    thrillpots.OptInEvent(event_id=uuid4(), data=thrillpots.OptIn(opted_in=True))
+    accelbyte.SessionNotification(payload=accelbyte.Payload(message=accelbyte.pack(accelbyte.Snapshot())))

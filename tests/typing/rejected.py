@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brokerkit._message import Message
 from brokerkit._on import On
+from brokerkit.events import accelbyte, session, thrillconnect, thrillpots
 from brokerkit.events.evenbet import OnGameDone, OnUserLoggedIn
 
 
@@ -13,6 +14,14 @@ async def game(event: OnGameDone) -> None:
 
 async def login(event: OnUserLoggedIn, message: Message) -> None:
     """Handle one login."""
+
+
+async def party(event: accelbyte.PartyCreated) -> None:
+    """Handle one party."""
+
+
+async def raffle(event: thrillconnect.RaffleWinEvent) -> None:
+    """Handle one draw."""
 
 
 def nothing() -> None:
@@ -43,3 +52,15 @@ def rejected(on: On, any_text: str) -> None:
     on()  # error: no name
     print(OnGameDone().tabel_cards)  # error: no such field
     OnGameDone(game_id="x")  # error: a hand id as text
+    on("OnPartyCreated")(party)  # error: an event whose name differs in case
+    on("PartyCreatedEvent")(party)  # error: the record, not the event of channel session
+    on("session")(party)  # error: an event of another family
+    on("Session")  # error: the title, not the name on the wire
+    on("RaffleWinEvent")  # error: a name of two families
+    on("OptInEvent", "WinEvent")  # error: a name of two families among several
+    on("thrillpots:RaffleWinEvent")(raffle)  # error: the other family's model
+    on("thrillpots:WinEvent")  # error: a name of the other family
+    on(thrillpots.OptInEvent)(raffle)  # error: the wrong model for a class
+    session.Session()  # error: required fields
+    thrillconnect.WinEvent(data=thrillconnect.JackpotWin())  # error: required fields of the envelope
+    print(accelbyte.PartyCreated().decoded())  # error: an event without payload

@@ -69,7 +69,9 @@ class KafkaAdmin:
         if not topics:
             return {}
         # describe_topics never creates a topic; list_topics(topic) does where the broker's auto.create.topics.enable is on.
-        answers = self._client.describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout)
+        answers = self._client.describe_topics(
+            TopicCollection(list(dict.fromkeys(topics))), request_timeout=self._timeout
+        )
         found: dict[str, int] = {}
         for topic, answer in answers.items():
             try:

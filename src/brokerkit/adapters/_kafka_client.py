@@ -148,9 +148,9 @@ class Settings:
         """Configuration of a `confluent_kafka.Producer` or an admin client."""
         return {**self._producer, "bootstrap.servers": self._servers, "error_cb": on_error}
 
-    def consumer(self, on_error: OnError, *, group: str, start: str, commit: bool) -> dict[str, Any]:
-        """Configuration of a `confluent_kafka.Consumer`."""
-        return {
+    def consumer(self, on_error: OnError, *, group: str, start: str, commit: bool, role: str) -> dict[str, Any]:
+        """Configuration of a `confluent_kafka.Consumer`. ``role`` tells several of them in one source apart."""
+        config: dict[str, Any] = {
             "auto.offset.reset": start,
             **self._consumer,
             "bootstrap.servers": self._servers,
@@ -159,6 +159,10 @@ class Settings:
             "enable.auto.offset.store": False,
             "error_cb": on_error,
         }
+        if instance := config.get("group.instance.id"):
+            # Two members with one static id throw each other out.
+            config["group.instance.id"] = f"{instance}{role}"
+        return config
 
     def _check(self) -> None:
         """Build both clients without brokers: librdkafka looks at every name and value, and at what goes together."""

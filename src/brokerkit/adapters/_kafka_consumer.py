@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -91,7 +92,8 @@ class ConsumerThread:
         self._commits = commit
         self._low_water = low_water
         self._drain = drain
-        self._config = settings.consumer(self._on_error, group=group, start=start, commit=commit)
+        role = "-retry" if delays else ""
+        config = settings.consumer(self._on_error, group=group, start=start, commit=commit, role=role)
         self._wanted = 0
         self._wanted_since = 0.0
         self._done: deque[tuple[Offsets[Any], int]] = deque()
@@ -99,13 +101,13 @@ class ConsumerThread:
         self._closing = False
         self._paused = False
         self._parked: dict[Place, float] = {}
-        self._consumer = Consumer(self._config, logger=LOG)
-        self._thread = threading.Thread(target=self._run, name=f"brokerkit-kafka-{group}", daemon=True)
+        self._consumer = Consumer(config, logger=LOG)
+        self._thread = threading.Thread(target=self._run, name=f"brokerkit-kafka-{group}{role}", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "paused" if self._paused else "polling"
-        return f"<ConsumerThread {self._config['group.id']} on {self._where}: {state}, {self._wanted} wanted>"
+        return f"<ConsumerThread {self._thread.name} on {self._where}: {state}, {self._wanted} wanted>"
 
     # What the event loop calls.
 
@@ -115,9 +117,9 @@ class ConsumerThread:
         self._wanted = count
         self._wake.set()
 
-    def store(self, offsets: Sequence[tuple[Offsets[Any], int]]) -> None:
-        """Let these offsets go out with the next commit (`auto.commit.interval.ms`)."""
-        self._done.extend(offsets)
+    def store(self, offsets: Offsets[Any], position: int) -> None:
+        """Let this position go out with the next commit (`auto.commit.interval.ms`)."""
+        self._done.append((offsets, position))
         self._wake.set()
 
     def close(self) -> None:
@@ -139,9 +141,11 @@ class ConsumerThread:
             LOG.exception("the consumer of %s failed", self._where)
             self._fail(BrokerkitError(f"the consumer of {self._where} failed: {error}"), cause=error, final=True)
         finally:
-            # Revokes what is still assigned, which commits it.
-            consumer.close()
-            self._post(self._owner.ended)
+            try:
+                # Revokes what is still assigned, which commits it.
+                consumer.close()
+            finally:
+                self._post(self._owner.ended)
 
     def _turn(self, consumer: Consumer) -> None:
         self._store_done(consumer)
@@ -180,17 +184,20 @@ class ConsumerThread:
 
     def _sift(self, consumer: Consumer, messages: list[Message[Any, Any]]) -> list[Message[Any, Any]]:
         """What may be handed out: no errors, and nothing from a retry topic before its time."""
+        taken = [message for message in messages if message.error() is None]
+        if len(taken) < len(messages):
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._on_message_error(error, message)
+        return self._ripe(consumer, taken) if self._delays else taken
+
+    def _ripe(self, consumer: Consumer, messages: list[Message[Any, Any]]) -> list[Message[Any, Any]]:
         taken: list[Message[Any, Any]] = []
-        delays, parked = self._delays, self._parked
+        parked = self._parked
         for message in messages:
-            error = message.error()
-            if error is not None:
-                self._on_message_error(error, message)
-            elif (delay := delays.get(message.topic())) is None:  # type: ignore[arg-type]
-                taken.append(message)
-            elif (place := _place(message)) not in parked:
+            if (place := _place(message)) not in parked:
                 # One delay for each topic, so the oldest message is due first and nobody waits behind a longer wait.
-                due = message.timestamp()[1] / 1000 + delay
+                due = message.timestamp()[1] / 1000 + self._delays[place[0]]
                 if due <= time.time():
                     taken.append(message)
                 else:
@@ -285,7 +292,7 @@ class ConsumerThread:
         try:
             # The owner keeps the limit; the rest is for a loop that was stopped without closing anything.
             return waiting.result(self._drain + BLOCKING)
-        except TimeoutError:
+        except (TimeoutError, CancelledError):
             LOG.warning("the event loop did not answer while partitions of %s went away", self._where)
             return []
 

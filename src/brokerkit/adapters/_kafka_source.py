@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -52,13 +52,14 @@ class KafkaSource:
         self._error: BrokerkitError | None = None
         self._dead: BrokerkitError | None = None
         self._stopped = False
-        self._thread: ConsumerThread | None = None
+        self._threads: list[ConsumerThread] = []
+        self._running = 0
         self._ended = asyncio.Event()
         self._draining: set[asyncio.Future[None]] = set()
         self.in_flight = 0
 
     def __repr__(self) -> str:
-        state = "stopped" if self._stopped else "open" if self._thread else "new"
+        state = "stopped" if self._stopped else "open" if self._threads else "new"
         return (
             f"<KafkaSource {','.join(self._subscription.topics)} as {self._group} on {self._settings.where}: {state}, "
             f"{len(self._partitions)} partitions, {self.in_flight} in flight>"
@@ -71,14 +72,27 @@ class KafkaSource:
         if wanted.broadcast or wanted.start == "latest":
             # "From now on" means from here, not from the moment at which the group has come to an agreement.
             self._starts = await self._admin().ends(await self._places())
-        self._thread = ConsumerThread(
+        self._threads = [self._consume(wanted.topics, {}, self._starts)]
+        if self._retries:
+            # A consumer of its own in the same group: assignors even out the number of partitions whatever their
+            # topic, and with one subscription one member got all of the topic and the others nothing but retry topics.
+            delays = {retry: level for (_, level), retry in self._retries.items()}
+            self._threads.append(self._consume(tuple(delays), delays, None))
+
+    def _consume(
+        self, topics: Sequence[str], delays: Mapping[str, int], starts: Mapping[Place, int] | None
+    ) -> ConsumerThread:
+        wanted = self._subscription
+        self._running += 1
+        return ConsumerThread(
             self,
             self._settings,
-            topics=[*wanted.topics, *self._retries.values()],
+            topics=topics,
             group=self._group,
-            start=wanted.start,
-            delays={retry: level for (_, level), retry in self._retries.items()},
-            starts=self._starts,
+            # A retry copy that is older than the first commit must not be passed over.
+            start="earliest" if delays else wanted.start,
+            delays=delays,
+            starts=starts,
             commit=not wanted.broadcast,
             low_water=wanted.max_in_flight // 2,
             drain=wanted.drain_timeout,
@@ -121,9 +135,10 @@ class KafkaSource:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         if not self._mailbox and not self._stopped and self._error is None and self._dead is None:
-            assert self._thread is not None, "receive before open"
             self._waiter = asyncio.get_running_loop().create_future()
-            self._thread.want(limit)
+            # What arrives beyond the limit waits in the mailbox for the next call.
+            for thread in self._threads:
+                thread.want(limit)
             await self._waiter
             self._waiter = None
         error, self._error = self._error or self._dead, None
@@ -137,34 +152,32 @@ class KafkaSource:
         answers: list[Settled] = []
         later: list[tuple[int, Delivery, RetryLater]] = []
         touched: set[Offsets[Delivery]] = set()
-        done = Settled.DONE
+        finished = 0
+        done, lost = Settled.DONE, Settled.LOST
         for delivery, outcome in pairs:
             offsets: Offsets[Delivery] = delivery.token
-            answer = done
             if not offsets.live:
-                answer = Settled.LOST
-            elif isinstance(outcome, Ack):
-                self._finish(delivery)
+                answers.append(lost)
+                continue
+            if isinstance(outcome, Ack):
+                finished += offsets.done(delivery.position[1])  # type: ignore[index, arg-type]
                 touched.add(offsets)
             elif isinstance(outcome, RetryLater):
                 later.append((len(answers), delivery, outcome))
-            elif offsets.release(delivery.position[1]):  # type: ignore[index, arg-type]
-                self.in_flight -= 1
-            answers.append(answer)
+            else:
+                finished += offsets.release(delivery.position[1])  # type: ignore[index, arg-type]
+            answers.append(done)
+        self.in_flight -= finished
         # What is done goes out first: the copies have to wait for their confirmation.
         self._store(touched)
         if later:
             await self._copy(later, answers)
         return answers
 
-    def _finish(self, delivery: Delivery) -> None:
-        if delivery.token.done(delivery.position[1]):  # type: ignore[index]
-            self.in_flight -= 1
-
     def _store(self, touched: set[Offsets[Delivery]]) -> None:
-        positions = [(offsets, at) for offsets in touched if (at := offsets.position) is not None]
-        if positions and self._thread is not None:
-            self._thread.store(positions)
+        for offsets in touched:
+            if (at := offsets.position) is not None:
+                self._threads[offsets.topic in self._sources].store(offsets, at)
 
     async def _copy(self, later: Sequence[tuple[int, Delivery, RetryLater]], answers: list[Settled]) -> None:
         """Write copies to the retry topics; each original is done when its copy is confirmed, and not before."""
@@ -187,7 +200,7 @@ class KafkaSource:
             elif not delivery.token.live:
                 answers[index] = Settled.LOST
             else:
-                self._finish(delivery)
+                self.in_flight -= delivery.token.done(delivery.position[1])  # type: ignore[index]
                 touched.add(delivery.token)
         self._store(touched)
 
@@ -221,46 +234,54 @@ class KafkaSource:
 
     async def close(self) -> None:
         await self.stop()
-        if self._thread is None:
-            return
-        self._thread.close()
-        try:
-            async with asyncio.timeout(CLOSING):
-                await self._ended.wait()
-        except TimeoutError:
-            LOG.warning("%r did not leave its group within %g s; its last offsets may be lost", self, CLOSING)
-        self._thread = None
+        for thread in self._threads:
+            thread.close()
+        if self._running:
+            try:
+                async with asyncio.timeout(CLOSING):
+                    await self._ended.wait()
+            except TimeoutError:
+                LOG.warning("%r did not leave its group within %g s; its last offsets may be lost", self, CLOSING)
 
-    # What the consumer thread reports, see `brokerkit.adapters._kafka_consumer.Owner`.
+    # What the consumer threads report, see `brokerkit.adapters._kafka_consumer.Owner`.
 
     def arrived(self, messages: Sequence[Message[Any, Any]]) -> None:
         if self._stopped:
             return  # Not counted as received, so never committed.
-        partitions = self._partitions
+        partitions, mailbox = self._partitions, self._mailbox
+        before = len(mailbox)
+        offsets: Offsets[Delivery] | None = None
+        topic: str | None = None
+        number: int | None = None
         for message in messages:
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
-            offsets = partitions.get((topic, partition))  # type: ignore[arg-type]
+            # A batch holds long runs of one partition.
+            if message.partition() != number or message.topic() != topic:
+                number, topic = message.partition(), message.topic()
+                offsets = partitions.get((topic, number))  # type: ignore[arg-type]
             if offsets is None:
-                continue
+                continue  # It was taken away since.
             kind, stamp = message.timestamp()
             found = message.headers()
-            headers: dict[str, str | bytes] = dict(found) if found else {}  # type: ignore[arg-type]
+            headers: dict[str, Any] = dict(found) if found else {}
+            if None in headers.values():
+                headers = {name: b"" if value is None else value for name, value in headers.items()}
             identity = headers.get(ID_HEADER)
+            offset: int = message.offset()  # type: ignore[assignment]
             delivery = Delivery(
                 message.value(),
-                topic,  # type: ignore[arg-type]
+                offsets.topic,
                 message.key(),
                 headers,
                 identity.decode(errors="replace") if isinstance(identity, bytes) else identity,
-                (partition, offset),  # type: ignore[arg-type]
+                (offsets.partition, offset),
                 None if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000,
                 0,
                 message,
                 offsets,
             )
-            offsets.add(offset, delivery)  # type: ignore[arg-type]
-            self._mailbox.append(delivery)
-            self.in_flight += 1
+            offsets.add(offset, delivery)
+            mailbox.append(delivery)
+        self.in_flight += len(mailbox) - before
         self._notify()
 
     def assigned(self, places: Sequence[Place]) -> None:
@@ -272,6 +293,7 @@ class KafkaSource:
         if not ours:
             for offsets in going:
                 offsets.revoke()
+        # What no receive() has returned yet, the core does not know.
         unseen = {id(delivery) for delivery in self._mailbox if delivery.token in going}
         self._mailbox = [delivery for delivery in self._mailbox if id(delivery) not in unseen]
         lost = [one for offsets in going for one in offsets.unsettled if id(one) not in unseen]
@@ -310,7 +332,9 @@ class KafkaSource:
         self._notify()
 
     def ended(self) -> None:
-        self._ended.set()
+        self._running -= 1
+        if not self._running:
+            self._ended.set()
 
     def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -176,7 +176,9 @@ class Line:
         """Connect anew, and learn the id by which `Client.unblock` can end a blocking read."""
         await self.close()
         await self._connection.connect()
-        self.id = await self.call("CLIENT", "ID")
+        # A user without the right to ask can read all the same.
+        with suppress(ResponseError):
+            self.id = await self.call("CLIENT", "ID")
 
     @property
     def connected(self) -> bool:

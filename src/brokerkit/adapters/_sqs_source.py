@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,13 +28,16 @@ LONGEST_VISIBILITY: Final = 43_200
 """Seconds for which a message can stay invisible, counted from the receive, all extensions together.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html"""
 
-_LONG_POLL: Final = 5
+_LONG_POLL: Final = 3
 """Seconds that one poll waits for a message. SQS allows 20, but `close` has to wait for the poll to end."""
 
 _SHORT_POLL: Final = 1
 """The same where there are more queues than pollers, which then go round."""
 
 _SIDE_BY_SIDE: Final = 8
+
+_OVER: Final = frozenset({State.SETTLED, State.LOST})
+"""The core has done with such a delivery, whatever SQS thinks of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +72,18 @@ class _Queue:
 class _Held:
     """A message that is ours, as the token of its delivery."""
 
-    __slots__ = ("delivery", "group", "id", "reading", "receipt", "received", "sequence", "settling", "until")
+    __slots__ = (
+        "delivery",
+        "group",
+        "id",
+        "leaving",
+        "reading",
+        "receipt",
+        "received",
+        "sequence",
+        "settling",
+        "until",
+    )
 
     def __init__(self, native: Mapping[str, Any], reading: Reading, lease: int) -> None:
         self.id: str = native["MessageId"]
@@ -79,6 +93,7 @@ class _Held:
         self.group = system.get("MessageGroupId") if reading.fifo else None
         self.sequence = int(system.get("SequenceNumber", 0))
         self.settling = False
+        self.leaving = False
         self.renew(native, lease)
 
     def renew(self, native: Mapping[str, Any], lease: int) -> None:
@@ -127,7 +142,7 @@ class SqsSource:
         self._queues: list[_Queue] = []
         self._held: dict[str, _Held] = {}
         self._polls: set[asyncio.Task[list[Delivery]]] = set()
-        self._losses: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
         self._calls = asyncio.Semaphore(_SIDE_BY_SIDE)
@@ -150,12 +165,22 @@ class SqsSource:
         while not stopped.done():
             queue = self._next()
             if queue is not None:
+                # Counted before the task runs: the other calls of `receive` must see it.
+                queue.polling += 1
+                queue.last = time.monotonic()
                 poll = asyncio.create_task(self._poll(queue, min(limit, BATCH)))
                 self._polls.add(poll)
                 poll.add_done_callback(self._polls.discard)
                 either: set[asyncio.Future[Any]] = {poll, stopped}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                return poll.result() if poll.done() else []
+                try:
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                except asyncio.CancelledError:
+                    self._behind(self._give_back(poll))
+                    raise
+                if poll.done():
+                    return poll.result()
+                self._behind(self._give_back(poll))
+                return []
             self._changed.clear()
             await self._changed.wait()
         return []
@@ -167,8 +192,6 @@ class SqsSource:
 
     async def _poll(self, queue: _Queue, limit: int) -> list[Delivery]:
         reading = queue.reading
-        queue.polling += 1
-        queue.last = time.monotonic()
         try:
             answer = await self._client.call(
                 "receive_message",
@@ -189,22 +212,32 @@ class SqsSource:
             queue.width = 1
         elif len(natives) == limit:
             queue.width = min(queue.width * 2, POLLERS)
-        fresh = self._taken(natives, reading)
-        if self._stopped is not None and self._stopped.done():
-            await self._change([_Step(held, 0) for held in fresh])
-            return []
-        return [held.delivery for held in fresh]
+        return [held.delivery for held in self._taken(natives, reading)]
+
+    async def _give_back(self, poll: asyncio.Task[list[Delivery]]) -> None:
+        """Release what a poll still brings that nobody waits for any more."""
+        steps = [_Step(delivery.token, 0) for delivery in await poll]
+        await self._change(steps)
+        for step in steps:
+            self._forget(step.held)
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something behind the caller's back; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     def _taken(self, natives: Sequence[Mapping[str, Any]], reading: Reading) -> list[_Held]:
         """Note what came as ours, and give what is new.
 
         A message that we hold already has come again since its lease ran out unnoticed, or since a standard queue
-        delivers more than once: its handler goes on, under the newer receipt.
+        delivers more than once: its handler goes on, under the newer receipt. One that the core is done with, and
+        could not settle, is a new delivery.
         """
         fresh: list[_Held] = []
         for native in natives:
             held = self._held.get(native["MessageId"])
-            if held is not None:
+            if held is not None and not held.leaving and held.delivery.state not in _OVER:
                 held.renew(native, self._lease)
                 continue
             held = _Held(native, reading, self._lease)
@@ -229,6 +262,8 @@ class SqsSource:
         await asyncio.gather(self._delete(deletions), self._change(changes + successors))
         for step in ours:
             step.held.settling = False
+        for step in successors:
+            self._forget(step.held)  # The core has dropped it: whatever SQS said, it comes as a new delivery.
         return [step.answer for step in steps]
 
     async def _pull_successors(self, changes: list[_Step]) -> list[_Step]:
@@ -257,11 +292,9 @@ class SqsSource:
         if not later:
             return []
         # Not awaited: `Lost` ends when the running handlers are settled, and it is us who settle.
-        loss = asyncio.create_task(self._tell_lost([held.delivery for held in later]))
-        self._losses.add(loss)
-        loss.add_done_callback(self._losses.discard)
+        self._behind(self._tell_lost([held.delivery for held in later]))
         await asyncio.sleep(0)  # the core drops at once what has not started
-        return [_Step(held, 0) for held in later if held.delivery.state is not State.RUNNING]
+        return [_Step(held, 0) for held in later if held.delivery.state in (State.WAITING, State.LOST)]
 
     async def _tell_lost(self, deliveries: list[Delivery]) -> None:
         try:
@@ -300,7 +333,12 @@ class SqsSource:
         if steps:
             async with self._visibility:
                 live = [step for step in steps if not (keep and step.held.settling)]
+                # What goes back may come again before the answer to this call does, and is a new delivery then.
+                for step in live:
+                    step.held.leaving = not keep
                 await self._batches("change_message_visibility_batch", live, keep=keep)
+                for step in live:
+                    step.held.leaving = False
 
     async def _batches(self, operation: str, steps: list[_Step], *, keep: bool) -> None:
         by_queue: dict[str, list[_Step]] = {}
@@ -366,7 +404,7 @@ class SqsSource:
         return total
 
     async def stop(self) -> None:
-        """Make every `receive` return; the polls themselves end within five seconds."""
+        """Make every `receive` return; the polls themselves end within three seconds."""
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
         self._changed.set()
@@ -374,8 +412,9 @@ class SqsSource:
     async def close(self) -> None:
         """Wait for the polls, give back what they brought, and remove a private queue."""
         await self.stop()
-        under_way: list[asyncio.Task[Any]] = [*self._polls, *self._losses]
-        for error in await asyncio.gather(*under_way, return_exceptions=True):
+        if self._polls:
+            await asyncio.wait(self._polls)
+        for error in await asyncio.gather(*self._work, return_exceptions=True):
             if isinstance(error, Exception):
                 _log.warning("%r: ended with %s", self, error)
         discard, self._discard = self._discard, None

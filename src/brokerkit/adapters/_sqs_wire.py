@@ -1,8 +1,10 @@
 """What a message looks like on SQS and SNS: attributes, escaping, sizes, batches. Pure.
 
 A message has a text body and at most ten attributes. The message's own id and key and the headers stand in attributes
-of their own as long as there is room and SQS accepts name and value; the rest travels as one JSON object in the
-attribute ``bk-headers``. A body that is no SQS text goes as base64 and is flagged in ``bk-body``.
+of their own as long as there is room and SQS accepts name and value; the rest, and every value that is no UTF-8 text,
+travels as one JSON object in the attribute ``bk-headers``. (Binary attributes would do, but few consumers expect
+them, and moto loses messages that have one on their way from SNS.) A body that is no SQS text goes as base64 and is
+flagged in ``bk-body``.
 
 Rules: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -47,7 +49,7 @@ _NAME: Final = re.compile(
 _NO_TEXT: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PRINTABLE: Final = re.compile(r"[!-~]{1,128}")
 
-_Attribute = dict[str, str | bytes]
+_Attribute = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def encode(message: Outgoing, *, fifo: bool) -> Entry:
         headers[NULL_HEADER] = "1"
     if message.content_type is not None:
         headers[CONTENT_TYPE] = message.content_type
-    headers.update((name, value) for name, value in message.headers.items() if name not in _OURS)
+    headers.update((name, text(value)) for name, value in message.headers.items() if name not in _OURS)
     body, flag = _encoded_body(message.body or b"")
     attributes = _attributes(headers, room=_ATTRIBUTES - (flag is not None))
     if flag is not None:
@@ -235,11 +237,9 @@ def _by_rank(headers: Mapping[str, str | bytes]) -> list[str]:
 
 def _attribute(name: str, value: str | bytes) -> _Attribute | None:
     """The header as an attribute of its own, or None where SQS refuses it."""
-    if not value or not _NAME.fullmatch(name):
+    if isinstance(value, bytes) or not value or _NO_TEXT.search(value) or not _NAME.fullmatch(name):
         return None
-    if isinstance(value, bytes):
-        return {"DataType": "Binary", "BinaryValue": value}
-    return None if _NO_TEXT.search(value) else _string(value)
+    return _string(value)
 
 
 def _string(value: str) -> _Attribute:
@@ -247,8 +247,7 @@ def _string(value: str) -> _Attribute:
 
 
 def _size(name: str, attribute: _Attribute) -> int:
-    value = attribute.get("StringValue", attribute.get("BinaryValue", b""))
-    return len(name) + len(attribute["DataType"]) + len(value.encode() if isinstance(value, str) else value)
+    return len(name) + len(attribute["DataType"]) + len(attribute["StringValue"].encode())
 
 
 def _json(headers: Mapping[str, str | bytes]) -> str:

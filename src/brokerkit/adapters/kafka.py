@@ -7,13 +7,14 @@ URL and options
     settings for producer and consumer alike; each client gets those that are its own. brokerkit's defaults, all of
     which an option overrides: idempotent producer with ``acks=all``, ``linger.ms=0``, the Java client's partitioner, a
     publish given up after 30 s, cooperative-sticky assignment, offsets committed every 200 ms.
-    ``group.protocol=consumer`` (KIP-848) works with brokers from Kafka 4.0.
+    ``group.protocol=consumer`` (KIP-848) works with brokers from Kafka 4.0. With ``group.instance.id`` the member that
+    reads the retry topics adds ``-retry`` to it.
 
 What a topic and a group become
     A Kafka topic and a consumer group. Retries that must survive a crash are copied to ``topic.group.retry.1s``,
     ``10s``, ``1m``, ``10m`` and ``1h``, topics of this group alone with as many partitions as the topic, created with
-    ``provision="group"`` or ``"all"`` and kept for seven days. There are none with ``order="strict"``, for a broadcast
-    and for a dead-letter topic. A broadcast is a group with a random name that never commits: the broker forgets it by
+    ``provision="group"`` or ``"all"``, kept for seven days, and read by a second member of the same group. There are
+    none with ``order="strict"``, for a broadcast and for a dead-letter topic. A broadcast is a group with a random name that never commits: the broker forgets it by
     itself some minutes after the process is gone.
 
 Delivery
@@ -30,7 +31,7 @@ Order
 Limits and escaping
     ``message.max.bytes`` of the client (1,000,000, key, headers and overhead counted in), then the topic's own
     ``max.message.bytes``. A null body stays null. The message id travels as header ``bk-id``, the media type as
-    ``content-type``. Header values are bytes; of several headers with one name the last is seen.
+    ``content-type``. Header values are bytes, a null one is empty; of several headers with one name the last is seen.
     A topic that does not exist is created by the first message where the broker's ``auto.create.topics.enable`` is on.
 
 Native access
@@ -102,6 +103,7 @@ class KafkaAdapter:
         self._producer: Producer | None = None
         self._in_flight = 0
         self._pumping = False
+        self._broken = False
 
     def __repr__(self) -> str:
         state = "open" if self._producer else "closed"
@@ -121,6 +123,14 @@ class KafkaAdapter:
     def _on_error(self, error: KafkaError) -> None:
         """News about connections: librdkafka goes on trying, and every message has a result of its own."""
         LOG.warning("producer of %s: %s", self._settings.where, error.str())
+        self._broken = self._broken or error.fatal()
+
+    def _replace_broken(self) -> None:
+        """Build a new producer in place of one that had a fatal error: that one takes nothing any more."""
+        if self._broken and self._producer is not None:
+            _abandon(self._producer)
+            self._producer = Producer(self._settings.producer(self._on_error), logger=LOG)
+            self._broken = False
 
     def _opened(self) -> KafkaAdmin:
         if self._admin is None:
@@ -142,6 +152,7 @@ class KafkaAdapter:
             return [Closed(f"the connection to {self._settings.where} is not open") for _ in batch]
         if not batch:
             return []
+        self._replace_broken()
         flight = _Flight(batch, asyncio.get_running_loop().create_future())
         await self._produce(flight)
         await flight.waiter
@@ -240,9 +251,14 @@ class KafkaAdapter:
                         await asyncio.sleep(PUMP)
             except TimeoutError:
                 LOG.warning("%r: given up, the broker may have these messages or not", self)
-                producer.purge()
-                producer.poll(0)
+                _abandon(producer)
         self._producer = self._admin = None
+
+
+def _abandon(producer: Producer) -> None:
+    """Let every unconfirmed message fail now."""
+    producer.purge()
+    producer.flush(1)  # Runs the callbacks, and has nothing to wait for.
 
 
 def _headers(outgoing: Outgoing) -> list[tuple[str, str | bytes | None]]:

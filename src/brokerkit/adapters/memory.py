@@ -25,7 +25,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -55,6 +55,7 @@ CAPABILITIES: Final = Capabilities(
 
 _STYLE: Final = NameStyle(limit=1024)
 _KEPT: Final = 10_000
+_LIMIT: Final = "max_message_bytes"
 _MAX_MESSAGE_BYTES: Final = 1_048_576
 
 
@@ -113,18 +114,17 @@ class MemoryAdapter:
 
     def __init__(self, connection: Connection, /) -> None:
         options = dict(connection.options)
-        limit = options.pop("max_message_bytes", _MAX_MESSAGE_BYTES)
+        promised = {name: getattr(CAPABILITIES, name) for name in Capabilities.__dataclass_fields__}
+        if strange := [name for name in options if name not in {_LIMIT, *promised}]:
+            allowed = ", ".join(sorted({_LIMIT, *promised}))
+            raise ConfigError(f"{connection.url}: option {strange[0]!r} is not known; allowed are {allowed}")
         try:
-            self._limit = TypeAdapter(int).validate_python(limit)
-            fields = TypeAdapter(dict[str, Any]).validate_python({**_as_fields(CAPABILITIES), **options})
-            self._capabilities = TypeAdapter(Capabilities).validate_python(fields)
+            self._limit = TypeAdapter(int).validate_python(options.pop(_LIMIT, _MAX_MESSAGE_BYTES))
+            self._capabilities = TypeAdapter(Capabilities).validate_python({**promised, **options})
         except ValidationError as error:
             first = error.errors()[0]
-            allowed = ", ".join(sorted({"max_message_bytes", *_as_fields(CAPABILITIES)}))
-            raise ConfigError(
-                f"memory: option {first['loc'][0] if first['loc'] else 'max_message_bytes'!r}: {first['msg']}; "
-                f"allowed are {allowed}"
-            ) from error
+            name = first["loc"][0] if first["loc"] else _LIMIT
+            raise ConfigError(f"{connection.url}: option {name!r}: {first['msg']}") from error
         self._url = connection.url
         self._broker = _BROKERS.setdefault(",".join(connection.url.hosts), _Broker())
         self._open = False
@@ -341,7 +341,3 @@ class MemorySource:
             if self._own_group:
                 self._broker.topics[name].groups.pop(self._own_group, None)
         self._queues.clear()
-
-
-def _as_fields(capabilities: Capabilities) -> dict[str, object]:
-    return {name: getattr(capabilities, name) for name in Capabilities.__dataclass_fields__}

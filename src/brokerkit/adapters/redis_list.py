@@ -191,8 +191,12 @@ class RedisListSource:
     async def open(self) -> None:
         if self._subscription.provision != "off":
             await _check_lists(self._client, self._subscription.topics)
-        with translated(self._client.where, f"taking from {', '.join(self._subscription.topics)}"):
-            await self._resume()
+        try:
+            with translated(self._client.where, f"taking from {', '.join(self._subscription.topics)}"):
+                await self._resume()
+        except BaseException:
+            await self._line.close()
+            raise
 
     async def _resume(self) -> None:
         """Connect, and sign in. What a broken read had moved lies in our processing list, unseen."""

@@ -137,23 +137,30 @@ class RedisPubSubSource:
         topics = self._subscription.topics
         patterns = [topic for topic in topics if not set("*?[").isdisjoint(topic)]
         channels = [topic for topic in topics if topic not in patterns]
-        with translated(self._client.where, f"subscribing to {', '.join(topics)}"):
-            async with asyncio.timeout(self._client.connect_timeout):
-                await self._line.connect()
-                for command, names in (("SUBSCRIBE", channels), ("PSUBSCRIBE", patterns)):
-                    if names:
-                        await self._line.write(command, *names)
-                confirmed = 0
-                while confirmed < len(topics):
-                    # Messages of the first channel may come before the last one is confirmed.
-                    push = await self._line.read()
-                    if push[0] in (b"subscribe", b"psubscribe"):
-                        confirmed += 1
-                    else:
-                        self._keep(push)
+        try:
+            with translated(self._client.where, f"subscribing to {', '.join(topics)}"):
+                async with asyncio.timeout(self._client.connect_timeout):
+                    await self._line.connect()
+                    await self._listen(channels, patterns)
+        except BaseException:
+            await self._line.close()
+            raise
         self._broken = None
         self._asked = False
         self._reader = asyncio.create_task(self._read(), name=f"brokerkit-pubsub-{topics[0]}")
+
+    async def _listen(self, channels: list[str], patterns: list[str]) -> None:
+        for command, names in (("SUBSCRIBE", channels), ("PSUBSCRIBE", patterns)):
+            if names:
+                await self._line.write(command, *names)
+        confirmed = 0
+        while confirmed < len(channels) + len(patterns):
+            # Messages of the first channel may come before the last one is confirmed.
+            push = await self._line.read()
+            if push[0] in (b"subscribe", b"psubscribe"):
+                confirmed += 1
+            else:
+                self._keep(push)
 
     async def _read(self) -> None:
         """Read as fast as Redis sends, for Redis cuts off who does not."""

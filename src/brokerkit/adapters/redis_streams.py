@@ -3,8 +3,9 @@
 URL and options
     ``redis://[user:password@]host[:6379][/database]``; ``rediss://`` is the same over TLS. Options are the keyword
     arguments of ``redis.asyncio.Redis`` (``socket_timeout=10``, ``ssl_ca_certs=...``, ``client_name=...``), but for the
-    few that brokerkit sets itself. One server: neither Cluster nor Sentinel yet, though all keys of a topic share one
-    hash tag.
+    few that brokerkit sets itself. Redis 6.2 (7.0 for the lag) or later, one server: neither Cluster nor Sentinel yet,
+    though all keys of a topic share one hash tag. An ACL user needs ``+@stream +@sortedset +@scripting +@connection
+    +type +time`` on the topic and on ``{topic}.*``; a publisher ``+xadd +type +ping``.
 
 What a topic and a group become
     A topic is a stream, a group a consumer group, each source a consumer of it with a name of its own. With
@@ -227,9 +228,13 @@ class RedisStreamsSource:
         with translated(self._client.where, f"connecting within {self._client.connect_timeout:g} s"):
             async with asyncio.timeout(self._client.connect_timeout):
                 await self._line.connect()
-        with translated(self._client.where, f"opening the group {self._group!r}"):
-            await self._provision()
-            await self._forget_dead_members()
+        try:
+            with translated(self._client.where, f"opening the group {self._group!r}"):
+                await self._provision()
+                await self._forget_dead_members()
+        except BaseException:
+            await self._line.close()
+            raise
         self._ready = True
 
     async def _provision(self) -> None:
@@ -316,7 +321,7 @@ class RedisStreamsSource:
                 f"{self._client.where}: a stream or the group {self._group!r} of {self._subscription.topics} is gone"
             ) from error
         log.warning(
-            "%s: a stream of group %s was deleted; making it again. What was in it is lost.",
+            "%s: a stream of group %s, or the group itself, was deleted; made again, to be read from its beginning",
             self._client.where,
             self._group,
         )

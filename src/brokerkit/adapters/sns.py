@@ -139,7 +139,10 @@ class SnsAdapter:
                 f"{topic!r} cannot be an SNS topic: a name has up to 256 letters, digits, hyphens and underscores, "
                 f"and no dots but in the ending {FIFO_SUFFIX}; an ARN is taken too"
             )
-        listed = (await self._sns.call("list_topics")).get("Topics", ())
+        try:
+            listed = (await self._sns.call("list_topics")).get("Topics", ())
+        except AccessDenied as error:
+            raise AccessDenied(f"{error}; or give SNS topic {topic} as an ARN, which needs no list") from error
         if not listed:
             raise NotFound(f"SNS topic {topic} does not exist: {self._sns.where} has none at all")
         arn = str(listed[0]["TopicArn"]).rpartition(":")[0] + ":" + topic

@@ -17,7 +17,7 @@ Delivery
     At least once. The lease is the visibility timeout, sent with each receive and renewed by `extend`, for
     twelve hours at most. A retry is a visibility too, in whole seconds and part of those twelve hours, so it
     survives a crash. `Delivery.count` is ``ApproximateReceiveCount``: releases and crashes are counted in.
-    Stopping does not cut a long poll short, since SQS would hide the next messages; closing waits up to five
+    Stopping does not cut a long poll short, since SQS would hide the next messages; closing waits up to three
     seconds for it.
 
 Order

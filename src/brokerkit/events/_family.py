@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
@@ -30,6 +31,7 @@ class Family:
         wrapper: the key under which some producers of the family nest the payload. Both forms are read for every
             event; keys that stand beside the wrapper are kept with the payload's own.
         wrapped: names of the events that are written under the wrapper; the others are written flat.
+        fallback: the model of bodies whose name the family does not know; without one such a name is refused.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Family:
     format: str = "json"
     wrapper: str | None = None
     wrapped: frozenset[str] = frozenset()
+    fallback: type[BaseModel] | None = None
     _readers: dict[str, Reader] = field(default_factory=dict[str, Reader], init=False, repr=False)
     _names: dict[type[BaseModel], str] = field(default_factory=dict[type[BaseModel], str], init=False, repr=False)
 
@@ -58,11 +61,11 @@ class Family:
         """
         if (known := self._readers.get(name)) is not None:
             return known
-        if (model := self.models.get(name)) is None:
-            raise DecodeError(f"no such event{suggestion(name, self.models)}", family=self.name, event=name)
-        reader = _make_reader(self, name, model)
-        self._readers[name] = reader
-        return reader
+        if (model := self.models.get(name)) is not None:
+            return self._readers.setdefault(name, _make_reader(self, name, model))
+        if self.fallback is not None:
+            return _make_reader(self, name, self.fallback)  # not kept: a producer can send names without end
+        raise self._unknown(name)
 
     def read(self, name: str, body: bytes | str | Mapping[str, Any]) -> BaseModel:
         """Read one body: JSON in UTF-8, JSON text, or an object that was parsed already.
@@ -70,18 +73,23 @@ class Family:
         Raises:
             DecodeError: the body is not what the event promises, or no event has this name.
         """
-        reader = self.reader(name)
         if isinstance(body, Mapping):
+            if (model := self.models.get(name, self.fallback)) is None:
+                raise self._unknown(name)
             try:
-                return self.models[name].model_validate(self.unwrap(dict(body)))
+                return model.model_validate(self.unwrap(dict(body)))
             except Exception as error:
                 raise _decode_error(self, name, body, error) from error
+        reader = self.reader(name)
         if isinstance(body, str):
             try:
                 body = body.encode()
             except UnicodeEncodeError as error:
                 raise _decode_error(self, name, body, error) from error
         return reader(body)
+
+    def _unknown(self, name: str) -> DecodeError:
+        return DecodeError(f"no such event{suggestion(name, self.models)}", family=self.name, event=name)
 
     def write(self, event: BaseModel, *, name: str | None = None) -> bytes:
         """Write an event in its documented form: unset fields stay absent, None becomes the field's empty form.
@@ -146,13 +154,13 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     model.model_rebuild()
     adapter: TypeAdapter[Any] = TypeAdapter(model)
     flat = adapter.validator.validate_json
-    long_way = _make_long_reader(family, name, model)
-    if _holds_decimal(model, set()):
-        return long_way
+    exact = _holds_decimal(model, set())
+    long_way = _make_long_reader(family, name, model, exact=exact)
+    unusual = _is_unusual_for_decimals if exact else _is_unusual
     if family.wrapper is None:
 
         def read_flat(body: bytes) -> BaseModel:
-            if b"NaN" in body or b"Infinity" in body:
+            if unusual(body):
                 return long_way(body)
             try:
                 return flat(body)  # type: ignore[no-any-return]
@@ -167,7 +175,7 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     nested_json = nested.validator.validate_json
 
     def read_either(body: bytes) -> BaseModel:
-        if b"NaN" in body or b"Infinity" in body:
+        if unusual(body):
             return long_way(body)
         try:
             if marker not in body:
@@ -179,13 +187,32 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     return read_either
 
 
-def _make_long_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
+# Each pattern begins with a plain character: only then is the search fast. (`in` is slower on base64, which is full of N.)
+_NAN: Final = re.compile(rb"NaN").search
+_INFINITY: Final = re.compile(rb"Infinity").search
+_LONG_FRACTION: Final = re.compile(rb"\.(?:\d*0(?!\d)|\d{6,}|\d+[eE]|(?<=\d{10}\.)\d)").search
+_LONG_BEFORE_E: Final = re.compile(rb"e(?<=\d{16}e)").search
+_LONG_BEFORE_CAPITAL_E: Final = re.compile(rb"E(?<=\d{16}E)").search
+
+
+def _is_unusual(body: bytes) -> object:
+    """Whether a body may hold the bare words NaN and Infinity: pydantic reads them, JSON has none."""
+    return _NAN(body) or _INFINITY(body)
+
+
+def _is_unusual_for_decimals(body: bytes) -> object:
+    """The same, or whether it may hold an amount that pydantic, going through a double, would round or shorten.
+
+    A double keeps 15 digits, and no zeros at the end of a fraction.
+    """
+    return _LONG_FRACTION(body) or _LONG_BEFORE_E(body) or _LONG_BEFORE_CAPITAL_E(body) or _NAN(body) or _INFINITY(body)
+
+
+def _make_long_reader(family: Family, name: str, model: type[BaseModel], *, exact: bool) -> Reader:
     """Build the reader for what pydantic's JSON parser cannot do by itself.
 
-    Bodies with keys beside the wrapper, bodies that may hold the bare words NaN and Infinity (pydantic reads them,
-    JSON has none), and models with a Decimal, for which pydantic would go through a double.
+    Bodies with keys beside the wrapper, and those that are unusual in the sense of the functions above.
     """
-    exact = _holds_decimal(model, set())
 
     def read(body: bytes) -> BaseModel:
         try:
@@ -216,7 +243,7 @@ def _decode_error(family: Family, name: str, body: object, error: Exception) -> 
         return DecodeError(f"{error}", family=family.name, event=name, value=_printable(body))
     details = error.errors(include_url=False)
     first = details[0]
-    if first["type"] in ("json_invalid", "model_type"):
+    if first["type"] in ("json_invalid", "model_type") and not first["loc"]:
         return DecodeError(first["msg"], family=family.name, event=name, value=_printable(body))
     path = _wire_path(family, body, first["loc"], missing=first["type"] == "missing")
     # A union reports each of its choices; the last one says best what was expected.

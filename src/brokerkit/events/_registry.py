@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -10,11 +11,18 @@ from pydantic import BaseModel
 
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit.events._family import Family, suggestion
+from brokerkit.events._names import NAMES
 
 ENTRY_POINTS: Final = "brokerkit.families"
 
 # Named here as well as in the package's metadata: reading the metadata takes longer than importing a family.
-BUILT_IN: Final[Mapping[str, str]] = {"evenbet": "brokerkit.events.evenbet:FAMILY"}
+BUILT_IN: Final[Mapping[str, str]] = {
+    "accelbyte": "brokerkit.events.accelbyte:FAMILY",
+    "evenbet": "brokerkit.events.evenbet:FAMILY",
+    "session": "brokerkit.events.session:FAMILY",
+    "thrillconnect": "brokerkit.events.thrillconnect:FAMILY",
+    "thrillpots": "brokerkit.events.thrillpots:FAMILY",
+}
 
 
 class Found(NamedTuple):
@@ -112,21 +120,27 @@ def get_family(name: str) -> Family:
 def find(event: str | type[BaseModel]) -> tuple[Found, ...]:
     """Return every meaning of an event name, plain or qualified ("evenbet:OnGameDone"), or of a model class.
 
-    An empty tuple means that no family knows it; `suggest` then says what may have been meant.
+    An empty tuple means that no family knows it; `suggest` then says what may have been meant. Of the built-in families
+    only those that know it are imported.
     """
     if isinstance(event, str):
         prefix, colon, rest = event.partition(":")
         if colon and prefix in _FAMILIES:
             model = _FAMILIES[prefix].models.get(rest)
             return () if model is None else (Found(_FAMILIES[prefix], rest, model),)
-        each = _FAMILIES.values()
+        each = (_FAMILIES[name] for name in _FAMILIES if name not in BUILT_IN or name in NAMES.get(event, ()))
         return tuple(Found(known, event, known.models[event]) for known in each if event in known.models)
     return tuple(
-        Found(known, name, model)
-        for known in _FAMILIES.values()
-        for name, model in known.models.items()
+        Found(_FAMILIES[family], name, model)
+        for family in _FAMILIES
+        if family not in BUILT_IN or _is_imported(family)  # else nobody can have the class
+        for name, model in _FAMILIES[family].models.items()
         if model is event
     )
+
+
+def _is_imported(family: str) -> bool:
+    return BUILT_IN[family].partition(":")[0] in sys.modules
 
 
 def suggest(name: str) -> str:
@@ -134,7 +148,8 @@ def suggest(name: str) -> str:
     prefix, _, rest = name.partition(":")
     if prefix in _FAMILIES:
         return suggestion(rest, list(_FAMILIES[prefix].models))
-    return suggestion(name, [known for family in _FAMILIES.values() for known in family.models])
+    foreign = (known for family in _FAMILIES if family not in BUILT_IN for known in _FAMILIES[family].models)
+    return suggestion(name, [*NAMES, *foreign])
 
 
 def parse(name: str, body: bytes | str | Mapping[str, Any], family: str | Family | None = None) -> BaseModel:

@@ -99,12 +99,11 @@ class _Epoch:
     per_second: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.nullable_schema(
-            core_schema.datetime_schema(
-                tz_constraint="aware",
-                serialization=core_schema.plain_serializer_function_ser_schema(self._number, when_used="json"),
-            )
+        moment = core_schema.datetime_schema(
+            tz_constraint="aware",
+            serialization=core_schema.plain_serializer_function_ser_schema(self._number, when_used="json"),
         )
+        return moment if source is datetime else core_schema.nullable_schema(moment)
 
     def _number(self, value: datetime) -> int | float:
         elapsed = value - datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,6 +120,9 @@ EpochSeconds = Annotated[datetime | None, _Epoch(1)]
 
 EpochMillis = Annotated[datetime | None, _Epoch(1000)]
 """An aware UTC datetime, a UNIX time in milliseconds on the wire."""
+
+SentAtMillis = Annotated[datetime, _Epoch(1000)]
+"""`EpochMillis` for a field that a body must hold."""
 
 
 def _split_cards(value: object) -> list[int]:

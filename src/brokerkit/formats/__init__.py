@@ -20,7 +20,39 @@ JSON: Final = Format(name="json", name_from=(*NAME_IN_HEADER, "routing_key"))
 EVENBET: Final = Format(name="evenbet", family="evenbet", name_from=(*NAME_IN_HEADER, "routing_key"))
 """EvenBet: the payload flat or under ``params``, both accepted for every event; the body holds no name."""
 
-_FORMATS: Final = {known.name: known for known in (CLOUDEVENTS, CLOUDEVENTS_STRUCTURED, EVENBET, JSON)}
+ACCELBYTE: Final = Format(name="accelbyte", family="accelbyte", name_from=("header:event", "field:name"))
+"""AccelByte: one flat JSON object that holds its name; the vendor sets no headers."""
+
+SESSION: Final = Format(name="session", family="session", name_from=("field:name",), writes_name=True)
+"""Session messages: one flat JSON object with its name beside the data."""
+
+THRILLCONNECT: Final = Format(
+    name="thrillconnect", family="thrillconnect", name_from=("field:msg_name",), writes_name=True
+)
+"""ThrillConnect: an envelope with the body under ``data``; there is no id. The event is the whole envelope."""
+
+THRILLPOTS: Final = Format(
+    name="thrillpots",
+    family="thrillpots",
+    name_from=("field:event_type",),
+    id_from=("field:event_id",),
+    writes_name=True,
+)
+"""ThrillPots' gateway: an envelope of type, id and ``data``. The event is the whole envelope."""
+
+_FORMATS: Final = {
+    known.name: known
+    for known in (
+        ACCELBYTE,
+        CLOUDEVENTS,
+        CLOUDEVENTS_STRUCTURED,
+        EVENBET,
+        JSON,
+        SESSION,
+        THRILLCONNECT,
+        THRILLPOTS,
+    )
+}
 
 
 def names() -> list[str]:

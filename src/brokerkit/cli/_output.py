@@ -1,0 +1,36 @@
+"""What commands write, and how they say that they were called wrongly."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_WIDTH_OF_FILES: Final = 120
+
+
+class UsageError(Exception):
+    """The command was called wrongly; exit code 2."""
+
+
+def console() -> Console:
+    """Standard output; where it is no terminal there are no control codes, and tables are 120 columns wide."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=_WIDTH_OF_FILES)
+
+
+def set_up_logging(level: LogLevel) -> None:
+    """Log to standard error: coloured on a terminal, one plain line for each record elsewhere."""
+    stderr = Console(stderr=True)
+    handler: logging.Handler
+    if stderr.is_terminal:
+        handler = RichHandler(console=stderr, show_path=False, omit_repeated_times=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,0 +1,165 @@
+"""``brokerkit catalog``: the events that brokerkit knows, what their fields mean, and their JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import types
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, Final, Union, cast, get_args, get_origin
+
+from cyclopts import App
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from rich.table import Table
+from rich.text import Text
+
+from brokerkit import ConfigError, events
+from brokerkit.cli._output import console
+from brokerkit.cli._simulation import simulate
+from brokerkit.events import Found
+
+app: Final = App(name="catalog", help="Look up the events that brokerkit knows.")
+
+_SEARCHED: Final = 2_000
+"""So many simulated events are searched for an example."""
+
+
+@app.command(name="list")
+def list_events(*, family: str | None = None) -> None:
+    """List all events with a line on each.
+
+    Args:
+        family: only the events of this family, such as `evenbet`.
+    """
+    known = events.families()
+    chosen = [events.get_family(family)] if family is not None else [known[name] for name in sorted(known)]
+    rows = [
+        (each.name, name, _first_line(model))
+        for each in chosen
+        for name, model in sorted(each.models.items(), key=lambda item: item[0].lower())
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    out = console()
+    for of_family, name, meaning in rows:
+        line = f"{of_family:<{widths[0]}}  {name:<{widths[1]}}  {meaning}"
+        # A terminal shows one line for each event; a pipe gets all of it.
+        out.print(line, markup=False, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=False)
+
+
+@app.command
+def show(name: str, /) -> None:
+    """Show an event: its fields with types, units and meaning, its codes, where the facts come from, an example.
+
+    Args:
+        name: the event name, plain or with its family (`evenbet:OnGameDone`).
+    """
+    found = _find(name)
+    out = console()
+    out.print(f"{found.family.name}:{found.name}", style="bold", markup=False)
+    out.print(inspect.getdoc(found.model) or "", markup=False)
+    models = list(dict.fromkeys(_models(found.model)))
+    for model in models:
+        if model.model_fields:
+            out.print()
+            out.print(_fields(model))
+    for codes in dict.fromkeys(itertools.chain.from_iterable(map(_codes, models))):
+        out.print(f"\n{codes.__name__}: {_first_line(codes)}", markup=False)
+        for code in codes:
+            out.print(f"  {code.value:>4}  {code.name}", markup=False)
+    if (example := _example(found)) is not None:
+        out.print("\nFor example:", markup=False)
+        out.print_json(example) if out.is_terminal else print(json.dumps(json.loads(example), indent=2))
+
+
+@app.command
+def schema(name: str, /) -> None:
+    """Write the JSON Schema of an event's payload, in its documented form, to standard output.
+
+    Args:
+        name: the event name, plain or with its family (`evenbet:OnGameDone`).
+    """
+    model = _find(name).model
+    print(json.dumps(model.model_json_schema(by_alias=True, mode="serialization"), indent=2, ensure_ascii=False))
+
+
+def _find(name: str) -> Found:
+    """The only meaning of a name.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    found = events.find(name)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"no event is called {name!r}{events.suggest(name)}")
+    choices = ", ".join(f"{each.family.name}:{each.name}" for each in found)
+    raise ConfigError(f"{name!r} is an event of several families: say which of {choices}")
+
+
+def _fields(model: type[BaseModel]) -> Table:
+    table = Table(box=None, pad_edge=False, title=model.__name__, title_justify="left")
+    for column in ("attribute", "on the wire", "type", "unit"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("meaning", min_width=30)
+    for attribute, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        unit = cast("dict[str, object]", extra).get("unit") if isinstance(extra, dict) else None
+        wire = field.serialization_alias or field.alias or attribute
+        row = (attribute, wire, _type_name(field.annotation), str(unit or ""), field.description or "")
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _type_name(annotation: Any) -> str:
+    """A field's type as its reader sees it; every field may be absent, so None is not said."""
+    origin: Any = get_origin(annotation)
+    arguments: tuple[Any, ...] = get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_type_name(part) for part in arguments if part is not type(None)))
+    if hasattr(annotation, "__metadata__"):  # Annotated[...]
+        return _type_name(annotation.__origin__)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_type_name, arguments))}]"
+    return str(getattr(annotation, "__name__", annotation))
+
+
+def _classes(field: FieldInfo) -> Iterator[type]:
+    """Every class that a field's type is made of."""
+    waiting: list[Any] = [field.annotation]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, type) and not get_args(part):
+            yield part
+        waiting += get_args(part)
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A model, and all that are nested in it."""
+    yield model
+    for field in model.model_fields.values():
+        for part in _classes(field):
+            if issubclass(part, BaseModel) and part is not model:
+                yield from _models(part)
+
+
+def _codes(model: type[BaseModel]) -> Iterator[type[Enum]]:
+    for field in model.model_fields.values():
+        yield from (part for part in _classes(field) if issubclass(part, Enum))
+
+
+def _first_line(documented: type) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _example(found: Found) -> str | None:
+    """An event of this name from the simulated poker room, as it is on the wire."""
+    if found.family.name != "evenbet":
+        return None
+    for simulated in itertools.islice(simulate(seed=1), _SEARCHED):
+        if simulated.name == found.name:
+            return found.family.write(simulated.event, name=found.name).decode()
+    return None

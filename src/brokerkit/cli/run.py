@@ -1,0 +1,76 @@
+"""``brokerkit run``: serve a bus of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from brokerkit import Bus, Handlers
+from brokerkit.cli._output import LogLevel, UsageError, set_up_logging
+
+logger = logging.getLogger("brokerkit")
+
+
+def run(
+    target: Annotated[str, Parameter(name="MODULE:BUS")],
+    /,
+    *,
+    config: Path | None = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run a bus of your own until SIGTERM or SIGINT, then drain: running handlers finish, the rest is given back.
+
+    Exit code: 0 after draining, 1 for an error of brokerkit, 2 for a wrong call.
+
+    Args:
+        target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; modules of the
+            current folder are found. With `--config` it may be the name of a `Handlers`, too.
+        config: make the bus from this file, and take only the handlers from the module.
+        log_level: what is logged to standard error.
+    """
+    set_up_logging(log_level)
+    bus = _find_bus(target, config)
+    logger.info("running %s until SIGTERM or SIGINT", target)
+    bus.run()
+    logger.info("%s has stopped", target)
+
+
+def _find_bus(target: str, config: Path | None) -> Bus:
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(f"{target!r} is not MODULE:BUS, such as wallet.events:bus")
+    module = _import(module_name)
+    found: object = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if config is not None and isinstance(found, (Bus, Handlers)):
+        bus = Bus.from_config(config)
+        bus.include(found.handlers if isinstance(found, Bus) else found)
+        return bus
+    if isinstance(found, Bus):
+        return found
+    if isinstance(found, Handlers):
+        raise UsageError(f"{target} is a set of handlers: say with --config FILE on which bus they run")
+    what = f"is no Bus but a {type(found).__name__}" if found is not None else "does not exist"
+    wanted = (Bus,) if config is None else (Bus, Handlers)
+    there = ", ".join(f"{module_name}:{name}" for name, value in vars(module).items() if isinstance(value, wanted))
+    raise UsageError(f"{target} {what}; what can be run here: {there or 'nothing'}")
+
+
+def _import(name: str) -> ModuleType:
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Not the module but something that it imports: that is its own affair.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise UsageError(f"there is no module {name!r} here nor among the installed packages") from error

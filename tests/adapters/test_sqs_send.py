@@ -1,0 +1,131 @@
+"""The AWS client's errors and the sender of batches, where no emulator shows what AWS does."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+from brokerkit._errors import (
+    AccessDenied,
+    BrokerkitError,
+    ConnectionLost,
+    InvalidMessage,
+    NotFound,
+    PublishError,
+)
+from brokerkit._message import Outgoing, Receipt
+from brokerkit.adapters import _sqs_send
+from brokerkit.adapters._aws import BadCredentials, Refused, translated
+from brokerkit.adapters._sqs_send import Sender, Target
+
+
+def outgoing(topic: str, body: bytes | None = b"{}", key: str | None = None) -> Outgoing:
+    return Outgoing(topic=topic, body=body, name="OnGameDone", id=uuid.uuid4().hex, key=key)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InvalidClientTokenId", BadCredentials),
+        ("SignatureDoesNotMatch", BadCredentials),
+        ("UnrecognizedClientException", BadCredentials),
+        ("ExpiredToken", BadCredentials),
+        ("AccessDenied", AccessDenied),
+        ("AccessDeniedException", AccessDenied),
+        ("AuthorizationError", AccessDenied),
+        ("AWS.SimpleQueueService.NonExistentQueue", NotFound),
+        ("QueueDoesNotExist", NotFound),
+        ("RequestThrottled", ConnectionLost),
+        ("AWS.SimpleQueueService.QueueDeletedRecently", ConnectionLost),
+        ("InvalidParameterValue", Refused),
+    ],
+)
+def test_error_codes_of_aws_become_errors_of_ours(code: str, kind: type[BrokerkitError]) -> None:
+    said = {"Error": {"Code": code, "Message": "No.\n\nx-amz-security-token:TOKEN"}}
+    error = translated(ClientError(said, "SendMessage"), "SQS at sqs://eu-west-1/")
+    assert type(error) is kind
+    assert "sqs://eu-west-1/" in str(error) and "SendMessage" in str(error)
+    assert "TOKEN" not in str(error)
+
+
+def test_a_server_error_may_pass() -> None:
+    answer: Any = {"Error": {"Code": "Strange"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+    assert isinstance(translated(ClientError(answer, "SendMessage"), "SQS"), ConnectionLost)
+
+
+Post = Callable[[list[dict[str, Any]]], Awaitable[dict[str, Any]]]
+
+
+def sender(post: Post, *, fifo: bool = False) -> Sender:
+    async def find(topic: str, stored: bool) -> Target:
+        return Target(what="a queue", fifo=fifo, limit=1000, batch_limit=1000, body_field="MessageBody", post=post)
+
+    return Sender(find)
+
+
+async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+    calls: list[list[str]] = []
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        calls.append([entry["MessageBody"] for entry in entries])
+        failed = [entry for entry in entries if entry["MessageBody"] == "3" and len(calls) < 3]
+        return {
+            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in failed],
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in failed],
+        }
+
+    # Under two lanes' worth of one key: all in one lane.
+    batch = [outgoing("t", str(n).encode(), key="k") for n in range(12)]
+    results = await sender(post, fifo=True).send(batch)
+    assert all(isinstance(result, Receipt) for result in results)
+    assert calls == [[str(n) for n in range(10)], ["3"], ["3"], ["10", "11"]]
+
+
+async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        bad = [entry for entry in entries if entry["MessageBody"] == "3"]
+        return {
+            "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in bad],
+            "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in bad],
+        }
+
+    # Eleven of one group are more than one call.
+    batch = [outgoing("t", str(n).encode(), key="a" if n < 11 else "b") for n in range(12)]
+    results = await sender(post, fifo=True).send(batch)
+    assert [n for n, result in enumerate(results) if isinstance(result, PublishError)] == [3, 10]
+    assert isinstance(results[11], Receipt)
+
+
+async def test_the_senders_fault_is_not_sent_again() -> None:
+    calls = 0
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        return {
+            "Failed": [
+                {"Id": "0", "SenderFault": True, "Code": "InvalidMessageContents", "Message": "no"},
+                {"Id": "1", "SenderFault": True, "Code": "AccessDenied"},
+            ]
+        }
+
+    results = await sender(post).send([outgoing("t"), outgoing("t"), outgoing("t")])
+    assert [type(result) for result in results] == [InvalidMessage, AccessDenied, PublishError]
+    assert calls == 1
+
+
+async def test_a_batch_refused_as_a_whole_fails_only_for_the_entry_at_fault() -> None:
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        if any(entry["MessageBody"] == "bad" for entry in entries):
+            raise Refused("too long", code="InvalidParameterValue")
+        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
+
+    results = await sender(post).send([outgoing("t"), outgoing("t", b"bad"), outgoing("t")])
+    assert [type(result) for result in results] == [Receipt, InvalidMessage, Receipt]

@@ -1,0 +1,358 @@
+"""One view of every broker for tests that must hold on all of them: a test body does not know which one it has.
+
+`Broker.plain` publishes as somebody else's program would, through the client library alone and without any header of
+brokerkit's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aio_pika
+import redis.asyncio
+from aiobotocore.session import get_session
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from brokerkit import Bus, Handlers, Message, adapters
+from brokerkit._message import ACK, Delivery
+from brokerkit._settings import ConnectionSettings
+from brokerkit._transport import Subscription
+from tests.brokers.aws import AwsBroker
+from tests.brokers.kafka import KafkaBroker
+from tests.brokers.rabbitmq import RabbitBroker
+from tests.brokers.redis import RedisBroker
+
+
+class Plain(Protocol):
+    """Publishes one message with a plain client; ``place`` says where the event name goes."""
+
+    def __call__(
+        self, topic: str, name: str, body: bytes, *, place: str, key: str | None = None
+    ) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """One broker as the tests see it.
+
+    Attributes:
+        name: of the adapter, and of the kind of topic where there are several.
+        settings: what `Bus` needs to reach it.
+        places: where a plain producer can put the event name, as ``name_from`` rules.
+        wrong_password: settings that must be refused, where the stand-in checks passwords.
+        unreachable: a URL where nobody listens.
+        bad_option: settings with an option that the client library does not know.
+        suffix: ending of topic names.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    places: tuple[str, ...]
+    plain: Plain
+    create: Callable[[str], Awaitable[None]]
+    unreachable: Mapping[str, Any]
+    bad_option: Mapping[str, Any]
+    wrong_password: Mapping[str, Any] | None = None
+    suffix: str = ""
+    topics_must_exist: bool = True
+    largest: int | None = None
+    _prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
+
+    def topic(self, name: str = "events") -> str:
+        """A topic of this test's own."""
+        return f"{self._prefix}-{name}{self.suffix}"
+
+    @property
+    def at_most_once(self) -> bool:
+        return self.name == "redis-pubsub"
+
+    @property
+    def one_group(self) -> bool:
+        return self.name in ("sqs", "sqs-fifo", "redis-list")
+
+    def bus(self, *, topic: str | list[str] | None = None, group: str | None = "wallet", **settings: Any) -> Bus:
+        """A bus with the settings that suit tests: everything is created, leases last seconds."""
+        defaults: dict[str, Any] = {
+            "topic": topic or self.topic(),
+            "group": group,
+            "provision": "all",
+            "lease": 4.0,
+            "format": "evenbet",
+            "stop_timeout": 10.0,
+        }
+        merged = {**defaults, **self.settings, **settings}
+        return Bus(merged.pop("url"), **merged)
+
+    async def dead_letters(self, count: int, *, group: str = "wallet") -> list[Delivery]:
+        """Take so many dead letters of this test's topic out of their queue."""
+        settings = ConnectionSettings.model_validate(dict(self.settings))
+        adapter = adapters.make(settings.connection())
+        await adapter.open()
+        place = adapter.derived(self.topic(), group, "dlq")
+        reading = Subscription(topics=(place,), group="reader", stored=True, provision="group")
+        source = adapter.subscribe(reading, _ignore)
+        await source.open()
+        letters: list[Delivery] = []
+        async with asyncio.timeout(20):
+            while len(letters) < count:
+                letters += await source.receive(count - len(letters))
+        await source.settle([(letter, ACK) for letter in letters])
+        await source.stop()
+        await source.close()
+        await adapter.close()
+        return letters
+
+
+class Recorder:
+    """Handlers that note what they get, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.handlers = Handlers()
+        self.got: list[tuple[str, Any, Message]] = []
+        self._arrived = asyncio.Event()
+
+    def note(self, name: str, event: Any, message: Message) -> None:
+        self.got.append((name, event, message))
+        self._arrived.set()
+
+    def record(self, *names: str) -> Recorder:
+        """Register for names, or for every name."""
+
+        async def handle(event: Any, message: Message) -> None:
+            self.note(message.name, event, message)
+
+        self.handlers._on(*(names or ("*",)))(handle)
+        return self
+
+    async def wait_for(self, count: int, *, seconds: float = 30.0) -> list[tuple[str, Any, Message]]:
+        """Wait until so many were noted."""
+        async with asyncio.timeout(seconds):
+            while len(self.got) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return self.got
+
+    @asynccontextmanager
+    async def serving(self, bus: Bus) -> AsyncIterator[Bus]:
+        """Serve a bus with these handlers for as long as the block lasts."""
+        bus.include(self.handlers)
+        async with bus, bus.serving():
+            yield bus
+
+
+async def until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Wait until something that no event tells is true, looking often."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def _ignore(_: object) -> None:
+    """Nothing is lost while a test reads dead letters."""
+
+
+async def _nothing(topic: str) -> None:
+    """The topic comes into being with its first use."""
+
+
+def memory() -> Broker:
+    name = uuid.uuid4().hex
+    url = f"memory://{name}"
+
+    async def create(topic: str) -> None:
+        async with Bus(url, topic=topic):
+            pass
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        settings: dict[str, Any] = {"name_from": place, "format": "json"}
+        async with Bus(url, topic=topic, **settings) as bus:
+            await bus.publish_many([Message(name, body) for body in bodies])
+
+    return Broker(
+        name="memory",
+        settings={"url": url},
+        places=("header:event", "key", "type"),
+        plain=plain,
+        create=create,
+        unreachable={},
+        bad_option={"url": url, "options": {"no_such_option": "1"}},
+        largest=1_048_576,
+    )
+
+
+def kafka(broker: KafkaBroker) -> Broker:
+    async def create(topic: str) -> None:
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        for created in admin.create_topics([NewTopic(topic, num_partitions=3)]).values():
+            await asyncio.wrap_future(created)
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        producer = Producer({"bootstrap.servers": broker.address, "allow.auto.create.topics": False})
+        headers = [(place.partition(":")[2], name.encode())] if place.startswith("header:") else []
+        for body in bodies:
+            producer.produce(topic, body, key=name if place == "key" else None, headers=headers)
+        assert await asyncio.to_thread(producer.flush, 10) == 0
+
+    return Broker(
+        name="kafka",
+        settings={"url": broker.url, "options": {"topic.metadata.refresh.interval.ms": 500}},
+        places=("header:event", "key", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "kafka://127.0.0.1:1"},
+        bad_option={"url": f"{broker.url}?no.such.option=1"},
+        wrong_password={
+            "url": f"kafka://{broker.user}:{broker.wrong_password}@{broker.sasl_address}",
+            "options": {"security.protocol": "sasl_plaintext"},
+        },
+        largest=1_000_000,
+    )
+
+
+def rabbitmq(broker: RabbitBroker) -> Broker:
+    async def create(topic: str) -> None:
+        async with await aio_pika.connect(broker.url) as connection:
+            channel = await connection.channel()
+            await channel.declare_exchange(topic, aio_pika.ExchangeType.TOPIC, durable=True)
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        async with await aio_pika.connect(broker.url) as connection:
+            channel = await connection.channel(on_return_raises=True)
+            headers = {place.partition(":")[2]: name} if place.startswith("header:") else {}
+            exchange = await channel.get_exchange(topic, ensure=False)
+            for body in bodies:
+                message = aio_pika.Message(body, headers=headers, type=name if place == "type" else None)
+                await exchange.publish(message, routing_key=name if place == "routing_key" else "any.thing")
+
+    return Broker(
+        name="rabbitmq",
+        settings={"url": broker.url},
+        places=("header:event", "routing_key", "type", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "amqp://user:very-secret@127.0.0.1:1/"},
+        bad_option={"url": f"{broker.url}?no_such_option=1"},
+        wrong_password={"url": broker.wrong_password_url},
+    )
+
+
+def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
+    suffix = ".fifo" if fifo else ""
+
+    async def create(topic: str) -> None:
+        async with get_session().create_client("sqs", **broker.client_options) as client:
+            await client.create_queue(QueueName=topic, Attributes={"FifoQueue": "true"} if fifo else {})
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        more: dict[str, Any] = {}
+        if place.startswith("header:"):
+            more["MessageAttributes"] = {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}
+        async with get_session().create_client("sqs", **broker.client_options) as client:
+            url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
+            for body in bodies:
+                if fifo:
+                    more |= {"MessageGroupId": uuid.uuid4().hex, "MessageDeduplicationId": uuid.uuid4().hex}
+                await client.send_message(QueueUrl=url, MessageBody=body.decode(), **more)
+
+    return Broker(
+        name="sqs-fifo" if fifo else "sqs",
+        settings={"url": "sqs://us-east-1/", "endpoint": broker.url},
+        places=("header:event", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "sqs://us-east-1/", "endpoint": "http://127.0.0.1:1"},
+        bad_option={"url": "sqs://us-east-1/?no_such_option=1", "endpoint": broker.url},
+        suffix=suffix,
+        largest=1_048_576,
+    )
+
+
+def sns(broker: AwsBroker) -> Broker:
+    async def create(topic: str) -> None:
+        async with get_session().create_client("sns", **broker.client_options) as client:
+            await client.create_topic(Name=topic)
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        more: dict[str, Any] = {}
+        if place.startswith("header:"):
+            more["MessageAttributes"] = {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}
+        async with get_session().create_client("sns", **broker.client_options) as client:
+            arn = (await client.create_topic(Name=topic))["TopicArn"]
+            for body in bodies:
+                await client.publish(TopicArn=arn, Message=body.decode(), **more)
+
+    return Broker(
+        name="sns",
+        settings={"url": "sns://us-east-1/", "endpoint": broker.url},
+        places=("header:event", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "sns://us-east-1/", "endpoint": "http://127.0.0.1:1"},
+        bad_option={"url": "sns://us-east-1/?no_such_option=1", "endpoint": broker.url},
+    )
+
+
+def redis_streams(broker: RedisBroker) -> Broker:
+    async def create(topic: str) -> None:
+        async with redis.asyncio.from_url(broker.url) as client:
+            await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
+
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        headers: dict[Any, Any] = {place.partition(":")[2]: name} if place.startswith("header:") else {}
+        async with redis.asyncio.from_url(broker.url) as client:
+            for body in bodies:
+                await client.xadd(topic, {"data": body, **headers})
+
+    return Broker(
+        name="redis-streams",
+        settings={"url": broker.url},
+        places=("header:event", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "redis://user:very-secret@127.0.0.1:1/"},
+        bad_option={"url": f"{broker.url}?no_such_option=1"},
+        wrong_password={"url": broker.wrong_password_url},
+    )
+
+
+def redis_pubsub(broker: RedisBroker) -> Broker:
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        async with redis.asyncio.from_url(broker.url) as client:
+            for body in bodies:
+                await client.publish(topic, body)
+
+    return Broker(
+        name="redis-pubsub",
+        settings={"url": broker.url.replace("redis://", "redis+pubsub://")},
+        places=("topic", "field:event"),
+        plain=plain,
+        create=_nothing,
+        unreachable={"url": "redis+pubsub://user:very-secret@127.0.0.1:1/"},
+        bad_option={"url": broker.url.replace("redis://", "redis+pubsub://") + "?no_such_option=1"},
+        wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+pubsub://")},
+        topics_must_exist=False,
+    )
+
+
+def redis_list(broker: RedisBroker) -> Broker:
+    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+        async with redis.asyncio.from_url(broker.url) as client:
+            await client.rpush(topic, *bodies)
+
+    return Broker(
+        name="redis-list",
+        settings={"url": broker.url.replace("redis://", "redis+list://")},
+        places=("topic", "field:event"),
+        plain=plain,
+        create=_nothing,
+        unreachable={"url": "redis+list://user:very-secret@127.0.0.1:1/"},
+        bad_option={"url": broker.url.replace("redis://", "redis+list://") + "?no_such_option=1"},
+        wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+list://")},
+        topics_must_exist=False,
+    )

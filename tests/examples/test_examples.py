@@ -1,0 +1,247 @@
+"""Every program in examples/ runs here as it stands; only environment and arguments say where its broker is."""
+
+import asyncio
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.brokers.aws import REGION
+
+from brokerkit import Bus, Message
+from brokerkit.events.evenbet import OnGameDone, OnUserLoggedIn, Participation
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WALLET = EXAMPLES / "wallet"
+WITHIN = 30.0
+"""Seconds in which an example must have done what it is for."""
+
+CONFIGS = sorted(file.stem for file in WALLET.glob("*.toml"))
+PROVISIONED_BY_USE = ("redis-list", "redis-pubsub")
+
+Address = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> Address:
+    """The environment that leads a configuration, named like its file, to a broker of the tests."""
+
+    def find(config: str) -> dict[str, str]:
+        match config.partition("-")[0]:
+            case "kafka":
+                return {"BROKERKIT_URL": request.getfixturevalue("kafka_broker").url}
+            case "rabbitmq":
+                return {"BROKERKIT_URL": request.getfixturevalue("rabbit_broker").url}
+            case "sqs":
+                endpoint = request.getfixturevalue("elasticmq_broker").url
+                return {"BROKERKIT_URL": f"sqs://{REGION}/", "BROKERKIT_ENDPOINT": endpoint}
+            case "sns":
+                endpoint = request.getfixturevalue("moto_broker").url
+                return {"BROKERKIT_URL": f"sns://{REGION}/", "BROKERKIT_ENDPOINT": endpoint}
+            case "redis":
+                scheme = {"redis-list": "redis+list", "redis-pubsub": "redis+pubsub"}.get(config, "redis")
+                url: str = request.getfixturevalue("redis_broker").url
+                return {"BROKERKIT_URL": url.replace("redis://", f"{scheme}://", 1)}
+            case _:
+                return {"BROKERKIT_URL": f"memory://{uuid.uuid4().hex}"}
+
+    return find
+
+
+def run(program: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Run an example to its end; give what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / program), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def load(program: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Import an example from its own folder, where its neighbours are importable, and forget it again."""
+    monkeypatch.syspath_prepend(str(program.parent))
+    for neighbour in program.parent.glob("*.py"):
+        monkeypatch.delitem(sys.modules, neighbour.stem, raising=False)
+    return runpy.run_path(str(program))
+
+
+async def serve_until(program: Path, environment: dict[str, str], *arguments: str, line: str) -> list[str]:
+    """Run a service until it prints a line that begins so, end it with SIGTERM, and give all lines."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(program),
+        *arguments,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        while not lines or not lines[-1].startswith(line):
+            printed = await process.stdout.readline()
+            assert printed, "the service ended early"
+            lines.append(printed.decode())
+        process.send_signal(signal.SIGTERM)
+        rest, _ = await process.communicate()
+        assert process.returncode == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return [*lines, *rest.decode().splitlines(keepends=True)]
+
+
+async def ignore(event: object) -> None:
+    """A handler for a source that must have one."""
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def unused_topic(config: str) -> str:
+    return f"examples-{uuid.uuid4().hex[:12]}{'.fifo' if config == 'sqs-fifo' else ''}"
+
+
+def hand() -> OnGameDone:
+    return OnGameDone(
+        game_id=77, table_id=242487, participations=[Participation(player_id=5, stack_at_hand_end=12_500)]
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+async def test_one_handler_file_runs_on_every_broker(
+    config: str,
+    address: Address,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    set_environment(monkeypatch, {**address(config), "BROKERKIT_TOPIC": unused_topic(config)})
+    if config not in PROVISIONED_BY_USE:
+        monkeypatch.setenv("BROKERKIT_PROVISION", "all")
+    bus: Bus = load(WALLET / "service.py", monkeypatch)["make_bus"](WALLET / f"{config}.toml")
+    handled: set[str] = set()
+    done = asyncio.Event()
+
+    @bus.on("*")
+    async def note(event: object, message: Message) -> None:
+        handled.add(message.name)
+        if len(handled) == 2:
+            done.set()
+
+    async with asyncio.timeout(WITHIN), bus, bus.serving():
+        await bus.publish(hand(), key="242487")
+        await bus.publish(OnUserLoggedIn(player_id=5, nick="ann", ip="192.0.2.7"), key="5")
+        await done.wait()
+
+    assert handled == {"OnGameDone", "OnUserLoggedIn"}
+    printed = capsys.readouterr().out
+    assert "hand 77: player 5 holds 12500 cents" in printed
+    assert "login: ann from 192.0.2.7" in printed
+    assert "attempt 1" in printed
+
+
+async def test_the_service_drains_at_sigterm_and_what_it_handled_does_not_come_again(
+    address: Address,
+) -> None:
+    environment = {**address("redis-streams"), "BROKERKIT_TOPIC": unused_topic("redis-streams")}
+    publisher = Bus(
+        environment["BROKERKIT_URL"], topic=environment["BROKERKIT_TOPIC"], format="evenbet", provision="all"
+    )
+
+    async def handle_one(player: int) -> str:
+        await publisher.publish(OnUserLoggedIn(player_id=player, nick=f"player{player}"))
+        arguments = [str(WALLET / "redis-streams.toml")]
+        return "".join(await serve_until(WALLET / "service.py", environment, *arguments, line="done: "))
+
+    async with asyncio.timeout(WITHIN), publisher:
+        first, second = await handle_one(1), await handle_one(2)
+    assert "login: player1" in first
+    assert "login: player2" in second
+    assert "player1" not in second
+
+
+@pytest.mark.parametrize("broker", ["memory", "kafka", "redis-streams", "sqs"])
+def test_the_publisher_shows_a_result_for_each_item(broker: str, address: Address) -> None:
+    environment = address(broker)
+    printed = run("publisher.py", environment["BROKERKIT_URL"], environment=environment)
+    assert "the broker has" in printed
+    assert printed.count("sent as") == 2
+    assert "3: not sent: the payload is no OnUserLoggedIn" in printed
+
+
+@pytest.mark.parametrize("broker", ["memory", "redis-streams", "sqs"])
+def test_synchronous_code_publishes_from_several_threads(broker: str, address: Address) -> None:
+    environment = address(broker)
+    printed = run("sync_publisher.py", environment["BROKERKIT_URL"], environment=environment)
+    assert printed.count("the broker has") == 8
+
+
+@pytest.mark.parametrize("broker", ["memory", "kafka", "rabbitmq", "redis-streams"])
+def test_failing_handlers_end_in_retries_and_dead_letters(broker: str, address: Address) -> None:
+    printed = run("retries.py", address(broker)["BROKERKIT_URL"])
+    assert printed.count("balance: attempt") == 2
+    assert printed.count("cash: attempt") == 3
+    assert "dead letter: OnReturnCash of __main__.strict: there is no such session" in printed
+    assert "dead letter: OnGetCash of __main__.broken: the ledger is away" in printed
+
+
+async def test_two_brokers_serve_one_process(address: Address) -> None:
+    vendor, own = address("rabbitmq")["BROKERKIT_URL"], address("redis-streams")["BROKERKIT_URL"]
+    vendor_topic, own_topic = unused_topic("rabbitmq"), unused_topic("redis-streams")
+    environment = {
+        "BROKERKIT_SOURCES__VENDOR__URL": vendor,
+        "BROKERKIT_SOURCES__VENDOR__TOPIC": vendor_topic,
+        "BROKERKIT_SOURCES__OWN__URL": own,
+        "BROKERKIT_SOURCES__OWN__TOPIC": own_topic,
+        "BROKERKIT_TARGETS__BONUS__URL": own,
+        "BROKERKIT_TARGETS__BONUS__TOPIC": own_topic,
+    }
+    publisher = Bus(
+        vendor, topic=vendor_topic, group="bonus", format="evenbet", name_from="routing_key", provision="all"
+    )
+    publisher.on("*")(ignore)
+    async with asyncio.timeout(WITHIN), publisher:
+        async with publisher.serving():
+            pass  # the group's queue exists from now on, so that the service may start after the publisher
+        await publisher.publish(OnUserLoggedIn(player_id=5, is_first_login=True))
+        await publisher.publish(OnUserLoggedIn(player_id=6, is_first_login=False))
+        lines = await serve_until(EXAMPLES / "several_sources" / "service.py", environment, line="player ")
+    assert lines == ["player 5 gets 500 cents\n"]
+
+
+@pytest.mark.parametrize("broker", ["memory", "redis-streams"])
+async def test_a_web_service_publishes_and_consumes(
+    broker: str, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, address(broker))
+    service = load(EXAMPLES / "web_service" / "app.py", monkeypatch)
+    app, bus = service["app"], service["bus"]
+    counted = asyncio.Event()
+
+    @bus.on("OnUserLoggedIn")
+    async def note(event: OnUserLoggedIn) -> None:
+        counted.set()
+
+    web = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+    async with asyncio.timeout(WITHIN), app.router.lifespan_context(app), web:
+        answer = await web.post("/players/5/logins")
+        assert answer.status_code == 202
+        assert answer.json()["id"]
+        await counted.wait()
+        assert (await web.get("/players/5/logins")).json() == {"logins": 1}
