@@ -17,27 +17,21 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from decimal import Decimal
-from enum import Enum, IntFlag
-from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, BaseModel, SecretStr
-from pydantic.fields import FieldInfo
+from event_pages import about, family_page, markdown, table
+from pydantic import SecretStr
 
 from brokerkit import RetryPolicy, _errors, formats
 from brokerkit._config import BusSettings
 from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit._transport import Capabilities
-from brokerkit._url import Url
 from brokerkit.adapters import make
-from brokerkit.events import Family, get_family
+from brokerkit.events import get_family
 from brokerkit.events._registry import BUILT_IN
-from brokerkit.events._types import BoolNumber, BoolWord
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -61,31 +55,13 @@ ADAPTERS: Final = {
 """A URL and a topic for each column of promises."""
 
 
-# ---- text ------------------------------------------------------------------------------------------------------------
-
-
-def markdown(text: str) -> str:
-    """A docstring's text as Markdown: double backquotes become single ones, the lines of a paragraph one line."""
-    paragraphs = re.split(r"\n\s*\n", dedent(text).strip())
-    return "\n\n".join(_joined(paragraph) for paragraph in paragraphs).replace("``", "`")
-
-
-def _joined(paragraph: str) -> str:
-    if paragraph.startswith("    "):
-        return "```\n" + dedent(paragraph) + "\n```"
-    return " ".join(line.strip() for line in paragraph.splitlines())
+# ---- docstrings ------------------------------------------------------------------------------------------------------
 
 
 def docstring(module: str) -> str:
     """The docstring of a module, read without importing it."""
     source = (ROOT / "src" / Path(*module.split("."))).with_suffix(".py")
     return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def attributes(owner: type, heading: str) -> dict[str, str]:
@@ -106,22 +82,26 @@ def settings(kind: str) -> str:
         meaning = attributes(BusSettings, "Attributes")["stop_timeout"]
         return table(_SETTINGS_HEAD, [["`stop_timeout`", "number", f"{BusSettings().stop_timeout:g}", meaning]])
     if kind == "retry":
-        said = attributes(RetryPolicy, "Args")
-        policy = RetryPolicy()
-        rows = [
-            [f"`{name}`", "true or false" if name == "jitter" else "number", _shown(getattr(policy, name)), said[name]]
-            for name in RetryPolicy.__dataclass_fields__
-        ]
-        return table(_SETTINGS_HEAD, rows)
+        return _retry_settings()
     models = {"connection": ConnectionSettings, "source": SourceSettings, "target": TargetSettings}
     model = models[kind]
     said = attributes(model, "Attributes")
-    rows = []
+    rows: list[list[str]] = []
     for name, field in model.model_fields.items():
         if model is not ConnectionSettings and name in ConnectionSettings.model_fields:
             continue
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
         rows.append([f"`{name}`", _setting_type(field.annotation), default, said[name]])
+    return table(_SETTINGS_HEAD, rows)
+
+
+def _retry_settings() -> str:
+    said = attributes(RetryPolicy, "Args")
+    policy = RetryPolicy()
+    rows = [
+        [f"`{name}`", "true or false" if name == "jitter" else "number", _shown(getattr(policy, name)), said[name]]
+        for name in RetryPolicy.__dataclass_fields__
+    ]
     return table(_SETTINGS_HEAD, rows)
 
 
@@ -180,9 +160,11 @@ def promises(argument: str) -> str:
 
 
 def guarantees(_: str) -> str:
-    """The promises that matter most, a line for each broker."""
-    rows = []
+    """The promises that matter most, a line for each broker that outlives the process."""
+    rows: list[list[str]] = []
     for name, place in ADAPTERS.items():
+        if name == "memory":
+            continue
         each = _capabilities(*place)
         rows.append(
             [
@@ -200,7 +182,6 @@ def guarantees(_: str) -> str:
 
 def _capabilities(url: str, topic: str) -> Capabilities:
     connection = ConnectionSettings.model_validate({"url": url}).connection()
-    assert connection.url == Url.parse(url)
     return make(connection).capabilities(topic)
 
 
@@ -248,16 +229,11 @@ def errors(_: str) -> str:
 
 def families(_: str) -> str:
     """All built-in families with their number of events."""
-    rows = []
+    rows: list[list[str]] = []
     for name in sorted(BUILT_IN):
         family = get_family(name)
-        about = _first_paragraph(inspect.getdoc(_module(name)) or "")
-        rows.append([f"[{name}](events/{name}.md)", f"`{family.format}`", str(len(family.models)), about])
+        rows.append([f"[{name}](events/{name}.md)", f"`{family.format}`", str(len(family.models)), about(name)])
     return table(["family", "format", "events", "what it is"], rows)
-
-
-def _module(family: str) -> types.ModuleType:
-    return import_module(BUILT_IN[family].partition(":")[0])
 
 
 def wire_formats(_: str) -> str:
@@ -272,142 +248,6 @@ def wire_formats(_: str) -> str:
         for one in [formats.get(name)]
     ]
     return table(["format", "the name is looked for in", "the id in", "family"], rows)
-
-
-# ---- events ----------------------------------------------------------------------------------------------------------
-
-
-_ABOUT_FIELDS: Final = (
-    "A field that was not sent is `None`, and is not written either. The type is what a handler gets; where the wire form "
-    "differs, it is in brackets."
-)
-
-
-def family_page(name: str) -> str:
-    """The page of one family: its events, the objects in them, its enumerations."""
-    family = get_family(name)
-    objects: dict[str, type[BaseModel]] = {}
-    enumerations: dict[str, type[Enum]] = {}
-    models = {id(model) for model in family.models.values()}
-    for model in family.models.values():
-        for used in _used(model, set()):
-            if issubclass(used, Enum):
-                enumerations[used.__name__] = used
-            elif id(used) not in models:
-                objects[used.__name__] = used
-    parts = [
-        f"# Events of {name}",
-        "Made from the models by scripts/generate_docs.py; do not edit.",
-        markdown(inspect.getdoc(_module(name)) or ""),
-        f"Format: `{family.format}`. {_ABOUT_FIELDS}",
-        "## All events",
-        table(
-            ["event", "what it says"],
-            [
-                [f"[{event}](#{event.lower()})", _first_paragraph(inspect.getdoc(model) or "")]
-                for event, model in sorted(family.models.items(), key=lambda item: item[0].lower())
-            ],
-        ),
-    ]
-    for event, model in sorted(family.models.items(), key=lambda item: item[0].lower()):
-        parts += [f"## {event}", *_model_parts(model), *_writing(family, event)]
-    if objects:
-        parts.append("# Objects in events")
-        for other, nested in sorted(objects.items()):
-            parts += [f"## {other}", *_model_parts(nested)]
-    if enumerations:
-        parts.append("# Enumerations")
-        parts.append("A code that is not listed is kept as a plain number.")
-        for other, enumeration in sorted(enumerations.items()):
-            rows = [[_code(member), f"`{member.name}`"] for member in enumeration]
-            parts += [f"## {other}", markdown(inspect.getdoc(enumeration) or ""), table(["code", "name"], rows)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _first_paragraph(text: str) -> str:
-    return markdown(text.partition("\n\n")[0])
-
-
-def _code(member: Enum) -> str:
-    return f"{member.value:#x}" if isinstance(member, IntFlag) else f"`{member.value}`"
-
-
-def _model_parts(model: type[BaseModel]) -> Iterator[str]:
-    yield markdown(inspect.getdoc(model) or "")
-    rows = [_field_row(name, field) for name, field in model.model_fields.items()]
-    if rows:
-        yield table(["on the wire", "attribute", "type", "unit", "meaning"], rows)
-    else:
-        yield "No field is documented: what comes is kept as it is."
-
-
-def _writing(family: Family, event: str) -> Iterator[str]:
-    if family.wrapper is not None:
-        yield f"Written {f'under `{family.wrapper}`' if event in family.wrapped else 'flat'}; both forms are read."
-
-
-def _field_row(name: str, field: FieldInfo) -> list[str]:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    wire = field.serialization_alias or field.alias or name
-    meaning = field.description or ""
-    if isinstance(field.validation_alias, AliasChoices):
-        others = [str(choice) for choice in field.validation_alias.choices if choice != wire]
-        meaning += f"; also read: {', '.join(f'`{other}`' for other in others)}" if others else ""
-    kind = _event_type(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
-    kind += ", required" if field.is_required() else ""
-    return [f"`{wire}`", f"`{name}`", kind, str(extra.get("unit", "")), meaning]
-
-
-_WIRE_FORMS: Final = {
-    "_SqlDateTime": "datetime (`YYYY-MM-DD HH:MM:SS`)",
-    "_Cards": "list of int (`3;28;1`)",
-    "_CombinationCode": "Combination (`H.50;47.H.H`)",
-}
-
-
-def _event_type(annotation: Any) -> str:
-    if annotation == BoolWord:
-        return 'bool (`"True"` or `"False"`)'
-    if annotation == BoolNumber:
-        return "bool (1 or 0)"
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        for note in arguments[1:]:
-            if type(note).__name__ == "_Epoch":
-                return f"datetime (UNIX time in {'s' if note.per_second == 1 else 'ms'})"
-            if (form := _WIRE_FORMS.get(type(note).__name__)) is not None:
-                return form
-        return _event_type(arguments[0])
-    if origin in (Union, types.UnionType):
-        return " or ".join(_event_type(one) for one in arguments if one is not type(None))
-    if origin is Literal:
-        return " or ".join(f"`{value!r}`" for value in arguments)
-    if origin in (list, tuple):
-        return f"list of {_event_type(arguments[0])}"
-    if origin is dict:
-        return f"dict of {_event_type(arguments[1])}"
-    if isinstance(annotation, type) and issubclass(annotation, (Enum, BaseModel)):
-        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return {Any: "any", Decimal: "Decimal (number)", datetime: "datetime"}.get(
-        annotation, getattr(annotation, "__name__", str(annotation))
-    )
-
-
-def _used(annotation: Any, seen: set[Any]) -> Iterator[type[BaseModel | Enum]]:
-    """The models and enumerations in an annotation, and in those in turn."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        if annotation in seen:
-            return
-        seen.add(annotation)
-        if issubclass(annotation, Enum):
-            yield annotation
-        elif issubclass(annotation, BaseModel):
-            yield annotation
-            for field in annotation.model_fields.values():
-                yield from _used(field.annotation, seen)
-        return
-    for part in get_args(annotation):
-        yield from _used(part, seen)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

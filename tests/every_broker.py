@@ -169,10 +169,10 @@ def memory() -> Broker:
         async with Bus(url, topic=topic):
             pass
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         settings: dict[str, Any] = {"name_from": place, "format": "json"}
         async with Bus(url, topic=topic, **settings) as bus:
-            await bus.publish_many([Message(name, body) for body in bodies])
+            await bus.publish_many([Message(name, body) for name, body in messages])
 
     return Broker(
         name="memory",
@@ -192,10 +192,10 @@ def kafka(broker: KafkaBroker) -> Broker:
         for created in admin.create_topics([NewTopic(topic, num_partitions=3)]).values():
             await asyncio.wrap_future(created)
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         producer = Producer({"bootstrap.servers": broker.address, "allow.auto.create.topics": False})
-        headers = [(place.partition(":")[2], name.encode())] if place.startswith("header:") else []
-        for body in bodies:
+        for name, body in messages:
+            headers = [(place.partition(":")[2], name.encode())] if place.startswith("header:") else []
             producer.produce(topic, body, key=name if place == "key" else None, headers=headers)
         assert await asyncio.to_thread(producer.flush, 10) == 0
 
@@ -221,12 +221,12 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
             channel = await connection.channel()
             await channel.declare_exchange(topic, aio_pika.ExchangeType.TOPIC, durable=True)
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with await aio_pika.connect(broker.url) as connection:
             channel = await connection.channel(on_return_raises=True)
-            headers = {place.partition(":")[2]: name} if place.startswith("header:") else {}
             exchange = await channel.get_exchange(topic, ensure=False)
-            for body in bodies:
+            for name, body in messages:
+                headers = {place.partition(":")[2]: name} if place.startswith("header:") else {}
                 message = aio_pika.Message(body, headers=headers, type=name if place == "type" else None)
                 await exchange.publish(message, routing_key=name if place == "routing_key" else "any.thing")
 
@@ -249,13 +249,11 @@ def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
         async with get_session().create_client("sqs", **broker.client_options) as client:
             await client.create_queue(QueueName=topic, Attributes={"FifoQueue": "true"} if fifo else {})
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
-        more: dict[str, Any] = {}
-        if place.startswith("header:"):
-            more["MessageAttributes"] = {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with get_session().create_client("sqs", **broker.client_options) as client:
             url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
-            for body in bodies:
+            for name, body in messages:
+                more = _attributes(name, place)
                 if fifo:
                     more |= {"MessageGroupId": uuid.uuid4().hex, "MessageDeduplicationId": uuid.uuid4().hex}
                 await client.send_message(QueueUrl=url, MessageBody=body.decode(), **more)
@@ -273,19 +271,22 @@ def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
     )
 
 
+def _attributes(name: str, place: str) -> dict[str, Any]:
+    if not place.startswith("header:"):
+        return {}
+    return {"MessageAttributes": {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}}
+
+
 def sns(broker: AwsBroker) -> Broker:
     async def create(topic: str) -> None:
         async with get_session().create_client("sns", **broker.client_options) as client:
             await client.create_topic(Name=topic)
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
-        more: dict[str, Any] = {}
-        if place.startswith("header:"):
-            more["MessageAttributes"] = {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with get_session().create_client("sns", **broker.client_options) as client:
             arn = (await client.create_topic(Name=topic))["TopicArn"]
-            for body in bodies:
-                await client.publish(TopicArn=arn, Message=body.decode(), **more)
+            for name, body in messages:
+                await client.publish(TopicArn=arn, Message=body.decode(), **_attributes(name, place))
 
     return Broker(
         name="sns",
@@ -303,10 +304,10 @@ def redis_streams(broker: RedisBroker) -> Broker:
         async with redis.asyncio.from_url(broker.url) as client:
             await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
 
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
-        headers: dict[Any, Any] = {place.partition(":")[2]: name} if place.startswith("header:") else {}
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
-            for body in bodies:
+            for name, body in messages:
+                headers: dict[Any, Any] = {place.partition(":")[2]: name} if place.startswith("header:") else {}
                 await client.xadd(topic, {"data": body, **headers})
 
     return Broker(
@@ -322,9 +323,9 @@ def redis_streams(broker: RedisBroker) -> Broker:
 
 
 def redis_pubsub(broker: RedisBroker) -> Broker:
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
-            for body in bodies:
+            for _, body in messages:
                 await client.publish(topic, body)
 
     return Broker(
@@ -341,9 +342,9 @@ def redis_pubsub(broker: RedisBroker) -> Broker:
 
 
 def redis_list(broker: RedisBroker) -> Broker:
-    async def plain(topic: str, name: str, bodies: Sequence[bytes], *, place: str) -> None:
+    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
-            await client.rpush(topic, *bodies)
+            await client.rpush(topic, *(body for _, body in messages))
 
     return Broker(
         name="redis-list",

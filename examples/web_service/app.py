@@ -5,7 +5,7 @@ Run it: BROKERKIT_URL=redis://localhost:6379/0 uvicorn --app-dir examples/web_se
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException
@@ -25,7 +25,7 @@ async def count(event: OnUserLoggedIn) -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Connect before the first request, drain after the last."""
     async with bus, bus.serving():
         yield

@@ -158,7 +158,7 @@ class Bus:
             NotFound: a target's topic must exist and does not.
         """
         async with contextlib.AsyncExitStack() as undo:
-            for _, adapter in self._adapters:
+            for _connection, adapter in self._adapters:
                 undo.push_async_callback(adapter.close)
                 await adapter.open()
             for target in self._targets.values():
@@ -172,7 +172,7 @@ class Bus:
         self._open = False
         for target in self._targets.values():
             await target.close()
-        for _, adapter in self._adapters:
+        for _connection, adapter in self._adapters:
             await adapter.close()
         self._set_up_again()
 

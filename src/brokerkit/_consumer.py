@@ -22,6 +22,7 @@ from typing import Any, Final
 from brokerkit._deadletters import DUE, FAILURES, DeadLetters, Trouble, dead_letter
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule
 from brokerkit._lanes import Lanes
+from brokerkit._leases import OURS, Leases
 from brokerkit._message import (
     ACK,
     INTERNAL,
@@ -35,6 +36,7 @@ from brokerkit._message import (
     State,
     text,
 )
+from brokerkit._probation import Probation, show
 from brokerkit._routes import Call, Route, Routes
 from brokerkit._rules import Lookup, compile_rules
 from brokerkit._settings import SourceSettings
@@ -43,13 +45,9 @@ from brokerkit._workers import Workers
 
 logger = logging.getLogger("brokerkit")
 
-FIRST_MESSAGES: Final = 100
-"""So many messages without a known name, and no other before them, mean that the name rule is wrong."""
-
 _REMEMBERED: Final = 10_000
 _SETTLE_ATTEMPTS: Final = 5
 _LONGEST_PAUSE: Final = 10.0
-_OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
 _GRACE: Final = 1.0
 """Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
 
@@ -111,7 +109,8 @@ class Consumer:
         self._max_in_flight = subscription.max_in_flight
 
         wire = settings.wire
-        self._name_of: Lookup = compile_rules(settings.name_from or wire.name_from, what="name_from")
+        self._rules = settings.name_from or wire.name_from
+        self._name_of: Lookup = compile_rules(self._rules, what="name_from")
         self._key_of: Lookup | None = compile_rules(settings.key_from, what="key_from") if settings.key_from else None
         id_rules = settings.id_from or wire.id_from
         self._id_of: Lookup | None = compile_rules(id_rules, what="id_from") if id_rules else None
@@ -120,9 +119,11 @@ class Consumer:
         self._asked = 0
         self._lanes = Lanes()
         self._held: set[Delivery] = set()
-        self._probation: list[Delivery] | None = None if settings.unknown == "ack" else []
+        self._probation: Probation | None = None
+        if settings.unknown != "ack":
+            self._probation = Probation(source=name, rules=self._rules, limit=self._max_in_flight)
         self._remembered: dict[str, Trouble] = {}
-        self._leased: list[tuple[float, Sequence[Delivery]]] = []
+        self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
 
         self._finished: list[tuple[Delivery, Outcome]] = []
         self._dead: list[Delivery] = []
@@ -164,7 +165,7 @@ class Consumer:
         self._run_beside(self._settle())
         self._run_beside(self._store_dead_letters())
         if self._capabilities.lease is not None:
-            self._run_beside(self._extend_leases())
+            self._run_beside(self._leases.keep())
         self._pollers = [self._loop.create_task(self._poll()) for _ in range(self._capabilities.pollers)]
 
     async def wait(self) -> None:
@@ -252,7 +253,7 @@ class Consumer:
         self._in_flight += len(batch)
         self.stats.received += len(batch)
         if self._capabilities.lease is not None:
-            self._leased.append((self._loop.time(), batch))
+            self._leases.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
         by_key = self._settings.order != "none"
@@ -282,26 +283,21 @@ class Consumer:
 
         Until the first known name nothing is acknowledged: a wrong rule must not run a vendor's stream dry in silence.
         """
+        probation = self._probation
         if route.known:
-            waiting, self._probation = self._probation or [], None
-            for earlier in waiting:
+            self._probation = None
+            for earlier in probation.kept if probation else ():
                 self._handle_unknown(earlier)
             return True
-        if self._probation is None:
+        if probation is None:
             self._handle_unknown(delivery)
             return False
-        if not self._probation:
-            logger.warning("source %s: no known event name yet; first message: %s", self.name, self._show(delivery))
-        self._probation.append(delivery)
-        if len(self._probation) >= min(FIRST_MESSAGES, self._max_in_flight):
-            rules = ", ".join(self._settings.name_from or self._settings.wire.name_from)
-            self._fail_source(
-                WrongNameRule(
-                    f"source {self.name!r}: none of the first {len(self._probation)} messages has a known event name by "
-                    f"name_from = {rules}; nothing was acknowledged. One of them: {self._show(self._probation[0])}. "
-                    'Set name_from to where the name is, or unknown = "ack" if these messages may go'
-                )
-            )
+        if not probation.kept:
+            logger.warning("source %s: no known event name yet; first message: %s", self.name, show(delivery))
+        try:
+            probation.keep(delivery)
+        except WrongNameRule as error:
+            self._fail_source(error)
         return False
 
     def _handle_unknown(self, delivery: Delivery) -> None:
@@ -315,15 +311,6 @@ class Consumer:
         else:
             self.stats.skipped += 1
             self._finish(delivery, ACK)
-
-    @staticmethod
-    def _show(delivery: Delivery) -> str:
-        body = (delivery.body or b"")[:200].decode(errors="backslashreplace")
-        headers = {name: text(value) for name, value in delivery.headers.items()}
-        return (
-            f"topic {delivery.topic!r}, key {delivery.key!r}, routing key {delivery.routing_key!r}, "
-            f"headers {headers!r:.500}, body {body!r}"
-        )
 
     def _recall(self, delivery: Delivery) -> bool:
         """Restore what is known of a message that failed before. False where its time has not come yet."""
@@ -428,8 +415,8 @@ class Consumer:
         self._held.discard(delivery)
         delivery.trouble.timer = None
         # A retry that came back early from the broker has no place in a lane yet.
-        new = delivery.lane is None and delivery.key is not None and self._settings.order != "none"
-        if not new or self._lanes.enter(delivery, delivery.key):
+        in_lane = delivery.lane is not None or self._settings.order == "none"
+        if in_lane or (key := delivery.key) is None or self._lanes.enter(delivery, key):
             self._begin(delivery)
 
     def _begin(self, delivery: Delivery) -> None:
@@ -437,13 +424,13 @@ class Consumer:
         self._workers.wake(1)
 
     def _retry_later(self, delivery: Delivery, trouble: Trouble, wait: float) -> RetryLater:
+        if not self._capabilities.copies_retries:
+            self._remember(delivery)
         copy = self._copy(delivery, trouble)
-        due = {DUE: f"{time.time() + wait:.3f}"}
-        self._remember(delivery)
-        return RetryLater(wait, replace(copy, headers={**copy.headers, **due}))
+        return RetryLater(wait, replace(copy, headers={**copy.headers, DUE: f"{time.time() + wait:.3f}"}))
 
     def _remember(self, delivery: Delivery) -> None:
-        """Keep what is known of a message that comes again as it is, for brokers that redeliver the original."""
+        """Keep what is known of a message that comes again as it is, and not as a copy that says it."""
         if delivery.trouble is not None and (stable_id := delivery.stable_id) is not None:
             if len(self._remembered) >= _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
@@ -514,11 +501,15 @@ class Consumer:
     # ---- out: settle -----------------------------------------------------------------------------------------
 
     def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Note the outcome and let the next message of the key begin."""
+        """Note the outcome and let the next message of the key begin.
+
+        Behind one that goes back to the broker the lane stays closed until the broker has it: a FIFO queue takes the
+        later messages of the key back with it, and they must not have begun by then.
+        """
         delivery.state = State.FINISHED
         self._finished.append((delivery, outcome))
         self._to_settle.set()
-        if delivery.lane is not None:
+        if delivery.lane is not None and not isinstance(outcome, RetryLater):
             self._advance(delivery)
 
     def _note(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -547,11 +538,23 @@ class Consumer:
                     self.stats.lost += 1
                 elif outcome is RELEASE:
                     self.stats.released += 1
+                if delivery.lane is not None:
+                    # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
+                    self._loop.call_soon(self._advance, delivery)
             self._forget(settled)
 
     def _settle_again(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Try a settlement again that did not work; after some attempts the broker is left to redeliver the message."""
+        """Do something about a settlement that did not work; False where the broker is left to redeliver the message."""
         delivery.trouble = trouble = delivery.trouble or Trouble()
+        if isinstance(outcome, RetryLater):
+            logger.warning(
+                "source %s: %s cannot be put off durably, so it waits %.3g s in this process",
+                self.name,
+                delivery,
+                outcome.after,
+            )
+            self._hold(delivery, trouble, outcome.after)
+            return True
         trouble.settling += 1
         if trouble.settling >= _SETTLE_ATTEMPTS or self._stopping.is_set():
             logger.error("source %s: %s could not be settled; it comes again", self.name, delivery)
@@ -565,30 +568,9 @@ class Consumer:
         self._free_slots()
         self._tell_progress()
 
-    async def _extend_leases(self) -> None:
-        """Renew the lease of everything that is ours, from the moment of receipt on: what waits in a lane included."""
-        renew_every = self._settings.lease / 3
-        while True:
-            await asyncio.sleep(renew_every / 2)
-            now = self._loop.time()
-            kept: list[tuple[float, Sequence[Delivery]]] = []
-            due: list[Delivery] = []
-            for since, batch in self._leased:
-                ours = [one for one in batch if one.state in _OURS]
-                if ours and now - since >= renew_every / 2:
-                    due += ours
-                    kept.append((now, ours))
-                elif ours:
-                    kept.append((since, ours))
-            self._leased = kept
-            if due:
-                for delivery, answer in zip(due, await self._source.extend(due), strict=True):
-                    if answer is Settled.LOST:
-                        self._drop(delivery)
-
     async def _lost(self, deliveries: Sequence[Delivery]) -> None:
         """`Lost`: drop what has not started, wait for what runs and its settlement."""
-        while deliveries := [one for one in deliveries if not self._drop(one) and one.state in _OURS]:
+        while deliveries := [one for one in deliveries if not self._drop(one) and one.state in OURS]:
             await self._progress()
 
     def _drop(self, delivery: Delivery) -> bool:
@@ -601,15 +583,16 @@ class Consumer:
             self._held.discard(delivery)
             delivery.trouble.timer.cancel()
             self._advance(delivery)
-        if self._probation and delivery in self._probation:
-            self._probation.remove(delivery)
+        if self._probation is not None and delivery in self._probation.kept:
+            self._probation.kept.remove(delivery)
         self.stats.lost += 1
         self._forget(1)
         return True
 
     def _release_waiting(self) -> None:
         """Give back everything that no handler has begun with."""
-        waiting = [*self._workers.ready, *self._lanes.waiting(), *self._held, *(self._probation or ())]
+        waiting = [*self._workers.ready, *self._lanes.waiting(), *self._held]
+        waiting += self._probation.kept if self._probation else ()
         self._workers.ready.clear()
         self._held.clear()
         self._probation = None

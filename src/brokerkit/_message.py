@@ -153,8 +153,9 @@ class RetryLater:
 
     Attributes:
         after: seconds, counted from now.
-        copy: what to publish where the broker cannot delay the original. The adapter addresses it (its own delay
-            queue, retry topic or sorted set), waits for the confirmation and then acknowledges the original.
+        copy: what to publish where the broker cannot delay the original (`Capabilities.copies_retries`). The adapter
+            addresses it (its own delay queue, retry topic or sorted set), waits for the confirmation and then
+            acknowledges the original.
     """
 
     after: float

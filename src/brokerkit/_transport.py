@@ -45,6 +45,8 @@ class Capabilities:
             long as the connection lives.
         max_hold: seconds for which one delivery can be held at most, extensions included; None for no limit.
         durable_retry: the longest `RetryLater` in seconds that survives a crash; 0 where there is none.
+        copies_retries: a `RetryLater` publishes its copy and acknowledges the original; otherwise the original itself
+            comes back.
         broadcast: a private group for each process is possible.
         dead_letters: messages can be stored on the same broker under a derived name.
         stable_id: every delivery has an id that is the same on each redelivery, whoever produced it.
@@ -64,6 +66,7 @@ class Capabilities:
     lease: float | None = None
     max_hold: float | None = None
     durable_retry: float = 0.0
+    copies_retries: bool = True
     broadcast: bool = True
     dead_letters: bool = True
     stable_id: bool = False
@@ -86,7 +89,7 @@ class Connection:
     """
 
     url: Url
-    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
     connect_timeout: float = 10.0
     endpoint: str | None = None
     body_field: str = "data"

@@ -576,14 +576,14 @@ async def test_a_missing_topic_is_not_found_at_open(kafka: KafkaAdapter) -> None
                 pass
 
 
-async def test_check_names_the_retry_topics_that_are_missing(kafka: KafkaAdapter, topic: str) -> None:
-    with pytest.raises(NotFound, match=re.escape(retry_of(topic, "10m"))):
-        async with reading(kafka, topic, provision="check"):
-            pass
-    async with reading(kafka, topic):
-        pass
-    async with reading(kafka, topic, provision="check"):
-        pass
+async def test_check_reads_without_retry_topics_and_says_that_nothing_can_be_put_off(
+    kafka: KafkaAdapter, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await send(kafka, message(topic, b"1"))
+    async with reading(kafka, topic, provision="check") as source:
+        assert retry_of(topic, "10m") in caplog.text
+        got = await take(source, 1)
+        assert await source.settle([(got[0], RetryLater(60, message("")))]) == [Settled.FAILED]
 
 
 async def test_retry_topics_have_as_many_partitions_as_the_topic(

@@ -3,25 +3,13 @@
 import os
 import subprocess
 import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.cli.program import PROGRAM, Cli, Result, Start
 
 from brokerkit.cli._app import run
-
-PROGRAM = Path(sysconfig.get_path("scripts"), "brokerkit")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +23,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run one command line in this process."""
 
     def call(*arguments: str) -> Result:
@@ -47,7 +35,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start() -> Iterator[Start]:
     """Start the installed program; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
 

@@ -2,15 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
-from tests.cli.conftest import Result
+from tests.cli.program import Cli, Result
 
 import brokerkit
 from brokerkit import cli as cli_package
-
-Cli = Callable[..., Result]
 
 
 def run_python(code: str) -> "subprocess.CompletedProcess[str]":

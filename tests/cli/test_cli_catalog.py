@@ -1,16 +1,14 @@
 """``brokerkit catalog``: every event can be listed, shown and written as JSON Schema."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
-from tests.cli.conftest import Result
+from tests.cli.program import Cli, Result
 
 from brokerkit import events
 from brokerkit.events import Family
-
-Cli = Callable[..., Result]
 
 
 def qualified_names() -> Iterator[str]:
@@ -47,7 +45,7 @@ def test_show_tells_types_units_meaning_codes_and_sources(cli: Cli) -> None:
     assert events.parse("OnGameDone", example)
 
 
-@pytest.mark.parametrize("name", qualified_names())
+@pytest.mark.parametrize("name", list(qualified_names()))
 def test_every_event_can_be_shown_and_has_a_schema(cli: Cli, name: str) -> None:
     assert cli("catalog", "show", name).out.startswith(f"{name}\n")
     result = cli("catalog", "schema", name)

@@ -8,15 +8,13 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
 
 import pytest
 from tests.brokers.redis import RedisBroker
-from tests.cli.conftest import PROGRAM, Result
+from tests.cli.program import PROGRAM, Cli, Start
 
-from brokerkit.cli import demo
-
-Cli = Callable[..., Result]
+from brokerkit import Handlers
+from brokerkit.cli._demo_handlers import Books, make_handlers
 
 ACCOUNTED = "Every message is accounted for."
 
@@ -34,7 +32,7 @@ def test_demo_survives_a_bad_message_and_failing_handlers(cli: Cli) -> None:
     assert "dead letter: OnTransactionNotification" in result.out
 
 
-def test_without_a_terminal_there_are_plain_lines(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+def test_without_a_terminal_there_are_plain_lines(start: Start) -> None:
     process = start(["demo", "--fast"])
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -85,17 +83,20 @@ def test_the_urls_query_and_the_topic_option_come_before_the_demos_own_settings(
     assert "topic other on" in cli("demo", "--fast", "--url", "memory://option?topic=mine", "--topic", "other").out
 
 
-def test_a_handler_that_counts_wrong_fails_the_demo(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = demo._Demo.__init__
+def test_books_that_do_not_balance_fail_the_demo(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_a_double_count(books: Books) -> Handlers:
+        handlers = make_handlers(books)
 
-    def with_wrong_rake(self: demo._Demo, url: str, settings: dict[str, object]) -> None:
-        original(self, url, settings)
-        self._rake = -1
+        @handlers.on("*")
+        async def count_again(event: object) -> None:
+            books.handled["again"] += 1
 
-    monkeypatch.setattr(demo._Demo, "__init__", with_wrong_rake)
+        return handlers
+
+    monkeypatch.setattr("brokerkit.cli.demo.make_handlers", with_a_double_count)
     result = cli("demo", "--fast")
     assert result.code == 1
-    assert "The numbers do not add up: the rake in the table is not the rake that was published." in result.out
+    assert "The numbers do not add up: the handlers saw another number of events." in result.out
 
 
 def test_code_prints_handlers_that_are_python(cli: Cli) -> None:
@@ -106,3 +107,28 @@ def test_code_prints_handlers_that_are_python(cli: Cli) -> None:
 
 def test_demo_refuses_a_negative_time(cli: Cli) -> None:
     assert cli("demo", "--seconds", "-1").code == 2
+
+
+NO_CLIENTS = """
+import sys
+for library in ("confluent_kafka", "aio_pika", "aiobotocore", "botocore", "redis"):
+    sys.modules[library] = None
+from brokerkit.cli import main
+main()
+"""
+
+
+def test_the_embedded_broker_needs_no_client_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_CLIENTS, "demo", "--fast"], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_broker_whose_client_library_is_missing_is_one_line_with_the_pip_command() -> None:
+    command = [sys.executable, "-c", NO_CLIENTS, "demo", "--url", "redis://localhost"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: redis:// needs redis")
+    assert "pip install 'brokerkit-sdk[" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -2,19 +2,15 @@
 
 import io
 import signal
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 from tests.brokers.redis import RedisBroker
-from tests.cli.conftest import Result
-
-Cli = Callable[..., Result]
-Start = Callable[..., "subprocess.Popen[str]"]
+from tests.cli.program import Cli, Start
 
 SERVICE = """
     import asyncio, sys
@@ -45,7 +41,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def wait_for_line(stream: io.TextIOBase | None, text: str) -> str:
+def wait_for_line(stream: IO[str] | None, text: str) -> str:
     """The next line that holds the text; the test's own timeout ends a wait in vain."""
     assert stream is not None
     for line in stream:

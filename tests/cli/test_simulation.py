@@ -101,7 +101,7 @@ def test_every_change_of_a_balance_begins_where_the_last_one_ended_and_has_its_t
 
 def test_tournaments_run_from_registration_to_their_results(stream: list[Simulated]) -> None:
     states: defaultdict[str, list[int]] = defaultdict(list)
-    completed = []
+    completed: list[tuple[str, OnTournamentCompleted]] = []
     for name, event, key in stream:
         if name == "OnTournamentStateChanged":
             states[key].append(event.tournament_state)  # type: ignore[attr-defined]

@@ -74,6 +74,15 @@ def test_any_finite_amount_survives_the_wire(amount: Decimal) -> None:
     assert MINE.read("Paid", MINE.write(event)) == event
 
 
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.sampled_from(["{}", "{:f}", "{:e}", "{:.3f}", "{:.7f}"]))
+def test_any_way_to_write_an_amount_is_read_without_loss(amount: Decimal, form: str) -> None:
+    text = form.format(amount)
+    for body in (f'{{"amount":{text}}}', f'{{"pots": [{{"value": {text} }}], "amount" : {text}, "share":0.5}}'):
+        event = MINE.read("Paid", body)
+        assert isinstance(event, Paid)
+        assert event.amount == Decimal(text)
+
+
 def test_a_text_that_looks_like_a_marked_amount_stays_text() -> None:
     body = b'{"note": "\\u0000deadbeef:1.5"}'
     assert json.loads(MINE.write(MINE.read("Paid", body))) == json.loads(body)

@@ -135,7 +135,8 @@ def test_winners_as_pairs_become_objects() -> None:
     for body in (wire, json.dumps(wire)):
         event = FAMILY.read("RaffleWinEvent", body)
         assert isinstance(event, RaffleWinEvent)
-        first, second = event.data.winners or ()
+        assert event.data.winners is not None
+        first, second = event.data.winners
         assert first == Payout(player_id="pl-1", currency="EUR", win_amount=Decimal("4.2"))
         assert second == Payout(player_id="pl-2")
     wire["data"]["winners"] = [["pl-1"]]

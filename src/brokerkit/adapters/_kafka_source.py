@@ -113,18 +113,17 @@ class KafkaSource:
                 f"{self._settings.where} has no topic {', '.join(map(repr, missing))}; create it, or use provision='all'"
             )
         absent = {retry: there[topic] for (topic, _), retry in self._retries.items() if retry not in there}
-        if not absent:
-            return
-        advice = (
-            f"the retry topics of group {self._group!r} are {', '.join(sorted(absent))}: have them created with as many "
-            "partitions as the topic, or use provision='off' or order='strict' and no retry that waits longer than 'hold'"
-        )
-        if wanted.provision == "check":
-            raise NotFound(f"{self._settings.where} lacks topics; {advice}")
-        try:
-            await admin.create(absent, RETRY_CONFIG)
-        except AccessDenied as error:
-            raise AccessDenied(f"{error}; {advice}") from error
+        if absent and wanted.provision != "check":
+            try:
+                await admin.create(absent, RETRY_CONFIG)
+                return
+            except AccessDenied as error:
+                LOG.warning("%s", error)
+        if absent:
+            # Whoever may only read a vendor's cluster can still consume: the core then holds long retries itself.
+            LOG.warning("without the topics %s, long retries wait in this process", ", ".join(sorted(absent)))
+            self._retries = {place: retry for place, retry in self._retries.items() if retry not in absent}
+            self._sources = {retry: topic for (topic, _), retry in self._retries.items()}
 
     async def _places(self) -> list[Place]:
         topics = self._subscription.topics

@@ -48,6 +48,7 @@ CAPABILITIES: Final = Capabilities(
     attempts="deliveries",
     lease=30.0,
     durable_retry=float("inf"),
+    copies_retries=False,
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "routing_key", "type", "field"}),
     default_provision="all",

@@ -61,6 +61,7 @@ STANDARD: Final = Capabilities(
     max_hold=LONGEST_VISIBILITY - 600.0,
     # One hour is left for what a delivery waited here before it failed: both count against the twelve.
     durable_retry=LONGEST_VISIBILITY - 3600.0,
+    copies_retries=False,
     broadcast=False,
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "field"}),

@@ -23,7 +23,8 @@ INTERRUPTED: Final = 130
 
 app: Final = App(
     name="brokerkit",
-    help="One publish/subscribe interface over Kafka, RabbitMQ, SQS and Redis, with typed handlers for each event name.",
+    help="One publish/subscribe interface over Kafka, RabbitMQ, SQS and Redis, with typed handlers for each event name.\n\n"
+    "Exit codes: 0, or 1 for an error of brokerkit, or 2 for a wrong call.",
     version=__version__,
     help_format="markdown",
     result_action="return_value",
@@ -33,7 +34,8 @@ app: Final = App(
 app.command(
     "brokerkit.cli.demo:demo",
     name="demo",
-    help="See brokerkit work: a poker room's events, handled; ten seconds, no broker needed.",
+    help="See brokerkit work: a poker room's events, handled in ten seconds; no broker needed. "
+    "Fails unless every message is accounted for.",
 )
 app.command("brokerkit.cli.run:run", name="run", help="Run a bus of your own until SIGTERM or SIGINT, then drain.")
 app.command("brokerkit.cli.publish:publish", name="publish", help="Publish one event, checked against its model.")

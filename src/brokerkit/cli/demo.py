@@ -146,16 +146,14 @@ class _Demo:
 
     def _sum_up(self, stats: Stats, where: str) -> int:
         rake = sum(table.rake for table in self._books.rakes.values())
-        wrong = [
-            what
-            for what, holds in (
-                ("handled and dead letters are not what was published",
-                 stats.handled + stats.dead_lettered == self._published),
-                ("the handlers saw another number of events", self._books.handled.total() == stats.handled),
-                ("the rake in the table is not the rake that was published", rake == self._rake),
-            )
-            if not holds
-        ]  # fmt: skip
+        checks = {
+            "handled and dead letters are not what was published": (
+                stats.handled + stats.dead_lettered == self._published
+            ),
+            "the handlers saw another number of events": self._books.handled.total() == stats.handled,
+            "the rake in the table is not the rake that was published": rake == self._rake,
+        }
+        wrong = [what for what, holds in checks.items() if not holds]
         say = self._screen.print
         say(f"published      {self._published:>6,}")
         say(f"handled        {stats.handled:>6,}")

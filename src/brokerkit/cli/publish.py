@@ -29,19 +29,17 @@ def publish(
 ) -> None:
     """Publish one event, checked against its model, and print what the broker said.
 
-    Where to comes from `--url` and `--topic`, from a file (`--config`), or from the environment (`BROKERKIT_URL` and so on).
-    Every other setting can stand in the URL's query: `redis://localhost?provision=all`.
-
     Args:
         name: the event name, plain or with its family (`evenbet:OnUserLoggedIn`).
         data: the payload as JSON.
         file: a file with the payload as JSON; `-` is standard input.
-        url: the broker.
-        topic: the topic.
+        url: the broker; every other setting can stand in the query (`redis://localhost?provision=all`). By default
+            `BROKERKIT_URL`.
+        topic: the topic. By default `BROKERKIT_TOPIC`.
         format: the wire format, such as `evenbet` or `cloudevents`.
         key: messages of one key stay in order.
         header: text to travel beside the body, as `NAME=VALUE`; may be given several times.
-        config: a configuration file.
+        config: a configuration file; `--url`, `--topic` and `--format` override it.
         to: the target, where the configuration has several.
     """
     event = events.parse(name, _payload(data, file))

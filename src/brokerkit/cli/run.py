@@ -27,8 +27,6 @@ def run(
 ) -> None:
     """Run a bus of your own until SIGTERM or SIGINT, then drain: running handlers finish, the rest is given back.
 
-    Exit code: 0 after draining, 1 for an error of brokerkit, 2 for a wrong call.
-
     Args:
         target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; modules of the
             current folder are found. With `--config` it may be the name of a `Handlers`, too.

@@ -152,15 +152,13 @@ def suggestion(name: str, known: Collection[str]) -> str:
 def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     """Build the reader: one call into pydantic for the usual body, everything unusual goes the long way."""
     model.model_rebuild()
-    adapter: TypeAdapter[Any] = TypeAdapter(model)
-    flat = adapter.validator.validate_json
+    flat = model.__pydantic_validator__.validate_json
     exact = _holds_decimal(model, set())
     long_way = _make_long_reader(family, name, model, exact=exact)
-    unusual = _is_unusual_for_decimals if exact else _is_unusual
     if family.wrapper is None:
 
         def read_flat(body: bytes) -> BaseModel:
-            if unusual(body):
+            if (b"N" in body and _NAN(body)) or b"Infinity" in body or (exact and _may_lose_digits(body)):
                 return long_way(body)
             try:
                 return flat(body)  # type: ignore[no-any-return]
@@ -175,7 +173,7 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     nested_json = nested.validator.validate_json
 
     def read_either(body: bytes) -> BaseModel:
-        if unusual(body):
+        if (b"N" in body and _NAN(body)) or b"Infinity" in body or (exact and _may_lose_digits(body)):
             return long_way(body)
         try:
             if marker not in body:
@@ -187,31 +185,26 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     return read_either
 
 
-# Each pattern begins with a plain character: only then is the search fast. (`in` is slower on base64, which is full of N.)
+# Each pattern begins with a plain character: only then is the search fast.
 _NAN: Final = re.compile(rb"NaN").search
-_INFINITY: Final = re.compile(rb"Infinity").search
 _LONG_FRACTION: Final = re.compile(rb"\.(?:\d*0(?!\d)|\d{6,}|\d+[eE]|(?<=\d{10}\.)\d)").search
 _LONG_BEFORE_E: Final = re.compile(rb"e(?<=\d{16}e)").search
 _LONG_BEFORE_CAPITAL_E: Final = re.compile(rb"E(?<=\d{16}E)").search
 
 
-def _is_unusual(body: bytes) -> object:
-    """Whether a body may hold the bare words NaN and Infinity: pydantic reads them, JSON has none."""
-    return _NAN(body) or _INFINITY(body)
-
-
-def _is_unusual_for_decimals(body: bytes) -> object:
-    """The same, or whether it may hold an amount that pydantic, going through a double, would round or shorten.
+def _may_lose_digits(body: bytes) -> object:
+    """Whether a body may hold an amount that pydantic, going through a double, would round or shorten.
 
     A double keeps 15 digits, and no zeros at the end of a fraction.
     """
-    return _LONG_FRACTION(body) or _LONG_BEFORE_E(body) or _LONG_BEFORE_CAPITAL_E(body) or _NAN(body) or _INFINITY(body)
+    return _LONG_FRACTION(body) or _LONG_BEFORE_E(body) or _LONG_BEFORE_CAPITAL_E(body)
 
 
 def _make_long_reader(family: Family, name: str, model: type[BaseModel], *, exact: bool) -> Reader:
     """Build the reader for what pydantic's JSON parser cannot do by itself.
 
-    Bodies with keys beside the wrapper, and those that are unusual in the sense of the functions above.
+    Bodies with keys beside the wrapper, bodies that may hold the bare words NaN and Infinity (pydantic reads them,
+    JSON has none), and amounts of too many digits.
     """
 
     def read(body: bytes) -> BaseModel:

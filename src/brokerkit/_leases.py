@@ -1,0 +1,57 @@
+"""Leases: a delivery that is worked on, or waits for its turn here, must not be given to somebody else meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from brokerkit._message import Delivery, Settled, State
+from brokerkit._transport import Source
+
+OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
+"""States in which a delivery is unsettled and was not taken away."""
+
+
+class Leases:
+    """Extends leases from the moment of receipt until settlement, a batch at a time.
+
+    Args:
+        source: extends them.
+        seconds: how long a lease lasts; each is renewed between a third and a half of that.
+        lost: told of each delivery whose lease turned out to be over.
+    """
+
+    def __init__(self, source: Source, *, seconds: float, lost: Callable[[Delivery], object]) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._batches: list[tuple[float, Sequence[Delivery]]] = []
+
+    def __repr__(self) -> str:
+        return f"<Leases of {self._seconds:g} s: {len(self._batches)} batches>"
+
+    def add(self, batch: Sequence[Delivery]) -> None:
+        """Take care of a batch that was just received."""
+        self._batches.append((self._loop.time(), batch))
+
+    async def keep(self) -> None:
+        """Renew what is due, until cancelled."""
+        while True:
+            await asyncio.sleep(self._seconds / 6)
+            now = self._loop.time()
+            kept: list[tuple[float, Sequence[Delivery]]] = []
+            due: list[Delivery] = []
+            for since, batch in self._batches:
+                ours = [delivery for delivery in batch if delivery.state in OURS]
+                if now - since >= self._seconds / 3:
+                    due += ours
+                elif ours:
+                    kept.append((since, ours))
+            self._batches = kept
+            if due:
+                self._batches.append((now, due))
+                for delivery, answer in zip(due, await self._source.extend(due), strict=True):
+                    if answer is Settled.LOST:
+                        self._lost(delivery)
