@@ -269,9 +269,12 @@ class ConsumerThread:
         positions = self._give_up(places, ours=True)
         if not positions or not self._commits:
             return
+        offsets = [TopicPartition(*position) for position in positions]
         try:
+            # Stored too: on its way out the client commits what is stored, and an older offset would undo this commit.
+            consumer.store_offsets(offsets=offsets)
             # Synchronous: the next owner may begin as soon as this callback returns.
-            consumer.commit(offsets=[TopicPartition(*position) for position in positions], asynchronous=False)
+            consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             LOG.warning("the last offsets on %s were not committed, messages will repeat: %s", self._where, error)
 
