@@ -19,7 +19,6 @@ from brokerkit._bus import Bus
 from brokerkit._consumer import Stats
 from brokerkit._errors import (
     AccessDenied,
-    AlreadySettled,
     BrokerkitError,
     Closed,
     ConfigError,
@@ -44,7 +43,6 @@ from brokerkit._version import __version__
 
 __all__ = [
     "AccessDenied",
-    "AlreadySettled",
     "BrokerkitError",
     "Bus",
     "Closed",

@@ -63,7 +63,7 @@ class _Layered:
         return self
 
     def over(self, defaults: _Layered, keys: Iterable[str]) -> _Layered:
-        """This table with what it leaves open taken from another."""
+        """The table with what it leaves open taken from another."""
         result = _Layered(self.table)
         for layer in (defaults, self):
             for key, value in layer.values.items():

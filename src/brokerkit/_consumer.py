@@ -213,6 +213,7 @@ class Consumer:
     def _fail_source(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
+            logger.error("source %s ends: %s: %s", self.name, type(error).__name__, error)
         self._over.set()
 
     # ---- in: receive, look up, lanes -------------------------------------------------------------------------
@@ -235,7 +236,7 @@ class Consumer:
                 logger.warning("source %s: %s; trying again (%d)", self.name, error, failures)
                 await self._back_off(failures)
                 continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, it ends the source, and serve raises it)
                 self._fail_source(error)
                 return
             finally:
@@ -244,7 +245,7 @@ class Consumer:
             if batch:
                 try:
                     self._take(batch)
-                except Exception as error:  # a defect in here must end the source, never stall it
+                except Exception as error:  # noqa: BLE001 (a defect in here must end the source, never stall it)
                     self._fail_source(error)
                     return
 
@@ -458,7 +459,7 @@ class Consumer:
         trouble.error = error
         trouble.first_failure = trouble.first_failure or time.time()
         logger.error(
-            "source %s: dead letter: %s %s after %d failed attempts: %s: %s",
+            "source %s: dead letter: %s %s (failed attempts: %d): %s: %s",
             self.name,
             delivery.route.name or "message",
             delivery.stable_id,
@@ -603,7 +604,7 @@ class Consumer:
                 delivery.state = State.FINISHED
                 self._note(delivery, RELEASE)
 
-    # ---- waiting and waking ----------------------------------------------------------------------------------------------
+    # ---- waiting and waking ----------------------------------------------------------------------------------
 
     def _free_slots(self) -> None:
         _resolve(self._slots)

@@ -70,9 +70,12 @@ class Trouble:
 
     @classmethod
     def from_headers(cls, headers: Headers) -> Trouble:
-        """Read back what `copy_headers` wrote. Headers that make no sense count as absent."""
+        """Read back what `copy_headers` wrote. Headers that make no sense count as absent.
+
+        A dead letter that is read again starts anew: its failures are history, its handlers that are done stay done.
+        """
         return cls(
-            failures=_number(headers.get(FAILURES)),
+            failures=0 if ERROR_TYPE in headers else _number(headers.get(FAILURES)),
             done=_names(headers.get(DONE)),
             copies=_number(headers.get(COPY)),
             origin=_string(headers.get(ORIGIN)),
@@ -191,7 +194,7 @@ class FileOfDeadLetters:
     def _append(self, lines: list[bytes]) -> list[BrokerkitError | None]:
         try:
             # Readable by the owner alone: letters hold whatever the messages held.
-            with open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
                 file.write(b"".join(lines))
                 file.flush()
                 os.fsync(file.fileno())

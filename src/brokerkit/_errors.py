@@ -16,7 +16,6 @@
     ├── DecodeError              a body is not what its event name promises
     ├── WrongNameRule            a source's first messages have no name its handlers know
     ├── HandlerTimeout           a handler took longer than its timeout; a failure like any other
-    ├── AlreadySettled           a delivery was given two different outcomes
     ├── Closed                   the bus was used after it was closed
     ├── Retry                    raised by a handler: try again
     └── Reject                   raised by a handler: dead letter now
@@ -111,10 +110,6 @@ class WrongNameRule(BrokerkitError):
 
 class HandlerTimeout(BrokerkitError):
     """A handler took longer than its timeout. Counts as a failure like any other."""
-
-
-class AlreadySettled(BrokerkitError):
-    """A delivery was given a second, different outcome."""
 
 
 class Closed(BrokerkitError):

@@ -107,7 +107,7 @@ class Routes:
 
     def _resolve(self, name: str) -> Route:
         meaning = self._meanings.get(name) or self._family_meaning(name)
-        read = self._reader(meaning) if meaning else self._plain_reader(name)
+        read = self._reader(meaning) if meaning else self._open_reader(name)
         calls = tuple(Call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
         return Route(name, calls, bool(calls) or meaning is not None)
 
@@ -131,8 +131,11 @@ class Routes:
             return read
         return lambda delivery: in_zone(read(delivery), zone)
 
-    def _plain_reader(self, name: str) -> Read:
-        """For names that no family knows: handlers of ``"*"`` get the JSON as it is."""
+    def _open_reader(self, name: str) -> Read:
+        """For names that no family knows: handlers of ``"*"`` get the family's open model, else the JSON as it is."""
+        family = events.get_family(self._format.family) if self._format.family else None
+        if family is not None and family.fallback is not None:
+            return self._reader(Found(family, name, family.fallback))
         payload = self._format.payload
 
         def read(delivery: Delivery) -> Any:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, Final
 
 from brokerkit._errors import ConfigError, InvalidMessage
 from brokerkit._message import Delivery, Outgoing
+from brokerkit.events._types import ExactFloat
 
 Lookup = Callable[[Delivery], str | bytes | None]
 
@@ -27,6 +27,7 @@ def compile_rules(rules: Iterable[str], *, what: str) -> Lookup:
     """One function that tries each rule in order; it gives the first value that is there and not empty.
 
     Args:
+        rules: in order of preference.
         what: the setting, for errors: ``"name_from"``, ``"key_from"`` or ``"id_from"``.
 
     Raises:
@@ -60,13 +61,17 @@ def split_rule(rule: str, *, what: str) -> tuple[str, str]:
 
 
 def parsed(delivery: Delivery) -> Any:
-    """The body as JSON, parsed once for all who ask; `NOT_JSON` where it is none. Fractions stay exact (Decimal)."""
+    """The body as JSON, parsed once for all who ask; `NOT_JSON` where it is none. Fractions keep their text."""
     if delivery.parsed is None:
         try:
-            delivery.parsed = json.loads(delivery.body or b"", parse_float=Decimal)
+            delivery.parsed = json.loads(delivery.body or b"", parse_float=ExactFloat, parse_constant=_refuse)
         except (ValueError, RecursionError):
             delivery.parsed = NOT_JSON
     return delivery.parsed
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def write_name(outgoing: Outgoing, name: str, rules: Iterable[str], places: frozenset[str]) -> Outgoing:
@@ -127,7 +132,7 @@ def _field(value: Any, path: list[str]) -> str | None:
             return None
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, (int, Decimal)) and not isinstance(value, bool) else None
+    return str(value) if isinstance(value, (int, ExactFloat)) and not isinstance(value, bool) else None
 
 
 def _with_field(body: bytes | None, field: str, name: str) -> bytes:

@@ -167,7 +167,7 @@ class Workers:
         except asyncio.CancelledError:
             if worker.delivery is not None:
                 results.cancelled(worker.delivery)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (SystemExit and the like end the source)
             if worker.delivery is not None:
                 results.cancelled(worker.delivery)
             results.crashed(error)
@@ -195,7 +195,7 @@ class Workers:
                     await handler.function(*arguments)
                 else:
                     await self._run_in_thread(handler.function, *arguments)
-            except Exception as raised:
+            except Exception as raised:  # noqa: BLE001 (any error of a handler is a failure)
                 error = raised
             except asyncio.CancelledError as raised:
                 if not worker.timed_out and worker.task.cancelling():

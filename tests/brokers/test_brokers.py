@@ -35,7 +35,7 @@ from tests.brokers.redis import broker as new_redis
 
 
 def aws_client(service: str, broker: AwsBroker) -> AbstractAsyncContextManager[Any]:
-    return cast(AbstractAsyncContextManager[Any], get_session().create_client(service, **broker.client_options))
+    return cast("AbstractAsyncContextManager[Any]", get_session().create_client(service, **broker.client_options))
 
 
 def unique(prefix: str) -> str:

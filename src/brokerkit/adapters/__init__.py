@@ -34,11 +34,12 @@ def make(connection: Connection) -> Adapter:
     try:
         adapter_class = points[0].load()
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "brokerkit":
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "brokerkit"):
             raise
         extra = points[0].extras[0] if points[0].extras else "all"
         distribution = points[0].dist.name if points[0].dist else "brokerkit-sdk"
         raise MissingExtra(
-            f"{scheme}:// needs {error.name}, which is not installed: pip install '{distribution}[{extra}]'"
+            f"{scheme}:// needs {library}, which is not installed: pip install '{distribution}[{extra}]'"
         ) from error
     return cast("Adapter", adapter_class(connection))

@@ -342,7 +342,8 @@ class KafkaSource:
 
 def _retry_topics(subscription: Subscription) -> dict[tuple[str, int], str]:
     """The retry topic for each topic and level. None where nothing may pass a waiting message, nothing is committed,
-    or a dead-letter topic is read."""
+    or a dead-letter topic is read.
+    """
     if subscription.order == "strict" or subscription.broadcast or subscription.stored:
         return {}
     return {

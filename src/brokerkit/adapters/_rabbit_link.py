@@ -56,7 +56,7 @@ _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("is not text")  # noqa: TRY004 - all converters raise this one
+        raise ValueError("is not text")
     return value
 
 

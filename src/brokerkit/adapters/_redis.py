@@ -192,7 +192,8 @@ class Line:
 
     async def call(self, *command: Any) -> Any:
         """Send one command and read its answer. Cancelled or failed, the connection is dropped: an answer that is
-        still to come must not be taken for the next one's."""
+        still to come must not be taken for the next one's.
+        """
         try:
             await self._connection.send_command(*command)
             return await self._connection.read_response()
@@ -286,7 +287,8 @@ class Client:
 
     async def publish(self, commands: Iterable[tuple[int, Command]]) -> list[Any]:
         """Like `pipeline`, in chunks; each command comes with its size in bytes. After a chunk that lost its connection
-        nothing more is sent, so that later messages do not overtake lost ones."""
+        nothing more is sent, so that later messages do not overtake lost ones.
+        """
         answers: list[Any] = []
         broken: Exception | None = None
         for chunk in _chunks(commands):

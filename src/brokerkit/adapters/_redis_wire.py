@@ -118,7 +118,8 @@ class EntryFormat:
 
     def parts(self, flat: Sequence[bytes]) -> Parts:
         """What `fields` wrote, or a plain producer. Without the body field the body is None, and nothing is lost: all
-        the fields are headers."""
+        the fields are headers.
+        """
         names = self._names
         each = iter(flat)
         found: dict[Any, bytes] = {names[name]: value for name, value in zip(each, each, strict=True)}

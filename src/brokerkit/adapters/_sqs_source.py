@@ -128,10 +128,9 @@ class SqsSource:
         prepare: Callable[[], Awaitable[Sequence[Reading]]],
         discard: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """
-        Args:
-            prepare: provisions and says which queues to read.
-            discard: removes what must not outlive this source.
+        """Args:
+        prepare: provisions and says which queues to read.
+        discard: removes what must not outlive this source.
         """
         self._client = client
         self._subscription = subscription

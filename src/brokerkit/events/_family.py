@@ -27,7 +27,7 @@ class Family:
     Args:
         name: what the family is called in settings and qualified names, e.g. ``"evenbet"``.
         models: the model of each event name; any pydantic model will do. Names are case-sensitive.
-        format: name of the wire format its messages use when a source does not say otherwise.
+        format: name of the wire format that its producers use, for the documentation.
         wrapper: the key under which some producers of the family nest the payload. Both forms are read for every
             event; keys that stand beside the wrapper are kept with the payload's own.
         wrapped: names of the events that are written under the wrapper; the others are written flat.
@@ -95,6 +95,7 @@ class Family:
         """Write an event in its documented form: unset fields stay absent, None becomes the field's empty form.
 
         Args:
+            event: one of this family's models.
             name: the event name, needed only where one model serves several names.
 
         Raises:
