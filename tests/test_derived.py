@@ -68,10 +68,8 @@ def test_a_fifo_topic_has_fifo_queues_and_no_other_has(arguments: tuple[str, str
 
 @given(TOPICS, GROUPS)
 def test_what_is_derived_of_a_redis_key_shares_one_slot(topic: str, group: str | None) -> None:
-    tags = {hash_tag(derived_name(topic, group, role, REDIS)) for role in ("dlq", "retry")}
-    assert len(tags) == 1
-    if "}" not in topic or hash_tag(topic) != topic:  # a key with a stray "}" can share its slot with no other
-        assert tags == {hash_tag(topic)}
+    assume("}" not in topic or hash_tag(topic) != topic)  # a key with a stray "}" can share its slot with no other
+    assert {hash_tag(derived_name(topic, group, role, REDIS)) for role in ("dlq", "retry")} == {hash_tag(topic)}
 
 
 @pytest.mark.parametrize(

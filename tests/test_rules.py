@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ def test_a_rule_is_taken_apart() -> None:
 
 def test_a_body_is_parsed_once_and_exactly() -> None:
     message = delivery(b'{"amount": 0.10}')
-    assert parsed(message) == {"amount": Decimal("0.10")}
+    assert str(parsed(message)["amount"]) == "0.10"
     assert parsed(message) is parsed(message)
     assert parsed(delivery(b"\xff")) is NOT_JSON
     assert parsed(delivery(b"")) is NOT_JSON

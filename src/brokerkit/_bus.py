@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
@@ -279,7 +279,7 @@ class Bus:
                 await asyncio.gather(*waits, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[Self]:
+    async def serving(self) -> AsyncGenerator[Self]:
         """Consume for as long as the block lasts, for programs that do more beside it (a web service's lifespan).
 
         An error that ends a source is raised by `serve`; here it is logged, and the other sources go on.

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -191,7 +191,7 @@ def _one_of_each(bus: _Layered, stop_timeout: float) -> BusSettings:
     _check_names(bus)
     readable = _Layered("bus").over(bus, _SOURCE_KEYS)
     writable = _Layered("bus").over(bus, _TARGET_KEYS)
-    sources = {}
+    sources: dict[str, SourceSettings] = {}
     if "topic" in bus.values or "queue" in bus.values:
         sources[ONLY] = readable.check(SourceSettings)
     topics = sources[ONLY].topic if sources else ()
@@ -242,4 +242,4 @@ def _table(tables: Mapping[str, Any], name: str, origin: str) -> Mapping[str, An
     table = tables.get(name, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{origin}: {name} must be a table")
-    return table
+    return cast("dict[str, Any]", table)

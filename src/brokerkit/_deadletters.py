@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from brokerkit._errors import BrokerkitError, MessageTooLarge
 from brokerkit._message import Headers, Outgoing, Receipt, text
@@ -255,4 +255,4 @@ def _names(value: str | bytes | None) -> tuple[str, ...]:
         names: Any = json.loads(value or "[]")
     except ValueError:
         return ()
-    return tuple(str(name) for name in names) if isinstance(names, list) else ()
+    return tuple(map(str, cast("list[object]", names))) if isinstance(names, list) else ()

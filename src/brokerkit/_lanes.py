@@ -26,8 +26,9 @@ class Lanes:
         if key not in self._behind:
             self._behind[key] = None
             return True
-        if (waiting := self._behind[key]) is None:
-            self._behind[key] = waiting = deque()
+        waiting = self._behind[key]
+        if waiting is None:
+            waiting = self._behind[key] = deque[Delivery]()
         waiting.append(delivery)
         return False
 

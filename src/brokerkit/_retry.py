@@ -53,4 +53,10 @@ class RetryPolicy:
     @property
     def longest_total(self) -> float:
         """Seconds that all waits of one message can last together."""
-        return sum(self.longest_wait(failures) for failures in range(1, self.attempts))
+        total, before = 0.0, -1.0
+        for failures in range(1, self.attempts):
+            wait = self.longest_wait(failures)
+            if wait == before:  # so are all that follow: a policy may have attempts without end
+                return total + wait * (self.attempts - failures)
+            total, before = total + wait, wait
+        return total

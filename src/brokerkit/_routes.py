@@ -122,10 +122,14 @@ class Routes:
 
         def read(delivery: Delivery) -> Any:
             # A body that a rule has parsed already is not parsed again.
-            body = payload(delivery) if payload else delivery.parsed if type(delivery.parsed) is dict else delivery.body
+            if payload is not None:
+                body = payload(delivery)
+            else:
+                parsed: Any = delivery.parsed
+                body = parsed if parsed.__class__ is dict else delivery.body
             if body is None:
                 raise DecodeError("the message has no body", family=family.name, event=name)
-            return read_bytes(body) if type(body) is bytes else family.read(name, body)
+            return read_bytes(body) if isinstance(body, bytes) else family.read(name, body)
 
         if zone is None:
             return read

@@ -53,7 +53,7 @@ def split_rule(rule: str, *, what: str) -> tuple[str, str]:
         ConfigError: it is not one of the forms above.
     """
     place, colon, argument = rule.partition(":")
-    if place not in PLACES or (place in ("header", "field")) != bool(colon and argument):
+    if place not in PLACES or not (argument if place in ("header", "field") else not colon):
         raise ConfigError(
             f"{what}: {rule!r} is no rule; allowed are header:NAME, key, topic, routing_key, type, field:PATH"
         )
@@ -140,7 +140,7 @@ def _with_field(body: bytes | None, field: str, name: str) -> bytes:
     if "." in field:
         raise InvalidMessage(f"the event name can be written into a top-level field only, not into {field!r}")
     try:
-        value: object = json.loads(body or b"")
+        value: object = json.loads((body or b"").decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -6,7 +6,7 @@ they are, and what they may be.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
@@ -28,12 +28,13 @@ def _as_tuple(value: object) -> object:
     """One string stands for a list of one; in the environment and in URLs commas separate."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
 
 def _as_policy(value: object) -> object:
     """A table of a file becomes a policy; a bare number is its attempts."""
     if isinstance(value, dict):
+        value = cast("dict[str, object]", value)
         known = RetryPolicy.__dataclass_fields__
         if strange := [key for key in value if key not in known]:
             raise ValueError(f"{strange[0]!r} is not known; allowed are {', '.join(known)}")

@@ -38,12 +38,14 @@ class Url:
         # urlsplit knows no list of hosts, and some schemes hold a "+": both are handled here, the rest is its work.
         try:
             parts = urlsplit("//" + rest)
-        except ValueError as error:
-            raise ConfigError(f"{mask(text)!r} is not a broker URL: {error}") from None
+        except ValueError:  # whose text may hold the password
+            raise ConfigError(f"{mask(text)!r} is not a broker URL: its host cannot be read") from None
         if parts.fragment:
             raise ConfigError(
                 f"{mask(text)!r} has a '#' in it; write %23 where a user name, password or path holds one"
             )
+        if "@" in parts.path and "@" not in parts.netloc:
+            raise ConfigError(f"{mask(text)!r} has a '/' before its '@'; write %2F where a name or password holds one")
         credentials, _, hosts = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
         url = cls(
@@ -56,8 +58,9 @@ class Url:
         )
         for host in url.hosts:
             _, port = split_host(host)
-            if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
-                raise ConfigError(f"{url}: {port!r} is not a port")
+            if port is not None and not (port.isdecimal() and 0 < int(port) < 65536):
+                # Not shown: behind an unescaped "?" it is the beginning of a password.
+                raise ConfigError(f"{mask(text)!r}: what follows a host is not a port (1 to 65535)")
         return url
 
     def host(self, default_port: int) -> tuple[str, int]:

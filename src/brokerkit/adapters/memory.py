@@ -39,7 +39,7 @@ from brokerkit._errors import (
     NotFound,
     UnsupportedFeature,
 )
-from brokerkit._message import ACK, RELEASE, Delivery, Outcome, Outgoing, Receipt, Settled
+from brokerkit._message import ACK, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 
 CAPABILITIES: Final = Capabilities(
@@ -77,7 +77,6 @@ class _Queue:
 
     def __init__(self) -> None:
         self.ready: deque[_Entry] = deque()
-        self.delayed: set[asyncio.TimerHandle] = set()
         self.readers: set[MemorySource] = set()
 
     def put(self, entries: Sequence[_Entry]) -> None:
@@ -287,11 +286,10 @@ class MemorySource:
         queue = held[1]
         if outcome is ACK:
             entry.owner = None
-        elif outcome is RELEASE:
+        elif not isinstance(outcome, RetryLater):
             queue.put_back(entry)
         else:
-            after = outcome.after  # type: ignore[union-attr]
-            asyncio.get_running_loop().call_later(after, queue.put_back, entry)
+            asyncio.get_running_loop().call_later(outcome.after, queue.put_back, entry)
         return Settled.DONE
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:

@@ -1,0 +1,186 @@
+"""Dead letters: nothing that cannot be handled is lost, wherever it is to go."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy
+from brokerkit._deadletters import DONE, ERROR, FAILURES, FIRST_FAILURE, FileOfDeadLetters, Trouble, dead_letter
+from brokerkit._message import Outgoing, text
+from brokerkit.events.evenbet import OnPlayerSeatedDown
+from tests import every_broker
+from tests.every_broker import Broker, until
+
+NAME = "OnPlayerSeatedDown"
+
+
+@pytest.fixture
+def memory() -> Broker:
+    return every_broker.memory()
+
+
+def failing(error: Exception | None = None) -> Handlers:
+    handlers = Handlers()
+
+    @handlers.on(NAME)
+    async def fail(event: OnPlayerSeatedDown) -> None:
+        raise error or RuntimeError("broken")
+
+    return handlers
+
+
+async def bury(bus: Bus, *messages: Message, error: Exception | None = None) -> None:
+    """Let all messages fail, and wait until they are stored."""
+    bus.include(failing(error))
+    async with asyncio.timeout(10), bus, bus.serving():
+        for message in messages:
+            await bus.publish(message)
+        await until(lambda: bus.stats["bus"].dead_lettered == len(messages), seconds=5)
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def seated(number: int = 1, **given: Any) -> Message:
+    return Message(NAME, json.dumps({"playerId": number}).encode(), **given)
+
+
+@pytest.fixture
+def once() -> dict[str, Any]:
+    return {"retry": RetryPolicy(attempts=1)}
+
+
+async def test_a_file_gets_one_line_for_each_and_belongs_to_its_owner(
+    memory: Broker, tmp_path: Path, once: dict[str, Any]
+) -> None:
+    file = tmp_path / "dead letters.jsonl"
+    url = f"file://{str(file).replace(' ', '%20')}"
+    headers: dict[str, str | bytes] = {"trace": "é", "binary": b"\xff"}
+    await bury(memory.bus(dead_letter=url, **once), seated(key="k", headers=headers, id="id-1"))
+    await bury(memory.bus(dead_letter=url, **once), Message(NAME, b'"\xff', key=b"\xfe"))
+    first, second = lines(file)
+    assert (first["event"], first["key"], json.loads(first["body"])) == (NAME, "k", {"playerId": 1})
+    assert first["headers"]["trace"] == "é"
+    assert base64.b64decode(first["headers"]["binary"]["base64"]) == b"\xff"
+    assert first["headers"]["bk-origin"] == "id-1"
+    assert (first["headers"][ERROR], first["headers"]["bk-error-type"]) == ("broken", "RuntimeError")
+    assert base64.b64decode(second["body"]["base64"]) == b'"\xff'
+    assert base64.b64decode(second["key"]["base64"]) == b"\xfe"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_another_broker_gets_them(memory: Broker, once: dict[str, Any]) -> None:
+    other = every_broker.memory()
+    await bury(memory.bus(dead_letter=f"{other.settings['url']}?topic=graves", **once), seated(id="id-1"))
+    got: asyncio.Queue[Message] = asyncio.Queue()
+    bus = other.bus(topic=None, queue="graves", group=None)
+
+    @bus.on("*")
+    async def note(event: Any, message: Message) -> None:
+        got.put_nowait(message)
+
+    async with asyncio.timeout(5), bus, bus.serving():
+        letter = await got.get()
+    assert (letter.name, json.loads(letter.body or b"")) == (NAME, {"playerId": 1})
+
+
+@pytest.mark.parametrize("place", ["nonsense", "gopher://host", "memory://other?nonsense=1"])
+async def test_a_wrong_place_is_an_error_before_anything_connects(memory: Broker, place: str) -> None:
+    with pytest.raises(ConfigError):
+        memory.bus(dead_letter=place)
+
+
+async def test_a_file_that_cannot_be_written_is_an_error_at_the_start(memory: Broker, tmp_path: Path) -> None:
+    bus = memory.bus(dead_letter=f"file://{tmp_path}/missing/letters")
+    bus.include(failing())
+    with pytest.raises(BrokerkitError, match="cannot be written"):
+        await asyncio.wait_for(bus.serve(), 5)
+
+
+async def test_what_is_too_large_with_its_failure_headers_loses_them_first(
+    memory: Broker, tmp_path: Path, once: dict[str, Any]
+) -> None:
+    overflow = tmp_path / "overflow"
+    settings = {"options": {"max_message_bytes": 600}, "overflow": str(overflow), **once}
+    await bury(memory.bus(**settings), seated(1, id="a" * 10), error=RuntimeError("x" * 1_000))
+    [letter] = await memory.dead_letters(1)
+    assert ERROR not in letter.headers
+    assert text(letter.headers["bk-error-type"]) == "RuntimeError"
+    assert not overflow.exists()
+
+
+async def test_what_fits_nowhere_goes_to_the_overflow_file_with_all_headers(
+    memory: Broker, tmp_path: Path, once: dict[str, Any]
+) -> None:
+    overflow = tmp_path / "overflow"
+    settings = {"options": {"max_message_bytes": 1_000}, "overflow": str(overflow), **once}
+    body = json.dumps({"playerId": 1, "more": "x" * 940}).encode()
+    await bury(memory.bus(**settings), Message(NAME, body, id="id-1"))
+    [line] = lines(overflow)
+    assert line["body"] == body.decode()
+    assert line["headers"][ERROR] == "broken"
+
+
+async def test_a_letter_that_cannot_be_stored_stays_in_the_source(memory: Broker, tmp_path: Path) -> None:
+    """The file's folder goes away: nothing is acknowledged, and the next bus gets the message again."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    bus = memory.bus(dead_letter=f"file://{folder}/letters", retry=RetryPolicy(attempts=1))
+    handlers, called = Handlers(), asyncio.Event()
+
+    @handlers.on(NAME)
+    async def fail(event: OnPlayerSeatedDown) -> None:
+        (folder / "letters").unlink()
+        folder.rmdir()
+        called.set()
+        raise RuntimeError
+
+    bus.include(handlers)
+    async with asyncio.timeout(10), bus, bus.serving():
+        await bus.publish(seated())
+        await called.wait()
+        await until(lambda: bus.stats["bus"].failed == 1)
+        stats = bus.stats["bus"]
+    assert (stats.dead_lettered, stats.released) == (0, 1)
+    recorder = every_broker.Recorder().record(NAME)
+    async with recorder.serving(memory.bus()):
+        await recorder.wait_for(1, seconds=5)
+
+
+def test_what_a_copy_says_of_its_failures_can_be_read_back() -> None:
+    trouble = Trouble(failures=3, done=("a.b", "c"), copies=1, origin="id-1", topic="t", first_failure=7.9)
+    headers = trouble.copy_headers({"trace": "x"})
+    assert headers["trace"] == "x"
+    assert trouble.copy_id == "id-1~2"
+    back = Trouble.from_headers({name: value.encode() for name, value in headers.items() if isinstance(value, str)})
+    assert back == Trouble(failures=3, done=("a.b", "c"), copies=2, origin="id-1", topic="t", first_failure=7.0)
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "²", "9" * 30, b"\xff", "[" * 100_000, "{}", '"text"'])
+def test_internal_headers_that_make_no_sense_count_as_absent(value: str | bytes) -> None:
+    trouble = Trouble.from_headers({FAILURES: value, DONE: value, FIRST_FAILURE: value})
+    assert (trouble.failures, trouble.done, trouble.first_failure) == (0, (), 0.0)
+
+
+def test_the_text_of_an_error_is_cut_without_breaking_a_character() -> None:
+    trouble = Trouble(error=RuntimeError("é" * 2_000 + "\ud800"))
+    letter = dead_letter(Outgoing(topic="t", body=b"", name="N", id="1"), trouble, group=None)
+    assert letter.headers[ERROR] == "é" * 512
+
+
+async def test_a_file_keeps_what_was_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "letters"
+    file.write_text('{"old": 1}\n', encoding="utf-8")
+    letters = FileOfDeadLetters(file)
+    await letters.open()
+    assert await letters.put([Outgoing(topic="t", body=None, name="N", id="1")]) == [None]
+    old, new = lines(file)
+    assert (old, new["body"]) == ({"old": 1}, None)
