@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from brokerkit._errors import ConfigError
 from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
@@ -24,7 +23,6 @@ _SOURCE_KEYS: Final = frozenset(SourceSettings.model_fields)
 _TARGET_KEYS: Final = frozenset(TargetSettings.model_fields)
 _BUS_KEYS: Final = ("stop_timeout",)
 _SECRET_KEYS: Final = ("url", "dead_letter", "options", "endpoint")
-_StopTimeout: Final[TypeAdapter[float]] = TypeAdapter(Annotated[float, Field(gt=0)])
 
 
 S = TypeVar("S", bound=ConnectionSettings)
@@ -131,6 +129,8 @@ def from_file(path: Path, keywords: Mapping[str, Any], environ: Mapping[str, str
     Raises:
         ConfigError: the file cannot be read or something in it is wrong; the message names the file too.
     """
+    import tomllib
+
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -158,15 +158,7 @@ def _build(
     _add_environment(environ, bus, named)
     bus.add(keywords, "keyword")
 
-    stop_timeout = BusSettings().stop_timeout
-    if "stop_timeout" in bus.values:
-        try:
-            stop_timeout = _StopTimeout.validate_python(bus.values["stop_timeout"])
-        except ValidationError:
-            raise ConfigError(
-                f"{bus.origins['stop_timeout']}: bus.stop_timeout = {bus.values['stop_timeout']!r}: "
-                "must be a number of seconds above 0"
-            ) from None
+    stop_timeout = _seconds(bus, "stop_timeout", BusSettings().stop_timeout)
     shared = _Layered("bus")
     shared.values = {key: value for key, value in bus.values.items() if key not in _BUS_KEYS}
     shared.origins = bus.origins
@@ -184,6 +176,17 @@ def _build(
             stop_timeout=stop_timeout,
         )
     return _one_of_each(shared.with_url_query({*_SOURCE_KEYS, *_TARGET_KEYS}), stop_timeout)
+
+
+def _seconds(table: _Layered, key: str, default: float) -> float:
+    value = table.values.get(key, default)
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise ConfigError(f"{table.origins[key]}: {table.table}.{key} = {value!r}: must be a number of seconds above 0")
+    return seconds
 
 
 def _one_of_each(bus: _Layered, stop_timeout: float) -> BusSettings:

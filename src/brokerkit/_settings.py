@@ -72,7 +72,12 @@ class ConnectionSettings(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+        defer_build=True,  # until a bus is made: importing brokerkit stays quick
     )
 
     url: Annotated[SecretStr, PlainSerializer(str)]

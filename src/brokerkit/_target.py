@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -43,7 +43,7 @@ class Target:
         self._places = adapter.capabilities(settings.topic or "").name_places
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
-        self._ids = (f"{prefix}-{number}" for prefix in [uuid.uuid4().hex] for number in itertools.count(1))
+        self._ids = (f"{prefix}-{number}" for prefix in [os.urandom(16).hex()] for number in itertools.count(1))
         self._waiting: list[tuple[Outgoing, asyncio.Future[Receipt]]] = []
         self._sending: asyncio.Task[None] | None = None
         self._closed = False

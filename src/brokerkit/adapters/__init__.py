@@ -6,18 +6,27 @@ that fits `brokerkit._transport.Adapter`.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, cast
 
 from brokerkit._errors import ConfigError, MissingExtra
 from brokerkit._transport import Adapter, Connection
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 ENTRY_POINTS: Final = "brokerkit.adapters"
+
+
+def _entry_points() -> Mapping[str, EntryPoint]:
+    from importlib.metadata import entry_points  # costs 20 ms, and programs that only define handlers need none
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def schemes() -> list[str]:
     """All URL schemes that an installed adapter serves, sorted."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINTS)})
+    return sorted(_entry_points())
 
 
 def make(connection: Connection) -> Adapter:
@@ -28,17 +37,17 @@ def make(connection: Connection) -> Adapter:
         MissingExtra: the broker's client library is not installed.
     """
     scheme = connection.url.scheme
-    points = list(entry_points(group=ENTRY_POINTS, name=scheme))
-    if not points:
+    point = _entry_points().get(scheme)
+    if point is None:
         raise ConfigError(f"{connection.url}: no adapter for {scheme!r}; there are {', '.join(schemes())}")
     try:
-        adapter_class = points[0].load()
+        adapter_class = point.load()
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", "brokerkit"):
             raise
-        extra = points[0].extras[0] if points[0].extras else "all"
-        distribution = points[0].dist.name if points[0].dist else "brokerkit-sdk"
+        extra = point.extras[0] if point.extras else "all"
+        distribution = point.dist.name if point.dist else "brokerkit-sdk"
         raise MissingExtra(
             f"{scheme}:// needs {library}, which is not installed: pip install '{distribution}[{extra}]'"
         ) from error
