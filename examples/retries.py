@@ -51,7 +51,8 @@ async def main(url: str) -> None:
         async with bus, bus.serving():
             await bus.publish_many([("OnGetBalance", {}), ("OnReturnCash", {}), ("OnGetCash", {})])
             await given_up.wait()
-        for line in letters.read_text().splitlines():
+        text = await asyncio.to_thread(letters.read_text)
+        for line in text.splitlines():
             headers = json.loads(line)["headers"]
             print(f"dead letter: {headers['bk-event']} of {headers['bk-handler']}: {headers['bk-error']}")
 

@@ -221,24 +221,6 @@ async def test_whatever_a_handler_raises_is_a_failure_and_the_source_goes_on(
     assert await error_type(memory) == expected
 
 
-async def test_a_handler_that_leaves_the_program_ends_the_source_and_settles_nothing(memory: Broker) -> None:
-    handlers = Handlers()
-
-    @handlers.on(NAME)
-    async def leave(event: OnPlayerSeatedDown) -> None:
-        raise SystemExit(3)
-
-    bus = memory.bus()
-    bus.include(handlers)
-    async with bus:
-        await bus.publish(seated(1))
-        with pytest.raises(SystemExit):
-            await asyncio.wait_for(bus.serve(), 5)
-    recorder = every_broker.Recorder().record(NAME)
-    async with recorder.serving(memory.bus()):
-        await recorder.wait_for(1, seconds=5)
-
-
 async def test_a_cancelled_handler_is_released_and_has_not_failed(memory: Broker) -> None:
     handlers, began = Handlers(), asyncio.Event()
 

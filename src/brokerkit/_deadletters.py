@@ -253,6 +253,6 @@ def _number(value: str | bytes | None) -> int:
 def _names(value: str | bytes | None) -> tuple[str, ...]:
     try:
         names: Any = json.loads(value or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     return tuple(map(str, cast("list[object]", names))) if isinstance(names, list) else ()

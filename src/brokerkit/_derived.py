@@ -46,7 +46,8 @@ def derived_name(topic: str, group: str | None, role: str, style: NameStyle) -> 
     """Join topic, group and role into one legal name, such as ``evenbet.events.wallet.dlq`` or ``orders-dlq``.
 
     The plain form is used where it is legal and can be read back without doubt (only the topic may hold a separator).
-    ``role`` is one of ours, letters only. Everything else gets a digest of the exact parts at its end, so that two different arguments never meet.
+    ``role`` is one of ours, letters only. Everything else gets a digest of the exact parts at its end, so that two
+    different arguments never meet.
     """
     suffix = style.suffix if style.suffix and topic.endswith(style.suffix) else ""
     stem = topic.removesuffix(suffix)

@@ -187,7 +187,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-WIRE_NAMES = sorted({field.alias or "" for field in OnGameDone.model_fields.values()} - {""}) + ["params"]
+WIRE_NAMES = [*sorted({field.alias or "" for field in OnGameDone.model_fields.values()} - {""}), "params"]
 
 
 @given(st.dictionaries(st.sampled_from(WIRE_NAMES), JSON, max_size=4))

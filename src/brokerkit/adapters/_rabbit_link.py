@@ -44,8 +44,8 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a broker gets to agree to the end of a connection."""
 
 FRAMES: Final = 300
-"""Frames that a channel takes in one go, three for each small message. The client's default of 10 hands messages over by threes;
-100 at once settle in fewer calls, which is worth half the time of a message (measured)."""
+"""Frames that a channel takes in one go, three for each small message. The client's default of 10 hands messages over
+by threes; 100 at once settle in fewer calls, which is worth half the time of a message (measured)."""
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _FILES: Final = ("cafile", "capath", "certfile", "keyfile")

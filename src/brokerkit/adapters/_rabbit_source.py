@@ -157,7 +157,8 @@ class RabbitSource:
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "reading" if self._channel is not None else "disconnected"
-        return f"<RabbitSource {', '.join(self._queues.values()) or self._subscription.topics}: {state}, {len(self._unsettled)} unsettled>"
+        queues = ", ".join(self._queues.values()) or self._subscription.topics
+        return f"<RabbitSource {queues}: {state}, {len(self._unsettled)} unsettled>"
 
     def _is_ours(self, one: Delivery) -> bool:
         return one.native.channel is self._channel and one.token in self._unsettled

@@ -46,7 +46,8 @@ local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if first[2] then return math.max(0, first[2] - now) end
 return -1
 """
-"""Move what is due into the retry stream; the answer is the ms until the next is, or -1. KEYS: sorted set, stream. ARGV: most."""
+"""Move what is due into the retry stream; the answer is the ms until the next is, or -1.
+KEYS: sorted set, stream. ARGV: most."""
 
 EXTEND: Final = """
 local kept = {}

@@ -14,8 +14,8 @@ What a topic and a group become
     A Kafka topic and a consumer group. Retries that must survive a crash are copied to ``topic.group.retry.1s``,
     ``10s``, ``1m``, ``10m`` and ``1h``, topics of this group alone with as many partitions as the topic, created with
     ``provision="group"`` or ``"all"``, kept for seven days, and read by a second member of the same group. There are
-    none with ``order="strict"``, for a broadcast and for a dead-letter topic. A broadcast is a group with a random name that never commits: the broker forgets it by
-    itself some minutes after the process is gone.
+    none with ``order="strict"``, for a broadcast and for a dead-letter topic. A broadcast is a group with a random name
+    that never commits: the broker forgets it by itself some minutes after the process is gone.
 
 Delivery
     At least once. A partition's offset is committed up to the first message that is not done, about every 200 ms, and

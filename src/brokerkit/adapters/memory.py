@@ -1,9 +1,9 @@
 """The embedded broker: full semantics inside one process, for tests, demonstrations and code without a broker.
 
 URL and options
-    ``memory://`` or ``memory://NAME``: buses of one process that name the same broker share its topics. Options are fields of
-    `Capabilities` (``attempts``, ``durable_retry``, ``lease``, ``pollers``, …) to imitate a weaker broker, and
-    ``max_message_bytes`` (default 1,048,576).
+    ``memory://`` or ``memory://NAME``: buses of one process that name the same broker share its topics. Options are
+    fields of `Capabilities` (``attempts``, ``durable_retry``, ``lease``, ``pollers``, …) to imitate a weaker broker,
+    and ``max_message_bytes`` (default 1,048,576).
 What a topic and a group become
     A topic is a log that keeps its last 10,000 messages for groups that come later; a group is a queue with leases.
 Delivery

@@ -1,41 +1,43 @@
 """RabbitMQ, through aio-pika.
 
 URL and options
-    ``amqp://user:password@host:5672/vhost``, or ``amqps://`` for TLS; user and password default to ``guest``, the virtual
-    host to ``/``. Options are the parameters of aio-pika's connection URL: ``heartbeat`` (seconds, 10 by default), ``name``
-    (shown by the broker), ``auth`` (``plain``, ``external``), ``cafile``, ``capath``, ``cadata``, ``certfile``,
-    ``keyfile``, ``no_verify_ssl``, ``happy_eyeballs_delay``, ``interleave``; in code also ``ssl_context`` and
-    ``client_properties``. Needs RabbitMQ 3.10 or later.
+    ``amqp://user:password@host:5672/vhost``, or ``amqps://`` for TLS; user and password default to ``guest``, the
+    virtual host to ``/``. Options are the parameters of aio-pika's connection URL: ``heartbeat`` (seconds, 10 by
+    default), ``name`` (shown by the broker), ``auth`` (``plain``, ``external``), ``cafile``, ``capath``, ``cadata``,
+    ``certfile``, ``keyfile``, ``no_verify_ssl``, ``happy_eyeballs_delay``, ``interleave``; in code also
+    ``ssl_context`` and ``client_properties``. Needs RabbitMQ 3.10 or later.
 
 What a topic and a group become
     A topic is an exchange: an existing one of any type, else a durable topic exchange. The event name is the routing
-    key. A group is the durable quorum queue ``topic.group`` for each topic, bound with ``#``: it gets everything from the
-    moment it exists, so start groups before publishers. A direct exchange knows no "everything": bind a queue and read
-    that one. ``queue=`` reads a queue of any kind that somebody else declared, and never alters it. A broadcast
+    key. A group is the durable quorum queue ``topic.group`` for each topic, bound with ``#``: it gets everything from
+    the moment it exists, so start groups before publishers. A direct exchange knows no "everything": bind a queue and
+    read that one. ``queue=`` reads a queue of any kind that somebody else declared, and never alters it. A broadcast
     source has an exclusive queue that goes away with its connection. Dead letters are a durable quorum queue.
 
 Delivery
     At least once. Publishing is confirmed, persistent and mandatory: without a queue to take the message it is
-    `Unroutable`. A delivery is ours until its channel ends; the broker ends it after ``consumer_timeout`` (30 minutes by
-    default) without a settlement. A longer wait goes through a durable queue for each delay level
-    (``topic.group.retry.10s``), made at its first use: publish, confirm, acknowledge. ``x-delivery-limit`` is 1000, with the
-    dead letters as its route; deliveries are counted on quorum queues, on classic ones only the first is told from later ones.
-    A durable retry of a broadcast source ends with its process.
+    `Unroutable`. A delivery is ours until its channel ends; the broker ends it after ``consumer_timeout`` (30 minutes
+    by default) without a settlement. A longer wait goes through a durable queue for each delay level
+    (``topic.group.retry.10s``), made at its first use: publish, confirm, acknowledge. ``x-delivery-limit`` is 1000,
+    with the dead letters as its route; deliveries are counted on quorum queues, on classic ones only the first is told
+    from later ones. A durable retry of a broadcast source ends with its process.
 
 Order
     In the order of the queue to one consumer; by key within one process. ``order="strict"`` declares the queue with a
     single active consumer. A message that is released goes to the front, a durable retry to the back.
 
 Limits and escaping
-    Routing keys, names and properties hold 255 bytes of UTF-8, else `InvalidMessage`; a longer id travels in a header. Header
-    names hold 128 bytes; longer ones travel together as JSON in one header. All headers together must fit into one frame
-    (128 KiB by default). The largest body is the broker's ``max_message_size`` (128 MiB, from 4.0 on 16 MiB), which it tells only by
-    refusing a larger one: other messages under way to that exchange then end as `ConnectionLost`. Headers of other
-    producers that are no text become text: numbers and booleans as in JSON, times as ISO 8601, tables and arrays as JSON. What
-    the broker writes itself (``x-death``, ``x-delivery-count``) is left out. Names that begin with ``amq.`` get a ``bk-``.
+    Routing keys, names and properties hold 255 bytes of UTF-8, else `InvalidMessage`; a longer id travels in a header.
+    Header names hold 128 bytes; longer ones travel together as JSON in one header. All headers together must fit into
+    one frame (128 KiB by default). The largest body is the broker's ``max_message_size`` (128 MiB, from 4.0 on 16 MiB),
+    which it tells only by refusing a larger one: other messages under way to that exchange then end as
+    `ConnectionLost`. Headers of other producers that are no text become text: numbers and booleans as in JSON, times as
+    ISO 8601, tables and arrays as JSON. What the broker writes itself (``x-death``, ``x-delivery-count``) is left out.
+    Names that begin with ``amq.`` get a ``bk-``.
 
 Native access
-    `Message.native` is aiormq's ``DeliveredMessage``; ``aio_pika.IncomingMessage(message.native)`` makes aio-pika's own of it.
+    `Message.native` is aiormq's ``DeliveredMessage``; ``aio_pika.IncomingMessage(message.native)`` makes aio-pika's own
+    of it.
 """
 
 from __future__ import annotations

@@ -403,8 +403,10 @@ class RedisStreamsSource:
             left, answer = await self._client.pipeline(
                 [
                     ("EVAL", scripts.MOVE_DUE, 2, stream.waiting, stream.name, _MOVE),
-                    ("XREADGROUP", "GROUP", self._group, self._consumer, "COUNT", limit - len(got))
-                    + ("STREAMS", stream.name, ">"),
+                    (
+                        *("XREADGROUP", "GROUP", self._group, self._consumer),
+                        *("COUNT", limit - len(got), "STREAMS", stream.name, ">"),
+                    ),
                 ]
             )
             if isinstance(left, OutOfMemoryError):
@@ -568,8 +570,7 @@ class RedisStreamsSource:
             else:
                 commands.append(("EVAL", scripts.LEAVE, 1, stream.name, self._group, self._consumer))
         if self._subscription.broadcast:
-            for stream in self._retries:
-                commands.append(("DEL", stream.name, stream.waiting))
+            commands.extend(("DEL", stream.name, stream.waiting) for stream in self._retries)
         # What this leaves undone when the server is away, a later member's start puts right.
         for error in await self._client.pipeline(commands):
             if isinstance(error, RedisError):

@@ -26,7 +26,7 @@ class Fixed(WireObject):
 
     if not TYPE_CHECKING:
 
-        def __init__(self, /, **data):
+        def __init__(self, /, **data: Any) -> None:
             for field, value in type(self).constants.items():
                 if field not in data and type(self).model_fields[field].serialization_alias not in data:
                     data[field] = value

@@ -1,0 +1,56 @@
+"""The wheel installs and runs in a clean environment with only the chosen extra."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+LOADED = """
+import sys
+from brokerkit import Bus, MissingExtra
+Bus("redis://127.0.0.1:1", topic="t", group="g")
+try:
+    Bus("kafka://127.0.0.1:1", topic="t", group="g")
+except MissingExtra as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    [built] = folder.glob("brokerkit_sdk-*.whl")
+    return built
+
+
+def run(*words: str, cwd: Path | None = None) -> str:
+    """Run a program; what it printed."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def installed(wheel: Path, folder: Path, extra: str) -> Path:
+    """A clean environment that holds the wheel with one extra; its folder of programs."""
+    venv.create(folder, with_pip=True)
+    programs = folder / "bin"
+    run(str(programs / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]")
+    return programs
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_runs_with_the_cli_extra_alone(wheel: Path, tmp_path: Path) -> None:
+    programs = installed(wheel, tmp_path / "venv", "cli")
+    assert "Every message is accounted for" in run(str(programs / "brokerkit"), "demo", "--fast", cwd=tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_one_broker_needs_its_own_extra_alone(wheel: Path, tmp_path: Path) -> None:
+    programs = installed(wheel, tmp_path / "venv", "redis")
+    said = run(str(programs / "python"), "-c", LOADED, cwd=tmp_path)
+    assert "pip install 'brokerkit-sdk[kafka]'" in said
