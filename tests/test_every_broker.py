@@ -23,6 +23,7 @@ from brokerkit import (
     Reject,
     Retry,
     RetryPolicy,
+    UnsupportedFeature,
     WrongNameRule,
 )
 from brokerkit._message import Delivery, text
@@ -287,6 +288,21 @@ async def test_two_groups_each_get_everything_and_members_of_one_share(broker: B
             shared = [event.player_id for _, event, _ in first.got + second.got]
             assert sorted(shared) == list(range(200))
     assert sorted(event.player_id for _, event, _ in third.got) == list(range(200))
+
+
+async def test_a_broadcast_reaches_every_process_or_is_refused(broker: Broker) -> None:
+    first, second = (Recorder().record("OnPlayerSeatedDown") for _ in range(2))
+    if broker.one_group:
+        with pytest.raises(UnsupportedFeature, match="broadcast"):
+            broker.bus(broadcast=True)
+        return
+    async with first.serving(broker.bus(broadcast=True)) as bus, second.serving(broker.bus(broadcast=True)):
+        # "From now on" begins when the subscription stands, which on Kafka is some seconds after the group is joined.
+        while not (first.got and second.got):
+            await bus.publish(seated(0))
+            await asyncio.sleep(0.05)
+        await bus.publish_many([seated(number) for number in range(1, 50)])
+        await until(lambda: all(len({e.player_id for _, e, _ in each.got}) == 50 for each in (first, second)))
 
 
 async def test_several_handlers_run_in_order_and_only_those_that_failed_again(broker: Broker) -> None:

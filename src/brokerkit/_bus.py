@@ -157,13 +157,14 @@ class Bus:
             AccessDenied: a broker refused the credentials.
             NotFound: a target's topic must exist and does not.
         """
-        async with contextlib.AsyncExitStack() as undo:
+        try:
             for _connection, adapter in self._adapters:
-                undo.push_async_callback(adapter.close)
                 await adapter.open()
             for target in self._targets.values():
                 await target.open()
-            undo.pop_all()
+        except BaseException:
+            await self.__aexit__()
+            raise
         self._open = True
         return self
 
@@ -359,14 +360,16 @@ class Bus:
         serving = asyncio.ensure_future(self.serve())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, serving.cancel)
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels by itself
+                loop.add_signal_handler(number, serving.cancel)
         try:
             await serving
         except asyncio.CancelledError:
             pass
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
 
 
 def _check_promises(name: str, source: SourceSettings, promises: Capabilities) -> None:

@@ -55,7 +55,9 @@ class _Layered:
         for key, value in values.items():
             if value is None:
                 continue
-            merged = {**self.values[key], **value} if key == "options" and key in self.values else value
+            if key == "options" and not isinstance(value, Mapping):
+                raise ConfigError(f"{origin}: {self.table}.options must be a table (JSON in the environment)")
+            merged = {**self.values.get(key, {}), **value} if key == "options" else value
             self.values[key] = merged
             self.origins[key] = origin
         return self
@@ -76,7 +78,11 @@ class _Layered:
             return self
         origin = f"URL of {self.table}"
         query: dict[str, Any] = {}
-        for key, value in Url.parse(text).query:
+        try:
+            parsed = Url.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self.origins['url']}: {self.table}.url: {error}") from None
+        for key, value in parsed.query:
             place = query if key in keys else query.setdefault("options", {})
             if key in place or key == "options":
                 raise ConfigError(
@@ -99,7 +105,7 @@ class _Layered:
         except ValidationError as error:
             detail = error.errors(include_url=False, include_context=False)[0]
             key = str(detail["loc"][0]) if detail["loc"] else ""
-            where = f"{self.origins.get(key, self.table)}: " + (f"{self.table}.{key}" if key else self.table)
+            where = f"{self.origins.get(key, self._origins)}: " + (f"{self.table}.{key}" if key else self.table)
             if detail["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(key, model.model_fields, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -111,7 +117,12 @@ class _Layered:
             message = detail["msg"].removeprefix("Value error, ")
             raise ConfigError(f"{where}{shown}: {message}") from None
         except ConfigError as error:
-            raise ConfigError(f"{self.table}: {error}") from None
+            raise ConfigError(f"{self._origins}: {self.table}: {error}") from None
+
+    @property
+    def _origins(self) -> str:
+        """All places that its values came from, for errors that are nobody's alone."""
+        return ", ".join(dict.fromkeys(self.origins[key] for key in self.values)) or "nothing is set"
 
 
 def from_keywords(keywords: Mapping[str, Any], environ: Mapping[str, str]) -> BusSettings:

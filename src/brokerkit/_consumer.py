@@ -415,6 +415,9 @@ class Consumer:
     def _resume(self, delivery: Delivery) -> None:
         self._held.discard(delivery)
         delivery.trouble.timer = None
+        if not delivery.route.known:
+            self._handle_unknown(delivery)
+            return
         # A retry that came back early from the broker has no place in a lane yet.
         in_lane = delivery.lane is not None or self._settings.order == "none"
         if in_lane or (key := delivery.key) is None or self._lanes.enter(delivery, key):

@@ -7,9 +7,9 @@ they are, and what they may be.
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, cast
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, TypeAdapter, model_validator
 
 from brokerkit import formats
 from brokerkit._errors import ConfigError
@@ -38,18 +38,19 @@ def _as_policy(value: object) -> object:
         known = RetryPolicy.__dataclass_fields__
         if strange := [key for key in value if key not in known]:
             raise ValueError(f"{strange[0]!r} is not known; allowed are {', '.join(known)}")
-        return RetryPolicy(**{key: _number(part) for key, part in value.items()})
+        return TypeAdapter(RetryPolicy).validate_python(value)
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         return RetryPolicy(attempts=int(value))
     return value
 
 
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, str) else value
-
-
 def _as_zone(value: object) -> object:
-    return ZoneInfo(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError("no such time zone; one looks like Europe/Malta") from error
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
@@ -85,9 +86,9 @@ class ConnectionSettings(BaseModel):
     name_from: Names = ()
     names: dict[str, str] = Field(default_factory=dict)
     provision: Provision | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
     connect_timeout: Positive = 10.0
-    endpoint: str | None = None
+    endpoint: str | None = Field(default=None, repr=False)
     body_field: str = "data"
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from brokerkit import events
-from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage
+from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
 from brokerkit._message import INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
 from brokerkit._rules import compile_rules, write_name
 from brokerkit._settings import TargetSettings
@@ -151,7 +151,12 @@ class Target:
             while self._waiting:
                 batch = self._waiting[:_LARGEST_BATCH]
                 del self._waiting[:_LARGEST_BATCH]
-                results = await self._send([outgoing for outgoing, _ in batch])
+                try:
+                    results = await self._send([outgoing for outgoing, _ in batch])
+                except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
+                    failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
+                    failure.__cause__ = error
+                    results = [failure] * len(batch)
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():  # whoever published was cancelled; the message is out all the same
                         continue

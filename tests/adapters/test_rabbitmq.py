@@ -759,7 +759,8 @@ async def test_sends_during_a_cut_all_end_and_the_next_send_reconnects(bench: Be
     source = await bench.source(adapter, topic)
     proxy, url = await bench.proxy()
     behind = await bench.adapter(url)
-    sending = asyncio.create_task(behind.send([outgoing(topic, body=bytes(5000)) for _ in range(400)]))
+    batch = [outgoing(topic, body=bytes(5000)) for _ in range(400)]
+    sending = asyncio.create_task(behind.send(batch))
     await take(source, 1)
     proxy.cut()
     async with asyncio.timeout(PATIENCE):

@@ -193,9 +193,7 @@ class OnGameSessionInviteCancelled(NotificationEvent):
 
 
 class OnSessionNativePlatformSynced(NotificationEvent):
-    """A session was matched with that of a third-party platform.
-
-    The message holds SessionID, PlatformName, PlatformSessionID.
+    """A session was matched with a third-party platform's. The message holds SessionID, PlatformName, PlatformSessionID.
 
     Source: client SDKs, as a notification topic.
     """

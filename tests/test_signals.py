@@ -1,0 +1,48 @@
+"""`Bus.run` in a process of its own: signals drain, errors leave."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, sys
+from brokerkit import Bus
+from brokerkit.events.evenbet import OnUserLoggedIn
+
+bus = Bus("memory://", topic="t", group="g", format="evenbet", concurrency=1)
+go_on = asyncio.Event()
+
+@bus.on("OnUserLoggedIn")
+async def handle(event: OnUserLoggedIn) -> None:
+    print("began", flush=True)
+    await asyncio.sleep(0.3)
+    print("finished", flush=True)
+
+with Bus("memory://", topic="t", format="evenbet").sync() as publisher:
+    for _ in range(3):
+        publisher.publish(OnUserLoggedIn())
+bus.run()
+print("left", flush=True)
+"""
+LEAVES = PROGRAM.replace("await asyncio.sleep(0.3)", "sys.exit(3)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(number: signal.Signals, times: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"began\n"
+        for _ in range(times):
+            program.send_signal(number)
+        output, errors = program.communicate(timeout=20)
+    assert (output, errors, program.returncode) == (b"finished\nleft\n", b"", 0)
+
+
+def test_a_handler_that_leaves_the_program_does() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.stdout, done.returncode) == ("began\n", 3)
