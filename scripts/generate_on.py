@@ -10,13 +10,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from brokerkit.events import Family
 from brokerkit.events._registry import BUILT_IN
+from brokerkit.events._typed_on import Spelled, exported, name_lines, overloads
 
 PACKAGE = Path(__file__).parent.parent / "src" / "brokerkit"
 
@@ -28,19 +29,14 @@ misspelt name would pass. A name that several families share is here only in its
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from brokerkit._message import Message
+    from brokerkit._registrar import Registrar
     from brokerkit._retry import RetryPolicy
     from brokerkit.events import {modules}
 
-E = TypeVar("E")
-M = TypeVar("M", bound="BaseModel")
-R = TypeVar("R")
+M = TypeVar("M")
 
 Name: TypeAlias = Literal[
 {names}
@@ -48,29 +44,10 @@ Name: TypeAlias = Literal[
 """Every known event name, plain where one family alone has it, and qualified with its family."""
 
 
-class Registrar(Protocol[E]):
-    """What ``on(...)`` returns: takes a handler, plain or async, registers it and returns it.
-
-    The handler gets the event, and the message too if it has a second parameter.
-    """
-
-    @overload
-    def __call__(self, handler: Callable[[E], R], /) -> Callable[[E], R]: ...
-    @overload
-    def __call__(self, handler: Callable[[E, Message], R], /) -> Callable[[E, Message], R]: ...
-
-
 class On(Protocol):
     """Registers handlers by event name or model class."""
 
 '''
-
-OVERLOAD = """    @overload
-    def __call__(
-        self, {parameters}, retry: RetryPolicy | None = None, timeout: float | None = None, source: str | None = None
-    ) -> Registrar[{event}]: ...
-"""
-
 
 NAMES_HEAD = '''"""Which built-in families know an event name, so that looking one up imports no other family.
 
@@ -88,19 +65,22 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 def render_on(families: Mapping[str, str]) -> str:
     """Return the text of _on.py for families given as name and place ("package.module:ATTRIBUTE")."""
-    modules: list[str] = []
-    events: list[tuple[str, str, str]] = []
-    for family_name, place in sorted(families.items()):
-        module, family = _load(place)
-        short = module.__name__.rpartition(".")[2]
-        modules.append(short)
-        for name, model in sorted(family.models.items()):
-            if getattr(module, model.__name__, None) is not model:
-                raise SystemExit(f"{module.__name__} does not export {model.__name__}, the model of {name}")
-            events.append((family_name, name, f"{short}.{model.__name__}"))
-    parts = [HEAD.format(modules=", ".join(sorted(set(modules))), names="\n".join(_names(events)))]
-    parts += _overloads(events)
-    return "".join(parts)
+    loaded = [_load(place) for _, place in sorted(families.items())]
+    shared = Counter(name for _, family in loaded for name in family.models)
+    events = [
+        Spelled(
+            (*([name] if shared[name] == 1 else []), f"{family.name}:{name}"),
+            f"{_short(module)}.{exported(module, family, name)}",
+        )
+        for module, family in loaded
+        for name in sorted(family.models)
+    ]
+    modules = ", ".join(sorted({_short(module) for module, _ in loaded}))
+    return HEAD.format(modules=modules, names="\n".join(name_lines(events))) + "".join(overloads(events))
+
+
+def _short(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def render_names(families: Mapping[str, str]) -> str:
@@ -120,29 +100,6 @@ def _load(place: str) -> tuple[ModuleType, Family]:
     module_name, _, attribute = place.partition(":")
     module = import_module(module_name)
     return module, getattr(module, attribute)
-
-
-def _forms(events: Iterable[tuple[str, str, str]]) -> Iterator[tuple[list[str], str]]:
-    """Yield the spellings of each event's name, and its model."""
-    events = list(events)
-    shared = Counter(name for _, name, _ in events)
-    for family, name, model in events:
-        yield ([name] if shared[name] == 1 else []) + [f"{family}:{name}"], model
-
-
-def _names(events: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    for spellings, _ in _forms(events):
-        yield from (f'    "{spelling}",' for spelling in spellings)
-
-
-def _overloads(events: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    for spellings, model in _forms(events):
-        literal = ", ".join(f'"{spelling}"' for spelling in spellings)
-        yield OVERLOAD.format(parameters=f"name: Literal[{literal}], /, *", event=model)
-    yield OVERLOAD.format(parameters='name: Literal["*"], /, *', event="Any")
-    yield OVERLOAD.format(parameters="model: type[M], /, *", event="M")
-    several = "first: Name | type[BaseModel], second: Name | type[BaseModel], /, *more: Name | type[BaseModel]"
-    yield OVERLOAD.format(parameters=several, event="Any")
 
 
 def rendered(families: Mapping[str, str]) -> dict[Path, str]:

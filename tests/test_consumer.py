@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
 
 import brokerkit.adapters
-from brokerkit import Bus, ConfigError, Handlers, Message, Reject, Retry, RetryPolicy, WrongNameRule
+from brokerkit import Bus, ConfigError, Message, Reject, Retry, RetryPolicy, WrongNameRule
 from brokerkit._message import Delivery, Outcome, Outgoing, Settled, text
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
@@ -21,7 +21,7 @@ from brokerkit.events.evenbet import OnGameDone, OnPlayerSeatedDown
 from tests import every_broker
 from tests.every_broker import Broker, Recorder, until
 
-NAME = "OnPlayerSeatedDown"
+NAME: Final = "OnPlayerSeatedDown"
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
 
 
@@ -378,7 +378,7 @@ async def test_a_source_that_ended_for_its_name_rule_acknowledges_nothing_that_c
 
 async def test_a_private_group_for_each_process_gets_everything_from_now_on(memory: Broker) -> None:
     first, second = Recorder().record(NAME), Recorder().record(NAME)
-    private = {"broadcast": True, "group": None}
+    private: dict[str, Any] = {"broadcast": True, "group": None}
     async with memory.bus() as bus:
         await bus.publish(seated(0))
     async with first.serving(memory.bus(**private)) as bus, second.serving(memory.bus(**private)):

@@ -7,18 +7,20 @@ import base64
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy
-from brokerkit._deadletters import DONE, ERROR, FAILURES, FIRST_FAILURE, FileOfDeadLetters, Trouble, dead_letter
-from brokerkit._message import Outgoing, text
+from brokerkit._deadletters import FileOfDeadLetters, dead_letter
+from brokerkit._message import Delivery, Outgoing, text
+from brokerkit._routes import NAMELESS
+from brokerkit._trouble import DONE, ERROR, FAILURES, FIRST_FAILURE, Trouble
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests import every_broker
 from tests.every_broker import Broker, until
 
-NAME = "OnPlayerSeatedDown"
+NAME: Final = "OnPlayerSeatedDown"
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ async def test_another_broker_gets_them(memory: Broker, once: dict[str, Any]) ->
     other = every_broker.memory()
     await bury(memory.bus(dead_letter=f"{other.settings['url']}?topic=graves", **once), seated(id="id-1"))
     got: asyncio.Queue[Message] = asyncio.Queue()
-    bus = other.bus(topic=None, queue="graves", group=None)
+    bus = Bus(other.settings["url"], queue="graves", format="evenbet")
 
     @bus.on("*")
     async def note(event: Any, message: Message) -> None:
@@ -171,8 +173,9 @@ def test_internal_headers_that_make_no_sense_count_as_absent(value: str | bytes)
 
 
 def test_the_text_of_an_error_is_cut_without_breaking_a_character() -> None:
-    trouble = Trouble(error=RuntimeError("é" * 2_000 + "\ud800"))
-    letter = dead_letter(Outgoing(topic="t", body=b"", name="N", id="1"), trouble, group=None)
+    delivery = Delivery(b"", "t", None, {}, "1", None, None, 0, None, None)
+    delivery.route, delivery.trouble = NAMELESS, Trouble(error=RuntimeError("é" * 2_000 + "\ud800"))
+    letter = dead_letter(delivery, group=None)
     assert letter.headers[ERROR] == "é" * 512
 
 

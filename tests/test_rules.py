@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerkit import ConfigError, InvalidMessage
-from brokerkit._message import Delivery, Headers, Outgoing
-from brokerkit._rules import NOT_JSON, compile_rules, header_text, parsed, split_rule, write_name
+from brokerkit._message import Delivery, Headers, Outgoing, header_text
+from brokerkit._rules import NOT_JSON, compile_rules, parsed, split_rule, write_name
 
 EVERYWHERE = frozenset({"header", "key", "topic", "routing_key", "type", "field"})
 JSON_VALUES = st.recursive(

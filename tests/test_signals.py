@@ -44,5 +44,5 @@ def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(number: si
 
 
 def test_a_handler_that_leaves_the_program_does() -> None:
-    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=5, check=False)
     assert (done.stdout, done.returncode) == ("began\n", 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -26,7 +26,7 @@ from brokerkit._transport import Connection
 from brokerkit.adapters.memory import MemoryAdapter
 from brokerkit.events.evenbet import OnPlayerSeatedDown, OnUserLoggedIn
 
-NAME = "OnPlayerSeatedDown"
+NAME: Final = "OnPlayerSeatedDown"
 
 
 def seated(number: int) -> OnPlayerSeatedDown:
@@ -92,8 +92,17 @@ async def test_concurrent_publishes_share_batches_and_keep_their_order(made: lis
 
 async def test_each_of_many_has_a_result_of_its_own(made: list[_Adapter]) -> None:
     async with make_bus() as bus:
-        made[0].answer = lambda _, one: MessageTooLarge(size=2, limit=1, what="it") if b"2" in (one.body or b"") else None
-        batch = [seated(1), seated(2), (NAME, {"playerId": "x"}), ("OnNothing", {}), Message(NAME, b"{}"), seated(3)]
+        made[0].answer = lambda _, one: (
+            MessageTooLarge(size=2, limit=1, what="it") if b"2" in (one.body or b"") else None
+        )
+        batch: list[Any] = [
+            seated(1),
+            seated(2),
+            (NAME, {"playerId": "x"}),
+            ("OnNothing", {}),
+            Message(NAME, b"{}"),
+            seated(3),
+        ]
         results = await bus.publish_many(batch)
     kinds = [type(result) for result in results]
     assert kinds == [Receipt, MessageTooLarge, InvalidMessage, InvalidMessage, Receipt, Receipt]
@@ -125,7 +134,7 @@ async def test_an_adapter_that_breaks_its_promise_leaves_no_publisher_waiting(ma
 
     async with make_bus() as bus:
         made[0].answer = broken
-        with pytest.raises((RuntimeError, BrokerkitError), match="a defect"):
+        with pytest.raises((RuntimeError, BrokerkitError), match="RuntimeError"):
             await asyncio.wait_for(bus.publish(seated(1)), 1)
 
 
@@ -193,8 +202,8 @@ async def test_the_headers_of_a_copy_do_not_go_out_again(made: list[_Adapter]) -
 
 
 async def test_a_body_that_is_no_json_is_not_put_into_a_json_object(made: list[_Adapter]) -> None:
-    with pytest.raises(InvalidMessage):
-        await sent(made, Message(NAME, b"\xff"), settings={"format": "cloudevents-structured"})
+    outgoing = await sent(made, Message(NAME, b"\xff"), settings={"format": "cloudevents-structured"})
+    assert json.loads(outgoing.body or b"")["data_base64"] == "/w=="
 
 
 async def test_events_names_and_payloads(made: list[_Adapter]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import threading
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,7 +16,7 @@ from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests import every_broker
 from tests.every_broker import Broker, until
 
-NAME = "OnPlayerSeatedDown"
+NAME: Final = "OnPlayerSeatedDown"
 ONCE = RetryPolicy(attempts=1)
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
 variable: ContextVar[int] = ContextVar("variable", default=0)

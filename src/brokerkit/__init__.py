@@ -38,6 +38,7 @@ from brokerkit._errors import (
 )
 from brokerkit._handlers import Handlers
 from brokerkit._message import Message, Receipt
+from brokerkit._registrar import Registrar
 from brokerkit._retry import RetryPolicy
 from brokerkit._version import __version__
 
@@ -58,6 +59,7 @@ __all__ = [
     "NotFound",
     "PublishError",
     "Receipt",
+    "Registrar",
     "Reject",
     "Retry",
     "RetryPolicy",

@@ -8,12 +8,10 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
 from brokerkit import adapters
-from brokerkit._config import BusSettings, from_file, from_keywords
+from brokerkit._config import BusSettings, elsewhere, from_file, from_keywords
 from brokerkit._consumer import Consumer, Stats
 from brokerkit._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
@@ -25,6 +23,7 @@ from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
 from brokerkit._target import Publishable, Target
 from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
 from brokerkit._url import Url
+from brokerkit.events._shapes import EventObject
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -110,9 +109,13 @@ class Bus:
         self._targets: dict[str, Target] = {
             name: Target(name, self._adapter(target), target) for name, target in settings.targets.items()
         }
+        self._dead_letters: dict[str, DeadLetters] = {
+            name: self._place_for_dead_letters(name, source) for name, source in settings.sources.items()
+        }
         for name, source in settings.sources.items():
-            _check_promises(name, source, self._sources[name].capabilities((source.topic or source.queue)[0]))
+            _check_promises(name, source, self._promises(name), [source.retry])
         self._consumers: dict[str, Consumer] = {}
+        self._stats: dict[str, Stats] = {}
         self._open = False
 
     def _adapter(self, settings: ConnectionSettings) -> Adapter:
@@ -142,10 +145,32 @@ class Bus:
         """
         self.handlers.include(handlers)
 
+    def asyncapi(self, *, title: str = "brokerkit", version: str = "1.0.0") -> dict[str, Any]:
+        """Describe this bus as an AsyncAPI 3.0.0 document; nothing is connected to, and no secret is in it.
+
+        Args:
+            title: what the application is called.
+            version: the version of the application's interface.
+
+        Raises:
+            ConfigError: a handler cannot be routed.
+        """
+        from brokerkit._asyncapi import document
+
+        targets = {name: self._adapter(target) for name, target in self._settings.targets.items()}
+        return document(
+            self._settings, self.handlers, sources=self._sources, targets=targets, title=title, version=version
+        )
+
     @property
     def stats(self) -> dict[str, Stats]:
-        """What became of the messages of each source since `serve` began."""
-        return {name: consumer.stats for name, consumer in self._consumers.items()}
+        """What became of the messages of each source since consuming last began."""
+        return self._stats
+
+    @property
+    def dead_letters(self) -> dict[str, str]:
+        """Where the dead letters of each source go, in words."""
+        return {name: str(place) for name, place in self._dead_letters.items()}
 
     # ---- publishing ------------------------------------------------------------------------------------------
 
@@ -157,6 +182,8 @@ class Bus:
             AccessDenied: a broker refused the credentials.
             NotFound: a target's topic must exist and does not.
         """
+        if self._open:
+            raise ConfigError("this bus is open already")
         try:
             for _connection, adapter in self._adapters:
                 await adapter.open()
@@ -179,14 +206,14 @@ class Bus:
 
     def _set_up_again(self) -> None:
         """Make the closed bus fit to be opened once more: adapters and targets are good for one opening."""
-        handlers = self.handlers
+        handlers, stats = self.handlers, self._stats
         self._set_up(self._settings)
-        self.handlers = handlers
+        self.handlers, self._stats = handlers, stats
 
     async def publish(
         self,
-        what: BaseModel | Message | str,
-        payload: Mapping[str, Any] | BaseModel | None = None,
+        what: EventObject | Message | str,
+        payload: Mapping[str, Any] | EventObject | None = None,
         /,
         *,
         key: str | bytes | None = None,
@@ -269,15 +296,14 @@ class Bus:
             WrongNameRule: none of a source's first messages has a name that is known.
         """
         async with self.serving():
-            waits = [asyncio.ensure_future(consumer.wait()) for consumer in self._consumers.values()]
+            waits = [asyncio.ensure_future(consumer.failure()) for consumer in self._consumers.values()]
             try:
-                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                for ended in done:
-                    ended.result()
+                [ended, *_], _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for wait in waits:
                     wait.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
+        raise ended.result()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncGenerator[Self]:
@@ -297,8 +323,10 @@ class Bus:
         async with contextlib.AsyncExitStack() as stack:
             if not self._open:
                 await stack.enter_async_context(self)
+            routes = self._routes()
             for name, settings in self._settings.sources.items():
-                self._consumers[name] = self._consumer(name, settings)
+                self._consumers[name] = self._consumer(name, settings, routes[name])
+            self._stats = {name: consumer.stats for name, consumer in self._consumers.items()}
             stack.push_async_callback(self._stop_consumers)
             for consumer in self._consumers.values():
                 await consumer.start()
@@ -315,19 +343,42 @@ class Bus:
         finally:
             self._consumers = {}
 
-    def _consumer(self, name: str, settings: SourceSettings) -> Consumer:
-        adapter = self._sources[name]
+    def _promises(self, source: str) -> Capabilities:
+        settings = self._settings.sources[source]
+        return self._sources[source].capabilities((settings.topic or settings.queue)[0])
+
+    def _routes(self) -> dict[str, Routes]:
+        """The routes of each source.
+
+        Raises:
+            ConfigError: no source can bring what a handler waits for.
+            UnsupportedFeature: a handler's retry policy asks for more than a source's broker can do.
+        """
+        routes = {
+            name: Routes(self.handlers, settings, source=name) for name, settings in self._settings.sources.items()
+        }
+        for name, settings in self._settings.sources.items():
+            _check_promises(name, settings, self._promises(name), routes[name].policies)
+        for handler in self.handlers:
+            if not any(handler in each for each in routes.values()):
+                formats = ", ".join(f"{name} ({each.format})" for name, each in self._settings.sources.items())
+                wanted = f"source {handler.source!r}" if handler.source else "any source"
+                raise ConfigError(f"handler {handler.name} gets nothing from {wanted}; sources and formats: {formats}")
+        return routes
+
+    def _consumer(self, name: str, settings: SourceSettings, routes: Routes) -> Consumer:
         return Consumer(
             name=name,
-            adapter=adapter,
+            adapter=self._sources[name],
             settings=settings,
-            routes=Routes(self.handlers, settings, source=name),
-            dead_letters=self._dead_letters(adapter, settings),
+            routes=routes,
+            dead_letters=self._dead_letters[name],
             stop_timeout=self._settings.stop_timeout,
         )
 
-    def _dead_letters(self, adapter: Adapter, settings: SourceSettings) -> DeadLetters:
+    def _place_for_dead_letters(self, name: str, settings: SourceSettings) -> DeadLetters:
         """Where the dead letters of a source go: the place that was named, else a queue beside its first topic."""
+        adapter = self._sources[name]
         overflow = FileOfDeadLetters(Path(settings.overflow))
         topic = (settings.topic or settings.queue)[0]
         capabilities = adapter.capabilities(topic)
@@ -342,11 +393,10 @@ class Bus:
         if url.scheme == _FILE_SCHEME:
             return FileOfDeadLetters(Path("/", url.path) if not url.hosts else Path(*url.hosts, url.path))
         query = dict(url.query)
-        place = query.pop("topic", adapter.derived(topic, settings.group, "dlq"))
-        other = ConnectionSettings.model_validate(
-            {"url": settings.dead_letter.get_secret_value().partition("?")[0], "options": query}
-        )
-        return QueueOfDeadLetters(self._adapter(other), place, create=create, overflow=overflow)
+        place = query.pop("topic", "")
+        other = self._adapter(elsewhere(settings.dead_letter.get_secret_value().partition("?")[0], query))
+        place = place or other.derived(topic, settings.group, "dlq")
+        return QueueOfDeadLetters(other, place, create=create, overflow=overflow)
 
     def run(self) -> None:
         """`serve` for scripts: makes the event loop; SIGTERM and SIGINT drain and return.
@@ -372,28 +422,27 @@ class Bus:
                     loop.remove_signal_handler(number)
 
 
-def _check_promises(name: str, source: SourceSettings, promises: Capabilities) -> None:
+def _check_promises(name: str, source: SourceSettings, promises: Capabilities, policies: Iterable[RetryPolicy]) -> None:
     """Refuse at the start what the broker cannot do.
 
     Raises:
         UnsupportedFeature: naming broker, feature and alternative.
     """
+
+    def refuse(feature: str, alternative: str) -> NoReturn:
+        raise UnsupportedFeature(
+            broker=promises.broker, feature=f"{feature} (source {name!r})", alternative=alternative
+        )
+
     if source.broadcast and not promises.broadcast:
-        raise UnsupportedFeature(
-            broker=promises.broker, feature=f"broadcast (source {name!r})", alternative="give each process a group"
-        )
-    if source.group and promises.groups == "none" and promises.at_least_once:
-        raise UnsupportedFeature(broker=promises.broker, feature="groups", alternative="leave group away")
-    longest = source.retry.longest_total
-    if source.order == "strict" and promises.max_hold is not None and longest > promises.max_hold:
-        raise UnsupportedFeature(
-            broker=promises.broker,
-            feature=f'order = "strict" with retries that wait {longest:g} s in all (source {name!r})',
-            alternative=f'keep the waits below {promises.max_hold:g} s, or use order = "key"',
-        )
-    if promises.durable_retry and source.retry.cap > promises.durable_retry and source.retry.cap > source.hold:
-        raise UnsupportedFeature(
-            broker=promises.broker,
-            feature=f"retries after {source.retry.cap:g} s (source {name!r})",
-            alternative=f"set retry.cap to at most {promises.durable_retry:g} s",
-        )
+        refuse("broadcast", "give each process a group of its own")
+    for policy in policies:
+        longest = policy.longest_total
+        if source.order == "strict" and promises.max_hold is not None and longest > promises.max_hold:
+            refuse(
+                f'order = "strict" with retries that wait {longest:g} s in all',
+                f'keep the waits below {promises.max_hold:g} s, or use order = "key"',
+            )
+        longest = policy.longest_wait(max(policy.attempts - 1, 1))
+        if promises.durable_retry and longest > max(promises.durable_retry, source.hold):
+            refuse(f"retries after {longest:g} s", f"set retry.cap to at most {promises.durable_retry:g} s")

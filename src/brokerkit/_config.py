@@ -55,9 +55,11 @@ class _Layered:
         for key, value in values.items():
             if value is None:
                 continue
-            if key == "options" and not isinstance(value, Mapping):
-                raise ConfigError(f"{origin}: {self.table}.options must be a table (JSON in the environment)")
-            merged = {**self.values.get(key, {}), **value} if key == "options" else value
+            merged = value
+            if key == "options":
+                if not isinstance(value, Mapping):
+                    raise ConfigError(f"{origin}: {self.table}.options must be a table (JSON in the environment)")
+                merged = {**self.values.get(key, {}), **cast("Mapping[str, Any]", value)}
             self.values[key] = merged
             self.origins[key] = origin
         return self
@@ -107,10 +109,7 @@ class _Layered:
             key = str(detail["loc"][0]) if detail["loc"] else ""
             where = f"{self.origins.get(key, self._origins)}: " + (f"{self.table}.{key}" if key else self.table)
             if detail["type"] == "extra_forbidden":
-                close = difflib.get_close_matches(key, model.model_fields, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                allowed = ", ".join(sorted(model.model_fields))
-                raise ConfigError(f"{where} is not a setting{hint} (allowed: {allowed})") from None
+                raise _no_setting(where, key, model.model_fields) from None
             if detail["type"] == "missing":
                 raise ConfigError(f"{where} is missing") from None
             shown = "" if key in _SECRET_KEYS or key not in self.values else f" = {self.values[key]!r:.200}"
@@ -153,6 +152,19 @@ def from_file(path: Path, keywords: Mapping[str, Any], environ: Mapping[str, str
             f"{path}: {strange[0]!r} is no table of ours; allowed are [bus], [sources.NAME], [targets.NAME]"
         )
     return _build(tables, str(path), keywords, environ)
+
+
+def elsewhere(url: str, query: Mapping[str, str]) -> ConnectionSettings:
+    """The settings of another place that is named by its URL alone, such as one for dead letters.
+
+    Raises:
+        ConfigError: something is wrong with it.
+    """
+    known = ConnectionSettings.model_fields
+    table = _Layered("dead_letter").add({"url": url}, "dead_letter")
+    table.add({key: value for key, value in query.items() if key in known}, "dead_letter")
+    table.add({"options": {key: value for key, value in query.items() if key not in known}}, "dead_letter")
+    return table.check(ConnectionSettings)
 
 
 def _build(
@@ -218,23 +230,36 @@ def _one_of_each(bus: _Layered, stop_timeout: float) -> BusSettings:
 
 def _check_names(bus: _Layered) -> None:
     known = {*_SOURCE_KEYS, *_TARGET_KEYS}
-    if any(key not in known for key in bus.values):
-        bus.check(SourceSettings)
+    for key in bus.values:
+        if key not in known:
+            raise _no_setting(f"{bus.origins[key]}: {bus.table}.{key}", key, {*known, *_BUS_KEYS})
+
+
+def _no_setting(where: str, key: str, allowed: Iterable[str]) -> ConfigError:
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(key, allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"{where} is not a setting{hint} (allowed: {', '.join(allowed)})")
 
 
 def _add_environment(environ: Mapping[str, str], bus: _Layered, named: Mapping[str, dict[str, _Layered]]) -> None:
     """``BROKERKIT_URL`` is the bus's; ``BROKERKIT_SOURCES__NAME__URL`` a source's, whose name may be new."""
     known = {*_SOURCE_KEYS, *_TARGET_KEYS, *_BUS_KEYS}
+    seen: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX):
             continue
         kind, *rest = variable.removeprefix(PREFIX).lower().split("__")
+        if (kind in named or kind in known) and seen.setdefault(variable.upper(), variable) != variable:
+            raise ConfigError(f"{variable} and {seen[variable.upper()]} are one setting, given twice")
         if kind in named and len(rest) == 2:
             name, key = rest
             tables = named[kind]
             # Environment variables are upper case as a rule; a name in the file may be written otherwise.
             name = next((other for other in tables if other.lower() == name), name)
             tables.setdefault(name, _Layered(f"{kind}.{name}")).add({key: _from_text(key, value, variable)}, variable)
+        elif kind in named:
+            raise ConfigError(f"{variable} is not a setting; one looks like {PREFIX}{kind.upper()}__NAME__KEY")
         elif not rest and kind in known:
             bus.add({kind: _from_text(kind, value, variable)}, variable)
         elif close := difflib.get_close_matches(kind, [*known, *named], n=1, cutoff=0.8):

@@ -19,18 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from brokerkit._deadletters import DUE, FAILURES, DeadLetters, Trouble, dead_letter
-from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule
+from brokerkit._deadletters import Burial, DeadLetters
+from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule, describe
 from brokerkit._lanes import Lanes
 from brokerkit._leases import OURS, Leases
 from brokerkit._message import (
     ACK,
-    INTERNAL,
     RELEASE,
     Delivery,
     Message,
     Outcome,
-    Outgoing,
     RetryLater,
     Settled,
     State,
@@ -41,12 +39,16 @@ from brokerkit._routes import Call, Route, Routes
 from brokerkit._rules import Lookup, compile_rules
 from brokerkit._settings import SourceSettings
 from brokerkit._transport import Adapter, Capabilities
+from brokerkit._trouble import DUE, FAILURES, Memory, Trouble, copy_of
 from brokerkit._workers import Workers
+from brokerkit.formats import Format
 
 logger = logging.getLogger("brokerkit")
 
-_REMEMBERED: Final = 10_000
 _SETTLE_ATTEMPTS: Final = 5
+_DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
+"""Releases and crashes count as deliveries too, so there may be more of them than attempts."""
+_SOON: Final = 0.02
 _LONGEST_PAUSE: Final = 10.0
 _GRACE: Final = 1.0
 """Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
@@ -57,6 +59,7 @@ class Stats:
     """What became of a source's messages, counted since the start.
 
     Attributes:
+        received: deliveries, those that come again included.
         handled: all handlers are done.
         failed: attempts that failed.
         retried: attempts that failed and are tried again.
@@ -110,10 +113,14 @@ class Consumer:
 
         wire = settings.wire
         self._rules = settings.name_from or wire.name_from
-        self._name_of: Lookup = compile_rules(self._rules, what="name_from")
-        self._key_of: Lookup | None = compile_rules(settings.key_from, what="key_from") if settings.key_from else None
-        id_rules = settings.id_from or wire.id_from
-        self._id_of: Lookup | None = compile_rules(id_rules, what="id_from") if id_rules else None
+        self._name_of = compile_rules(
+            self._rules, what="name_from", fields_if=None if settings.name_from else wire.fields_if
+        )
+        self._id_of = _lookup(settings.id_from, wire.id_from, wire, what="id_from")
+        self._key_of = _lookup(settings.key_from, (), wire, what="key_from")
+
+        attempts = max(settings.retry.attempts, *(policy.attempts for policy in routes.policies), 1)
+        self._most_deliveries = settings.max_deliveries or _DELIVERIES_FOR_EACH_ATTEMPT * attempts
 
         self._in_flight = 0
         self._asked = 0
@@ -122,11 +129,10 @@ class Consumer:
         self._probation: Probation | None = None
         if settings.unknown != "ack":
             self._probation = Probation(source=name, rules=self._rules, limit=self._max_in_flight)
-        self._remembered: dict[str, Trouble] = {}
+        self._memory = Memory()
         self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
 
         self._finished: list[tuple[Delivery, Outcome]] = []
-        self._dead: list[Delivery] = []
         self._watchers: list[asyncio.Future[None]] = []
 
         self._loop = asyncio.get_running_loop()
@@ -140,10 +146,18 @@ class Consumer:
         )
         self._slots: list[asyncio.Future[None]] = []
         self._to_settle = asyncio.Event()
-        self._to_bury = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._pollers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._burial = Burial(
+            dead_letters,
+            source=name,
+            group=settings.group,
+            stored=self._buried,
+            kept=self._not_buried,
+            stopping=self._stopping,
+            back_off=self._back_off,
+        )
         self._failure: BaseException | None = None
         self._over = asyncio.Event()
 
@@ -163,20 +177,16 @@ class Consumer:
         await self._source.open()
         self._workers.start()
         self._run_beside(self._settle())
-        self._run_beside(self._store_dead_letters())
+        self._run_beside(self._burial.run())
         if self._capabilities.lease is not None:
             self._run_beside(self._leases.keep())
         self._pollers = [self._loop.create_task(self._poll()) for _ in range(self._capabilities.pollers)]
 
-    async def wait(self) -> None:
-        """Wait until the source ends by itself, which only an error makes it do.
-
-        Raises:
-            BrokerkitError: what ended it.
-        """
+    async def failure(self) -> BaseException:
+        """Wait until the source ends by itself, which only an error makes it do; the error."""
         await self._over.wait()
-        if self._failure is not None:
-            raise self._failure
+        assert self._failure is not None
+        return self._failure
 
     async def stop(self) -> None:
         """Stop in the order that loses nothing and repeats nothing that finished in time.
@@ -213,7 +223,7 @@ class Consumer:
     def _fail_source(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
-            logger.error("source %s ends: %s: %s", self.name, type(error).__name__, error)
+            logger.error("source %s ends: %s: %s", self.name, type(error).__name__, describe(error))
         self._over.set()
 
     # ---- in: receive, look up, lanes -------------------------------------------------------------------------
@@ -257,23 +267,25 @@ class Consumer:
             self._leases.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
-        by_key = self._settings.order != "none"
+        by_key, memory = self._settings.order != "none", self._memory
         before = len(ready)
         for delivery in batch:
+            if delivery.state is not State.WAITING:
+                continue  # lost on the way here
             if key_of is not None:
                 delivery.key = key_of(delivery) or delivery.key
             if id_of is not None and (found := id_of(delivery)):
                 delivery.id = found if isinstance(found, str) else str(text(found))
             name = name_of(delivery)
             delivery.route = route = find(name) or self._routes[name]
-            if (FAILURES in delivery.headers or self._remembered) and not self._recall(delivery):
+            if (FAILURES in delivery.headers or memory) and not self._recall(delivery):
                 continue
             if (not route.known or self._probation is not None) and not self._recognise(delivery, route):
                 continue
             if not route.calls:
                 self.stats.skipped += 1
                 self._finish(delivery, ACK)
-            elif delivery.count > self._settings.most_deliveries:
+            elif delivery.count > self._most_deliveries:
                 self._bury(delivery, BrokerkitError(f"delivered {delivery.count} times without an end"))
             elif not by_key or (key := delivery.key) is None or enter(delivery, key):
                 ready.append(delivery)
@@ -285,6 +297,10 @@ class Consumer:
         Until the first known name nothing is acknowledged: a wrong rule must not run a vendor's stream dry in silence.
         """
         probation = self._probation
+        if probation is not None and self._failure is not None:
+            # The source has ended: whatever came in one batch with the last message is given back like it.
+            probation.kept.append(delivery)
+            return False
         if route.known:
             self._probation = None
             for earlier in probation.kept if probation else ():
@@ -316,22 +332,18 @@ class Consumer:
     def _recall(self, delivery: Delivery) -> bool:
         """Restore what is known of a message that failed before. False where its time has not come yet."""
         if FAILURES not in delivery.headers:
-            delivery.trouble = self._remembered.pop(delivery.stable_id or "", None)
+            delivery.trouble = self._memory.take(delivery)
             return True
         delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
         if trouble.topic:
             delivery.topic = trouble.topic
-        due = delivery.headers.get(DUE)
-        try:
-            wait = float(due) - time.time() if due else 0.0
-        except ValueError:
-            wait = 0.0
-        if wait <= 0.02:
+        wait = trouble.due - time.time()
+        if wait <= _SOON:
             return True
-        if wait > self._settings.hold:
-            self._finish(delivery, self._retry_later(delivery, trouble, wait))
+        if wait > self._settings.hold and self._capabilities.durable_retry:
+            self._finish(delivery, self._retry_later(delivery, min(wait, self._capabilities.durable_retry)))
         else:
-            self._hold(delivery, trouble, wait)
+            self._hold(delivery, trouble, min(wait, self._settings.hold))
         return False
 
     # ---- what the workers say (`Results`) --------------------------------------------------------------------
@@ -395,7 +407,7 @@ class Consumer:
             policy.attempts,
             wait,
             type(error).__name__,
-            error,
+            describe(error),
         )
         durable = self._capabilities.durable_retry
         # Held messages occupy slots: where half of them are taken, even a short wait is left to the broker.
@@ -403,7 +415,7 @@ class Consumer:
         if self._settings.order == "strict" or not durable or short:
             self._hold(delivery, trouble, min(wait, self._capabilities.max_hold or wait))
         else:
-            self._finish(delivery, self._retry_later(delivery, trouble, min(wait, durable)))
+            self._finish(delivery, self._retry_later(delivery, min(wait, durable)))
 
     def _hold(self, delivery: Delivery, trouble: Trouble, wait: float) -> None:
         """Keep a message in its lane and try it again after some seconds."""
@@ -427,34 +439,11 @@ class Consumer:
         self._workers.ready.append(delivery)
         self._workers.wake(1)
 
-    def _retry_later(self, delivery: Delivery, trouble: Trouble, wait: float) -> RetryLater:
+    def _retry_later(self, delivery: Delivery, wait: float) -> RetryLater:
         if not self._capabilities.copies_retries:
-            self._remember(delivery)
-        copy = self._copy(delivery, trouble)
+            self._memory.keep(delivery)
+        copy = copy_of(delivery)
         return RetryLater(wait, replace(copy, headers={**copy.headers, DUE: f"{time.time() + wait:.3f}"}))
-
-    def _remember(self, delivery: Delivery) -> None:
-        """Keep what is known of a message that comes again as it is, and not as a copy that says it."""
-        if delivery.trouble is not None and (stable_id := delivery.stable_id) is not None:
-            if len(self._remembered) >= _REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[stable_id] = delivery.trouble
-
-    def _copy(self, delivery: Delivery, trouble: Trouble) -> Outgoing:
-        trouble.origin = trouble.origin or delivery.stable_id or f"{id(delivery):x}-{time.time_ns():x}"
-        trouble.topic = trouble.topic or delivery.topic
-        return Outgoing(
-            topic=delivery.topic,
-            body=delivery.body,
-            name=delivery.route.name,
-            id=trouble.copy_id,
-            key=delivery.key,
-            headers=trouble.copy_headers(
-                {name: value for name, value in delivery.headers.items() if not name.startswith(INTERNAL)}
-            ),
-            routing_key=delivery.routing_key,
-            type=delivery.type,
-        )
 
     def _bury(self, delivery: Delivery, error: BaseException) -> None:
         """Make it a dead letter; the lane goes on, the original stays unsettled until the letter is confirmed."""
@@ -468,39 +457,18 @@ class Consumer:
             delivery.stable_id,
             trouble.failures,
             type(error).__name__,
-            error,
+            describe(error),
         )
         delivery.state = State.FINISHED
-        self._dead.append(delivery)
-        self._to_bury.set()
+        self._burial.add(delivery)
         self._advance(delivery)
 
-    async def _store_dead_letters(self) -> None:
-        failures = 0
-        while True:
-            await self._to_bury.wait()
-            self._to_bury.clear()
-            letters, self._dead = self._dead, []
-            copies = [
-                dead_letter(self._copy(delivery, delivery.trouble), delivery.trouble, group=self._settings.group)
-                for delivery in letters
-            ]
-            again: list[Delivery] = []
-            for delivery, failure in zip(letters, await self._dead_letters.put(copies), strict=True):
-                if failure is None:
-                    self.stats.dead_lettered += 1
-                    self._note(delivery, ACK)
-                else:
-                    logger.error("source %s: a dead letter is not stored yet: %s", self.name, failure)
-                    again.append(delivery)
-            failures = failures + 1 if again else 0
-            if again and not self._stopping.is_set():
-                await self._back_off(failures)
-                self._dead += again
-                self._to_bury.set()
-            else:
-                for delivery in again:
-                    self._note(delivery, RELEASE)
+    def _buried(self, delivery: Delivery) -> None:
+        self.stats.dead_lettered += 1
+        self._note(delivery, ACK)
+
+    def _not_buried(self, delivery: Delivery) -> None:
+        self._note(delivery, RELEASE)
 
     # ---- out: settle -----------------------------------------------------------------------------------------
 
@@ -582,7 +550,7 @@ class Consumer:
         if delivery.state is not State.WAITING:
             return delivery.state is State.LOST
         delivery.state = State.LOST
-        self._remember(delivery)
+        self._memory.keep(delivery)
         if delivery in self._held:
             self._held.discard(delivery)
             delivery.trouble.timer.cancel()
@@ -633,3 +601,10 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
     while futures:
         if not (future := futures.pop()).done():
             future.set_result(None)
+
+
+def _lookup(stated: Sequence[str], usual: Sequence[str], wire: Format, *, what: str) -> Lookup | None:
+    """The rules that the source states, else the format's; None where there are none."""
+    if stated:
+        return compile_rules(stated, what=what)
+    return compile_rules(usual, what=what, fields_if=wire.fields_if) if usual else None

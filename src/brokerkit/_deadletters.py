@@ -5,104 +5,42 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from brokerkit._errors import BrokerkitError, MessageTooLarge
-from brokerkit._message import Headers, Outgoing, Receipt, text
+from brokerkit._errors import BrokerkitError, MessageTooLarge, describe
+from brokerkit._message import Delivery, Outgoing, Receipt, text
 from brokerkit._transport import Adapter
+from brokerkit._trouble import (
+    DONE,
+    DUE,
+    ERROR,
+    ERROR_TYPE,
+    EVENT,
+    FAILURES,
+    FIRST_FAILURE,
+    GROUP,
+    HANDLER,
+    LAST_FAILURE,
+    Trouble,
+    copy_of,
+)
 
-ORIGIN: Final = "bk-origin"
-"""Id of the message that a copy was made of."""
-COPY: Final = "bk-copy"
-"""Number of the copy, so that each has an id of its own: SQS FIFO drops equal ids for five minutes."""
-TOPIC: Final = "bk-topic"
-"""Topic that the message was read from first."""
-FAILURES: Final = "bk-failures"
-"""How many attempts have failed."""
-DONE: Final = "bk-done"
-"""JSON list of the handlers that are done with the message and do not run again."""
-DUE: Final = "bk-due"
-"""Unix time in seconds before which a retry is not handled."""
-GROUP: Final = "bk-group"
-EVENT: Final = "bk-event"
-HANDLER: Final = "bk-handler"
-ERROR_TYPE: Final = "bk-error-type"
-ERROR: Final = "bk-error"
-FIRST_FAILURE: Final = "bk-first-failure"
-LAST_FAILURE: Final = "bk-last-failure"
+logger = logging.getLogger("brokerkit")
 
 FAILURE_HEADERS: Final = (GROUP, EVENT, HANDLER, ERROR_TYPE, ERROR, FIRST_FAILURE, LAST_FAILURE, FAILURES, DONE)
 
 _LONGEST_ERROR: Final = 1024
 
 
-@dataclass(slots=True)
-class Trouble:
-    """What is known of a message that failed, or that is a copy of one that did.
-
-    Attributes:
-        failures: attempts that failed.
-        done: handlers that are done with it.
-        copies: how many copies led here.
-        origin: id of the first of them.
-        topic: topic that the first of them was read from.
-        error: the last failure; ``handler`` is whose, or "" where no handler ran.
-        first_failure: Unix time in seconds; 0 where nothing failed yet.
-        timer: set while the core holds the message back.
-        settling: how often settling it did not work.
-    """
-
-    failures: int = 0
-    done: tuple[str, ...] = ()
-    copies: int = 0
-    origin: str = ""
-    topic: str = ""
-    error: BaseException | None = None
-    handler: str = ""
-    first_failure: float = 0.0
-    timer: asyncio.TimerHandle | None = None
-    settling: int = 0
-
-    @classmethod
-    def from_headers(cls, headers: Headers) -> Trouble:
-        """Read back what `copy_headers` wrote. Headers that make no sense count as absent.
-
-        A dead letter that is read again starts anew: its failures are history, its handlers that are done stay done.
-        """
-        return cls(
-            failures=0 if ERROR_TYPE in headers else _number(headers.get(FAILURES)),
-            done=_names(headers.get(DONE)),
-            copies=_number(headers.get(COPY)),
-            origin=_string(headers.get(ORIGIN)),
-            topic=_string(headers.get(TOPIC)),
-            first_failure=float(_number(headers.get(FIRST_FAILURE))),
-        )
-
-    def copy_headers(self, headers: Headers) -> dict[str, str | bytes]:
-        """The headers of a copy: those of the message, and what must be known where the copy is read."""
-        return {
-            **headers,
-            ORIGIN: self.origin,
-            COPY: str(self.copies + 1),
-            TOPIC: self.topic,
-            FAILURES: str(self.failures),
-            DONE: json.dumps(self.done),
-            FIRST_FAILURE: str(int(self.first_failure)),
-        }
-
-    @property
-    def copy_id(self) -> str:
-        """The id of the next copy."""
-        return f"{self.origin}~{self.copies + 1}"
-
-
-def dead_letter(letter: Outgoing, trouble: Trouble, *, group: str | None) -> Outgoing:
-    """Add to a copy why it is a dead letter. The same headers on every broker."""
+def dead_letter(delivery: Delivery, *, group: str | None) -> Outgoing:
+    """A copy of a message that says why it is a dead letter. The same headers on every broker."""
+    letter, trouble = copy_of(delivery), cast("Trouble", delivery.trouble)
     error = trouble.error
     return replace(
         letter,
@@ -112,7 +50,7 @@ def dead_letter(letter: Outgoing, trouble: Trouble, *, group: str | None) -> Out
             EVENT: letter.name,
             HANDLER: trouble.handler,
             ERROR_TYPE: type(error).__name__,
-            ERROR: str(error).encode(errors="replace")[:_LONGEST_ERROR].decode(errors="ignore"),
+            ERROR: describe(error).encode(errors="replace")[:_LONGEST_ERROR].decode(errors="ignore"),
             LAST_FAILURE: str(int(time.time())),
         },
     )
@@ -128,6 +66,72 @@ class DeadLetters(Protocol):
     async def put(self, letters: Sequence[Outgoing]) -> list[BrokerkitError | None]:
         """Store them; for each None, or why it is not stored. Does not raise."""
         ...
+
+
+class Burial:
+    """Stores dead letters in batches, again and again until it has worked: before that no original is acknowledged.
+
+    Args:
+        place: where they go.
+        source: the source's name, for the log.
+        group: the group, for the letters.
+        stored: told of each delivery whose letter is stored.
+        kept: told of each whose letter could not be stored before `stopping` was set.
+        back_off: waits between tries, longer with each failure.
+    """
+
+    def __init__(
+        self,
+        place: DeadLetters,
+        *,
+        source: str,
+        group: str | None,
+        stored: Callable[[Delivery], None],
+        kept: Callable[[Delivery], None],
+        stopping: asyncio.Event,
+        back_off: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._place = place
+        self._source = source
+        self._group = group
+        self._stored = stored
+        self._kept = kept
+        self._stopping = stopping
+        self._back_off = back_off
+        self._waiting: list[Delivery] = []
+        self._added = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Burial of {self._source} in {self._place}: {len(self._waiting)} waiting>"
+
+    def add(self, delivery: Delivery) -> None:
+        """Store a letter for this delivery, whose `Trouble` says why."""
+        self._waiting.append(delivery)
+        self._added.set()
+
+    async def run(self) -> None:
+        """Store what was added, until cancelled."""
+        failures = 0
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            batch, self._waiting = self._waiting, []
+            letters = [dead_letter(delivery, group=self._group) for delivery in batch]
+            again: list[Delivery] = []
+            for delivery, failure in zip(batch, await self._place.put(letters), strict=True):
+                if failure is None:
+                    self._stored(delivery)
+                else:
+                    logger.error("source %s: a dead letter is not stored yet: %s", self._source, failure)
+                    again.append(delivery)
+            failures = failures + 1 if again else 0
+            if again and not self._stopping.is_set():
+                await self._back_off(failures)
+                self._waiting += again
+                self._added.set()
+            else:
+                for delivery in again:
+                    self._kept(delivery)
 
 
 class QueueOfDeadLetters:
@@ -234,25 +238,11 @@ def _as_line(letter: Outgoing) -> bytes:
     line = {
         "id": letter.id,
         "event": letter.name,
+        "routing_key": letter.routing_key,
+        "type": letter.type,
+        "content_type": letter.content_type,
         "key": value(letter.key),
         "headers": {name: value(raw) for name, raw in letter.headers.items()},
         "body": value(letter.body),
     }
     return json.dumps(line, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
-
-
-def _string(value: str | bytes | None) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
-
-
-def _number(value: str | bytes | None) -> int:
-    digits = _string(value)
-    return int(digits) if digits.isdecimal() and len(digits) < 16 else 0
-
-
-def _names(value: str | bytes | None) -> tuple[str, ...]:
-    try:
-        names: Any = json.loads(value or "[]")
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(map(str, cast("list[object]", names))) if isinstance(names, list) else ()

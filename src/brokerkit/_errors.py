@@ -30,6 +30,14 @@ class BrokerkitError(Exception):
     """Base of every error that brokerkit raises."""
 
 
+def describe(error: BaseException | None) -> str:
+    """An error's text, whatever its ``__str__`` does: it may be a handler's own class."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (that is the point)
+        return "(an error without a readable text)"
+
+
 class ConfigError(BrokerkitError):
     """A setting, URL, client option or handler is wrong. Raised before anything connects."""
 

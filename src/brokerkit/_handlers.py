@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic import BaseModel
-
 from brokerkit import events
 from brokerkit._errors import ConfigError
 from brokerkit._message import Message
 from brokerkit._retry import RetryPolicy
 from brokerkit.events import Found
+from brokerkit.events._shapes import fits
 
 if TYPE_CHECKING:
     from brokerkit._on import On
@@ -38,7 +38,7 @@ class Handler:
 
     function: Callable[..., Any]
     name: str
-    events: tuple[str | type[BaseModel], ...]
+    events: tuple[str | type[Any], ...]
     is_async: bool
     takes_message: bool
     retry: RetryPolicy | None
@@ -107,7 +107,7 @@ class Handlers:
 
     def _on(
         self,
-        *events: str | type[BaseModel],
+        *events: str | type[Any],
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
@@ -175,6 +175,8 @@ def _no_single_meaning(event: str, found: tuple[Found, ...]) -> str:
 
 
 def _name(function: Callable[..., Any]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
     qualified = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{getattr(function, '__module__', '?')}.{qualified}"
 
@@ -183,24 +185,29 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def _takes_message(function: Callable[..., Any], wanted: tuple[str | type[BaseModel], ...]) -> bool:
+def _takes_message(function: Callable[..., Any], wanted: tuple[str | type[Any], ...]) -> bool:
     name = _name(function)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(f"handler {name} is a generator: calling it would run nothing; leave 'yield' out")
+    parameters = inspect.signature(function).parameters.values()
+    if needed := [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]:
+        raise ConfigError(f"handler {name} takes (event) or (event, message); nobody would give it {needed[0]}=")
     positional = [
         parameter
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in parameters
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and (parameter.default is parameter.empty or parameter.name == "message")
     ]
     if len(positional) not in (1, 2):
         raise ConfigError(f"handler {name} takes (event) or (event, message), not {len(positional)} parameters")
     hints = _hints(function)
-    if len(positional) == 2 and hints.get(positional[1].name, Message) not in (Message, Any):
+    if len(positional) == 2 and not {Message, Any} & _alternatives(hints.get(positional[1].name, Any)):
         raise ConfigError(f"handler {name}: its second parameter is the Message, not {hints[positional[1].name]!r}")
     annotated = hints.get(positional[0].name)
-    if isinstance(annotated, type) and issubclass(annotated, BaseModel):
+    if isinstance(annotated, type) and annotated is not Any:  # which is a class from 3.11 on
         for event in wanted:
             for meaning in () if event == ANY_EVENT else events.find(event):
-                if not issubclass(meaning.model, annotated):
+                if not fits(meaning.model, annotated):
                     raise ConfigError(
                         f"handler {name} takes {annotated.__name__}, but {meaning.name!r} arrives as "
                         f"{meaning.model.__name__}"
@@ -208,8 +215,14 @@ def _takes_message(function: Callable[..., Any], wanted: tuple[str | type[BaseMo
     return len(positional) == 2
 
 
+def _alternatives(annotation: Any) -> set[Any]:
+    return {annotation, *typing.get_args(annotation)}
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations that can be evaluated; names imported for type checkers alone cannot."""
+    if isinstance(function, functools.partial):
+        return _hints(function.func)
     try:
         return typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
     except (NameError, TypeError, AttributeError):

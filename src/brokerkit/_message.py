@@ -21,6 +21,9 @@ KEY_HEADER: Final = "bk-key"
 ID_HEADER: Final = "bk-id"
 NULL_HEADER: Final = "bk-null"
 
+CONTENT_TYPE: Final = "content-type"
+"""Header for the media type of the body, where the broker has no property for it; everywhere on receipt."""
+
 
 def text(value: str | bytes) -> str | bytes:
     """The header or key value as a handler sees it: bytes that are UTF-8 become a string, others stay bytes."""
@@ -29,6 +32,17 @@ def text(value: str | bytes) -> str | bytes:
             return value.decode()
         except UnicodeDecodeError:
             return value
+    return value
+
+
+def header_text(headers: Headers, name: str) -> str | None:
+    """A header as text, or None where it is missing or no UTF-8."""
+    value = headers.get(name)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
     return value
 
 

@@ -6,19 +6,14 @@ misspelt name would pass. A name that several families share is here only in its
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from brokerkit._message import Message
+    from brokerkit._registrar import Registrar
     from brokerkit._retry import RetryPolicy
     from brokerkit.events import accelbyte, evenbet, session, thrillconnect, thrillpots
 
-E = TypeVar("E")
-M = TypeVar("M", bound="BaseModel")
-R = TypeVar("R")
+M = TypeVar("M")
 
 Name: TypeAlias = Literal[
     "BackfillFoundEvent",
@@ -343,18 +338,6 @@ Name: TypeAlias = Literal[
     "thrillpots:RaffleWinEvent",
 ]
 """Every known event name, plain where one family alone has it, and qualified with its family."""
-
-
-class Registrar(Protocol[E]):
-    """What ``on(...)`` returns: takes a handler, plain or async, registers it and returns it.
-
-    The handler gets the event, and the message too if it has a second parameter.
-    """
-
-    @overload
-    def __call__(self, handler: Callable[[E], R], /) -> Callable[[E], R]: ...
-    @overload
-    def __call__(self, handler: Callable[[E, Message], R], /) -> Callable[[E, Message], R]: ...
 
 
 class On(Protocol):
@@ -2003,10 +1986,10 @@ class On(Protocol):
     @overload
     def __call__(
         self,
-        first: Name | type[BaseModel],
-        second: Name | type[BaseModel],
+        first: Name | type[Any],
+        second: Name | type[Any],
         /,
-        *more: Name | type[BaseModel],
+        *more: Name | type[Any],
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,

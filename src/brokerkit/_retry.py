@@ -13,8 +13,7 @@ class RetryPolicy:
     """Exponential backoff with full jitter.
 
     The wait before attempt *n* + 1 is random between half and the whole of ``first * factor ** (n - 1)``, at most
-    ``cap``: never nothing, so that a failing message cannot spin, and spread, so that many failing at once do not
-    come back at once.
+    ``cap``: spread, so that many messages that failed at once do not come back at once.
 
     Args:
         attempts: how many times a handler is called for one message in all; 1 means no retry.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -12,6 +12,7 @@ from brokerkit import events
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit._handlers import Handler
 from brokerkit._message import Delivery, text
+from brokerkit._retry import RetryPolicy
 from brokerkit._settings import SourceSettings
 from brokerkit.events import Found
 from brokerkit.events._zones import in_zone
@@ -62,11 +63,11 @@ class Routes:
     def __init__(self, handlers: Iterable[Handler], settings: SourceSettings, *, source: str) -> None:
         self._settings = settings
         self._format = settings.wire
-        mine = [handler for handler in handlers if handler.source in (None, source)]
-        self._any = [handler for handler in mine if handler.handles_any]
+        self._handlers = [handler for handler in handlers if handler.source in (None, source)]
+        self._any = [handler for handler in self._handlers if handler.handles_any]
         self._meanings: dict[str, Found] = {}
         wanted: dict[str, list[Handler]] = {}
-        for handler in mine:
+        for handler in self._handlers:
             for meaning in handler.meanings():
                 if self._format.family not in (None, meaning.family.name):
                     continue
@@ -94,11 +95,29 @@ class Routes:
             self._routes[wire_name] = route
         return route
 
+    def __contains__(self, handler: Handler) -> bool:
+        """Whether messages of this source can reach a handler."""
+        return handler in self._any or any(handler in handlers for handlers in self._wanted.values())
+
     @property
     def timeouts(self) -> list[float]:
         """The timeouts in seconds of the handlers that have one of their own."""
-        handlers = (handler for handlers in (*self._wanted.values(), self._any) for handler in handlers)
-        return [handler.timeout for handler in handlers if handler.timeout is not None]
+        return [handler.timeout for handler in self._handlers if handler.timeout is not None]
+
+    @property
+    def policies(self) -> list[RetryPolicy]:
+        """The retry policies of the handlers that have one of their own."""
+        return [handler.retry for handler in self._handlers if handler.retry is not None]
+
+    @property
+    def meanings(self) -> Collection[Found]:
+        """What the event names of the handlers mean, those for every name left out."""
+        return self._meanings.values()
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether a handler takes every name."""
+        return bool(self._any)
 
     @property
     def find(self) -> Callable[[str | bytes | None], Route | None]:

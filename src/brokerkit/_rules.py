@@ -8,7 +8,7 @@ the event name travels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,17 +23,18 @@ NOT_JSON: Final = object()
 """Stands in `Delivery.parsed` for a body that was looked at and is no JSON."""
 
 
-def compile_rules(rules: Iterable[str], *, what: str) -> Lookup:
+def compile_rules(rules: Iterable[str], *, what: str, fields_if: Callable[[Delivery], bool] | None = None) -> Lookup:
     """One function that tries each rule in order; it gives the first value that is there and not empty.
 
     Args:
         rules: in order of preference.
+        fields_if: whether ``field`` rules hold for a message; for each where it is None.
         what: the setting, for errors: ``"name_from"``, ``"key_from"`` or ``"id_from"``.
 
     Raises:
         ConfigError: a rule is not one of the forms above.
     """
-    lookups = [_compile(rule, what) for rule in rules]
+    lookups = [_compile(rule, what, fields_if) for rule in rules]
     if len(lookups) == 1:
         return lookups[0]
 
@@ -88,8 +89,12 @@ def write_name(outgoing: Outgoing, name: str, rules: Iterable[str], places: froz
             continue
         match place:
             case "header":
-                return replace(outgoing, headers={argument: name, **outgoing.headers})
+                if outgoing.headers.get(argument, name) not in (name, name.encode()):
+                    raise InvalidMessage(f"the event name goes into header {argument!r}, which holds something else")
+                return replace(outgoing, headers={**outgoing.headers, argument: name})
             case "key":
+                if outgoing.key not in (None, name, name.encode()):
+                    raise InvalidMessage("the event name is the key here (name_from), so no other key can be given")
                 return replace(outgoing, key=name)
             case "routing_key":
                 return replace(outgoing, routing_key=name)
@@ -104,7 +109,7 @@ def write_name(outgoing: Outgoing, name: str, rules: Iterable[str], places: froz
     raise InvalidMessage(f"none of the rules {', '.join(rules)} can be written here; name_from needs one that can")
 
 
-def _compile(rule: str, what: str) -> Lookup:
+def _compile(rule: str, what: str, fields_if: Callable[[Delivery], bool] | None) -> Lookup:
     place, argument = split_rule(rule, what=what)
     match place:
         case "header":
@@ -119,7 +124,9 @@ def _compile(rule: str, what: str) -> Lookup:
             return lambda delivery: delivery.type
         case _:
             path = argument.split(".")
-            return lambda delivery: _field(parsed(delivery), path)
+            if fields_if is None:
+                return lambda delivery: _field(parsed(delivery), path)
+            return lambda delivery: _field(parsed(delivery), path) if fields_if(delivery) else None
 
 
 def _field(value: Any, path: list[str]) -> str | None:
@@ -151,14 +158,3 @@ def _with_field(body: bytes | None, field: str, name: str) -> bytes:
         raise InvalidMessage(f"the event name goes into field {field!r}, which already holds something else")
     entry = f"{json.dumps(field)}:{json.dumps(name)}{',' if value else ''}"
     return b"{" + entry.encode() + (body or b"").lstrip()[1:]
-
-
-def header_text(headers: Mapping[str, str | bytes], name: str) -> str | None:
-    """A header as text, or None where it is missing or no UTF-8."""
-    value = headers.get(name)
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return None
-    return value

@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    TypeAdapter,
+    model_validator,
+)
 
 from brokerkit import formats
 from brokerkit._errors import ConfigError
@@ -132,8 +141,9 @@ class SourceSettings(ConnectionSettings):
             ``strict``: they wait for it. ``none``: no order.
         start: where a group begins that the broker does not know yet.
         broadcast: every process gets every message, from now on.
-        unknown: what becomes of messages whose event name nobody handles; ``ack`` by default, but then the source stops
-            when none of its first messages has a known name. Said explicitly, ``ack`` turns that check off.
+        unknown: what becomes of messages whose event name no handler and no family knows; ``ack`` by default, but then
+            the source stops when none of its first messages has a known name. Said explicitly, ``ack`` turns that
+            check off. A known name that no handler wants is always acknowledged.
         concurrency: how many handlers run at once.
         max_in_flight: how many messages are unsettled at once at most; by default what suits the broker.
         lease: seconds for which a message is ours before others may take it over; extended while it is worked on.
@@ -175,11 +185,6 @@ class SourceSettings(ConnectionSettings):
         if bool(self.topic) == bool(self.queue):
             raise ConfigError("a source reads either topic or queue: set one of them")
         return self
-
-    @property
-    def most_deliveries(self) -> int:
-        """How many deliveries of one message there may be."""
-        return self.max_deliveries or 5 * self.retry.attempts
 
     def subscription(self, capabilities: Capabilities, *, drain_timeout: float) -> Subscription:
         """What the adapter is to read."""

@@ -9,11 +9,10 @@ import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pydantic import BaseModel
-
 from brokerkit._errors import BrokerkitError, Closed
 from brokerkit._message import Headers, Message, Receipt
 from brokerkit._target import Publishable
+from brokerkit.events._shapes import EventObject
 
 if TYPE_CHECKING:
     from brokerkit._bus import Bus
@@ -36,7 +35,7 @@ class SyncBus:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
+        self._process: int | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -44,8 +43,8 @@ class SyncBus:
 
     def publish(
         self,
-        what: BaseModel | Message | str,
-        payload: Mapping[str, Any] | BaseModel | None = None,
+        what: EventObject | Message | str,
+        payload: Mapping[str, Any] | EventObject | None = None,
         /,
         *,
         key: str | bytes | None = None,
@@ -75,7 +74,7 @@ class SyncBus:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        if os.getpid() != self._process:
+        if self._process not in (None, os.getpid()):
             raise Closed("this publisher was made before a fork: make a new bus in the child process")
         with self._lock:
             if self._closed:
@@ -89,16 +88,18 @@ class SyncBus:
                 except BaseException:
                     _end(loop, thread)
                     raise
-                self._loop, self._thread = loop, thread
+                self._loop, self._thread, self._process = loop, thread, os.getpid()
                 atexit.register(self.close)
             return self._loop
 
     def close(self) -> None:
         """Send what is on its way and disconnect. May be called twice."""
+        if self._process not in (None, os.getpid()):
+            return  # a fork's copy: the lock may be held by a thread that is not here
         with self._lock:
             self._closed = True
             loop, thread, self._loop = self._loop, self._thread, None
-        if loop is None or thread is None or os.getpid() != self._process:
+        if loop is None or thread is None:
             return
         atexit.unregister(self.close)
         try:

@@ -11,16 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from brokerkit import events
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
-from brokerkit._message import INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
+from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
 from brokerkit._rules import compile_rules, write_name
 from brokerkit._settings import TargetSettings
 from brokerkit._transport import Adapter
+from brokerkit.events._shapes import EventObject, fits
 
-Publishable = BaseModel | Message | tuple[str, Mapping[str, Any]]
+Publishable = EventObject | Message | tuple[str, Mapping[str, Any]]
 """What can be published: an event, a message that goes out unchanged, or a name with its payload."""
 
 _LARGEST_BATCH: Final = 5_000
@@ -30,7 +29,8 @@ class Target:
     """One topic on one broker that events are published to.
 
     A publish joins the batch that leaves next; while one batch is on its way the next one gathers, so a lone publish
-    waits for nobody and many concurrent ones share their round trips. Messages leave in the order of the calls.
+    waits for nobody and many concurrent ones share their round trips. Messages leave in the order of the calls; after a
+    broken connection, what was not confirmed is sent again behind what was.
     """
 
     def __init__(self, name: str, adapter: Adapter, settings: TargetSettings) -> None:
@@ -39,7 +39,7 @@ class Target:
         self._settings = settings
         self._format = settings.wire
         self._rules = settings.name_from or self._format.name_from
-        self._name_of = compile_rules(self._rules, what="name_from")
+        self._name_of = compile_rules(self._rules, what="name_from", fields_if=self._format.fields_if)
         self._places = adapter.capabilities(settings.topic or "").name_places
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
@@ -64,8 +64,8 @@ class Target:
 
     def prepare(
         self,
-        what: BaseModel | Message | str,
-        payload: Mapping[str, Any] | BaseModel | None,
+        what: EventObject | Message | str,
+        payload: Mapping[str, Any] | EventObject | None,
         *,
         key: str | bytes | None,
         headers: Headers | None,
@@ -102,7 +102,7 @@ class Target:
     def _unchanged(
         self, message: Message, *, key: str | bytes | None, headers: Headers | None, id: str | None
     ) -> Outgoing:
-        """A message as it is; only a name that its reader would not find is added."""
+        """A message as it is; a name is added only where its reader would find none."""
         outgoing = Outgoing(
             topic=self._settings.topic or "",
             body=message.body,
@@ -111,12 +111,12 @@ class Target:
             key=message.key if key is None else key,
             headers={**message.headers, **(headers or {})},
         )
-        content_type = outgoing.headers.get("content-type")
+        content_type = outgoing.headers.get(CONTENT_TYPE)
         if isinstance(content_type, str):
-            rest = {name: value for name, value in outgoing.headers.items() if name != "content-type"}
+            rest = {name: value for name, value in outgoing.headers.items() if name != CONTENT_TYPE}
             outgoing = replace(outgoing, headers=rest, content_type=content_type)
         shown = Delivery(outgoing.body, outgoing.topic, outgoing.key, message.headers, None, None, None, 0, None, None)
-        return outgoing if self._name_of(shown) == outgoing.name else self._wrap(outgoing)
+        return outgoing if self._name_of(shown) else self._wrap(outgoing)
 
     async def publish(self, outgoing: Outgoing) -> Receipt:
         """Send one message; returns when the broker has it.
@@ -190,7 +190,7 @@ class Target:
             await asyncio.wait([self._sending], timeout=self._settings.publish_timeout)
 
 
-def _write(what: BaseModel | str, payload: Mapping[str, Any] | BaseModel | None) -> tuple[str, bytes]:
+def _write(what: EventObject | str, payload: Mapping[str, Any] | EventObject | None) -> tuple[str, bytes]:
     """The event name and the documented body of an event."""
     found = events.find(what if isinstance(what, str) else type(what))
     if len(found) != 1:
@@ -205,12 +205,12 @@ def _write(what: BaseModel | str, payload: Mapping[str, Any] | BaseModel | None)
         if payload is not None:
             raise InvalidMessage(f"publish({name} event) takes no payload beside the event")
         return name, family.write(what, name=name)
-    if isinstance(payload, BaseModel):
-        if not isinstance(payload, model):
-            raise InvalidMessage(f"{name} is a {model.__name__}, not a {type(payload).__name__}")
-        return name, family.write(payload, name=name)
     if payload is None:
         raise InvalidMessage(f"publish({name!r}) needs the payload beside the name")
+    if not isinstance(payload, Mapping):
+        if not fits(type(payload), model):
+            raise InvalidMessage(f"{name} is a {model.__name__}, not a {type(payload).__name__}")
+        return name, family.write(payload, name=name)
     try:
         return name, family.write(family.read(name, payload), name=name)
     except DecodeError as error:

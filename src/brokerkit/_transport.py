@@ -91,7 +91,7 @@ class Connection:
     url: Url
     options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
     connect_timeout: float = 10.0
-    endpoint: str | None = None
+    endpoint: str | None = field(default=None, repr=False)
     body_field: str = "data"
 
 

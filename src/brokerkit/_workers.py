@@ -13,10 +13,10 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
 
-from brokerkit._deadletters import Trouble
 from brokerkit._errors import HandlerTimeout
 from brokerkit._message import Delivery, Message, State
 from brokerkit._routes import Call
+from brokerkit._trouble import Trouble
 
 logger = logging.getLogger("brokerkit")
 
@@ -95,11 +95,14 @@ class Workers:
         self._idle: list[asyncio.Future[None]] = []
         self._leaving = False
         self._watchdog: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix=f"brokerkit-{source}")
+        self._threads = self._new_threads()
 
     def __repr__(self) -> str:
         busy = sum(worker.delivery is not None for worker in self._workers)
         return f"<Workers: {busy} of {len(self._workers)} busy, {len(self.ready)} ready>"
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"brokerkit-{self._source}")
 
     def start(self) -> None:
         """Start all slots and the watch over timeouts."""
@@ -203,6 +206,10 @@ class Workers:
                 error = raised  # of a timeout, or of something that the handler itself waited for
             if worker.timed_out:
                 error = self._time_out(worker, call)
+            elif error is not None and worker.task.cancelling():
+                # Client libraries turn a cancellation into errors of their own; it is one all the same.
+                self._results.cancelled(delivery)
+                return
             if error is not None:
                 self._results.failed(delivery, call, error)
                 return
@@ -213,7 +220,8 @@ class Workers:
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a plain function in a worker thread, with the context that a coroutine would have."""
-        result = await self._loop.run_in_executor(self._threads, partial(copy_context().run, function, *arguments))
+        call = partial(copy_context().run, _without_stop_iteration, function, *arguments)
+        result = await self._loop.run_in_executor(self._threads, call)
         if isawaitable(result):
             # A plain function that wraps a coroutine function: what it promised must not be dropped unrun.
             await result
@@ -240,4 +248,15 @@ class Workers:
                 handler.name,
                 seconds,
             )
+            # The thread that is stuck must not take the place of others.
+            self._threads.shutdown(wait=False)
+            self._threads = self._new_threads()
         return HandlerTimeout(f"{handler.name} took longer than {seconds:g} s")
+
+
+def _without_stop_iteration(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function; no future can carry its StopIteration."""
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error

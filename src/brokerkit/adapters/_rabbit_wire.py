@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from brokerkit._derived import RABBITMQ, derived_name
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing
 from brokerkit.adapters._delays import LEVELS, label
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
     if LONG_HEADERS in headers:
         _add_long_headers(headers)
     if properties.content_type is not None:
-        headers["content-type"] = properties.content_type
+        headers[CONTENT_TYPE] = properties.content_type
     deliveries = table.get("x-delivery-count")
     if isinstance(deliveries, int):
         count = deliveries + 1

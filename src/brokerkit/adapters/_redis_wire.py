@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing
 
 MAGIC: Final = b"\x00bk\x01"
 _HEAD: Final = len(MAGIC) + 4
 
-CONTENT_TYPE: Final = "content-type"
 
 ESCAPE: Final = "bk-h-"
 """Prefix of a header whose name is the body field's, or begins with this prefix itself."""

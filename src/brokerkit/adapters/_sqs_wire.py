@@ -25,7 +25,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import ID_HEADER, INTERNAL, KEY_HEADER, NULL_HEADER, Delivery, Outgoing, text
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, INTERNAL, KEY_HEADER, NULL_HEADER, Delivery, Outgoing, text
 
 BATCH: Final = 10
 """Entries in one batch call, and messages in one receive, at most."""
@@ -36,7 +36,6 @@ ANY_TOPIC: Final = ""
 
 BODY: Final = "bk-body"
 HEADERS: Final = "bk-headers"
-CONTENT_TYPE: Final = "content-type"
 
 _OURS: Final = frozenset({ID_HEADER, KEY_HEADER, NULL_HEADER, BODY, HEADERS})
 _SEEN_FIRST: Final = ("event", "ce_type")

@@ -49,7 +49,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
-from brokerkit._message import ID_HEADER, Outgoing, Receipt
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters._kafka_admin import KafkaAdmin
 from brokerkit.adapters._kafka_client import LOG, Settings, kafka_error, translate
@@ -270,7 +270,7 @@ def _headers(outgoing: Outgoing) -> list[tuple[str, str | bytes | None]]:
     """
     headers: dict[str, Any] = {**outgoing.headers, ID_HEADER: outgoing.id}
     if outgoing.content_type is not None:
-        headers["content-type"] = outgoing.content_type
+        headers[CONTENT_TYPE] = outgoing.content_type
     wire: list[tuple[str, str | bytes | None]] = []
     try:
         for name, value in headers.items():

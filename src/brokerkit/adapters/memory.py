@@ -39,7 +39,7 @@ from brokerkit._errors import (
     NotFound,
     UnsupportedFeature,
 )
-from brokerkit._message import ACK, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
+from brokerkit._message import CONTENT_TYPE, RELEASE, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 
 CAPABILITIES: Final = Capabilities(
@@ -68,7 +68,6 @@ class _Entry:
     number: int
     time: float
     count: int = 0
-    owner: MemorySource | None = None
     leased_until: float = 0.0
 
 
@@ -86,7 +85,6 @@ class _Queue:
 
     def put_back(self, entry: _Entry) -> None:
         """In front of what came later, so that a release keeps the order."""
-        entry.owner = None
         place = next((index for index, other in enumerate(self.ready) if other.number > entry.number), len(self.ready))
         self.ready.insert(place, entry)
         for reader in self.readers:
@@ -222,7 +220,7 @@ class MemorySource:
                     raise NotFound(f'topic {name!r} has no group {group!r} yet; provision = "group" creates it')
                 queue = topic.groups[group] = _Queue()
                 if wanted.start == "earliest" and not wanted.broadcast:
-                    queue.ready.extend(replace(entry, owner=None) for entry in topic.log)
+                    queue.ready.extend(replace(entry) for entry in topic.log)
             queue = topic.groups[group]
             queue.readers.add(self)
             self._queues.append((name, queue))
@@ -251,11 +249,10 @@ class MemorySource:
     def _deliver(self, name: str, queue: _Queue, entry: _Entry) -> Delivery:
         message = entry.message
         entry.count += 1
-        entry.owner = self
         entry.leased_until = time.monotonic() + (self._lease or 0.0)
         headers = dict(message.headers)
         if message.content_type is not None:
-            headers["content-type"] = message.content_type
+            headers[CONTENT_TYPE] = message.content_type
         delivery = Delivery(
             message.body,
             name,
@@ -284,12 +281,10 @@ class MemorySource:
             return Settled.LOST
         del self._held[entry]
         queue = held[1]
-        if outcome is ACK:
-            entry.owner = None
-        elif not isinstance(outcome, RetryLater):
-            queue.put_back(entry)
-        else:
+        if isinstance(outcome, RetryLater):
             asyncio.get_running_loop().call_later(outcome.after, queue.put_back, entry)
+        elif outcome is RELEASE:
+            queue.put_back(entry)
         return Settled.DONE
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, cast, get_args
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaValidator, core_schema, from_json, to_json
 
 from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
 from brokerkit.events._model import Event
+from brokerkit.events._shapes import fields, is_model
 from brokerkit.events._types import ExactFloat, unmark
 
-Reader = Callable[[bytes], BaseModel]
+Reader = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +28,7 @@ class Family:
 
     Args:
         name: what the family is called in settings and qualified names, e.g. ``"evenbet"``.
-        models: the model of each event name; any pydantic model will do. Names are case-sensitive.
+        models: the model of each event name: a pydantic model, a dataclass or a TypedDict. Names are case-sensitive.
         format: name of the wire format that its producers use, for the documentation.
         wrapper: the key under which some producers of the family nest the payload. Both forms are read for every
             event; keys that stand beside the wrapper are kept with the payload's own.
@@ -35,13 +37,16 @@ class Family:
     """
 
     name: str
-    models: Mapping[str, type[BaseModel]]
+    models: Mapping[str, type[Any]]
     format: str = "json"
     wrapper: str | None = None
     wrapped: frozenset[str] = frozenset()
-    fallback: type[BaseModel] | None = None
+    fallback: type[Any] | None = None
     _readers: dict[str, Reader] = field(default_factory=dict[str, Reader], init=False, repr=False)
-    _names: dict[type[BaseModel], str] = field(default_factory=dict[type[BaseModel], str], init=False, repr=False)
+    _adapters: dict[type[Any], TypeAdapter[Any]] = field(
+        default_factory=dict[type[Any], TypeAdapter[Any]], init=False, repr=False
+    )
+    _names: dict[type[Any], str] = field(default_factory=dict[type[Any], str], init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name or ":" in self.name:
@@ -50,6 +55,12 @@ class Family:
             raise ConfigError(f"family {self.name!r} names wrapped events but no wrapper")
         if stray := self.wrapped - self.models.keys():
             raise ConfigError(f"family {self.name!r} has no model for the wrapped {', '.join(sorted(stray))}")
+        for name, model in self.models.items():
+            if not is_model(model):
+                raise ConfigError(
+                    f"family {self.name!r}: the model of {name!r} must be a pydantic model, a dataclass or a TypedDict, "
+                    f"got {model!r}"
+                )
 
     def reader(self, name: str) -> Reader:
         """Return the function that reads bodies of one event; resolve it once, call it for each message.
@@ -67,8 +78,10 @@ class Family:
             return _make_reader(self, name, self.fallback)  # not kept: a producer can send names without end
         raise self._unknown(name)
 
-    def read(self, name: str, body: bytes | str | Mapping[str, Any]) -> BaseModel:
+    def read(self, name: str, body: bytes | str | Mapping[str, Any]) -> Any:
         """Read one body: JSON in UTF-8, JSON text, or an object that was parsed already.
+
+        Returns an instance of the event's model; of a TypedDict, a dict.
 
         Raises:
             DecodeError: the body is not what the event promises, or no event has this name.
@@ -77,7 +90,7 @@ class Family:
             if (model := self.models.get(name, self.fallback)) is None:
                 raise self._unknown(name)
             try:
-                return model.model_validate(self.unwrap(dict(body)))
+                return self.adapter(model).validate_python(self.unwrap(dict(body)))
             except Exception as error:
                 raise _decode_error(self, name, body, error) from error
         reader = self.reader(name)
@@ -88,15 +101,30 @@ class Family:
                 raise _decode_error(self, name, body, error) from error
         return reader(body)
 
+    def adapter(self, model: type[Any]) -> TypeAdapter[Any]:
+        """Return what pydantic makes of a model, or of a subclass of one: built at its first use, then kept.
+
+        Raises:
+            ConfigError: pydantic cannot read or write a field of it.
+        """
+        if (known := self._adapters.get(model)) is not None:
+            return known
+        try:
+            made = TypeAdapter(model)
+            made.rebuild(raise_errors=True)  # models that wait for their first use are built now
+        except (PydanticUserError, NameError) as error:
+            raise ConfigError(f"family {self.name!r}: {model.__name__} is no usable model: {error}") from error
+        return self._adapters.setdefault(model, made)
+
     def _unknown(self, name: str) -> DecodeError:
         return DecodeError(f"no such event{suggestion(name, self.models)}", family=self.name, event=name)
 
-    def write(self, event: BaseModel, *, name: str | None = None) -> bytes:
+    def write(self, event: Any, *, name: str | None = None) -> bytes:
         """Write an event in its documented form: unset fields stay absent, None becomes the field's empty form.
 
         Args:
             event: one of this family's models.
-            name: the event name, needed only where one model serves several names.
+            name: the event name, needed only where one model serves several names, and for the dict of a TypedDict.
 
         Raises:
             ConfigError: the event's model is not one of this family's.
@@ -104,10 +132,12 @@ class Family:
         """
         if name is None:
             name = self.name_of(type(event))
+        # A dict does not know its TypedDict, and a subclass may have more fields than the model.
+        model = self.models.get(name, type(event)) if isinstance(event, dict) else type(event)
         # A foreign model's defaults may be constants that its readers need; ours are all "not sent".
         own = isinstance(event, Event)
         try:
-            body = event.__pydantic_serializer__.to_json(
+            body = self.adapter(model).serializer.to_json(
                 event, by_alias=True, exclude_unset=own, warnings="error" if own else True
             )
         except ValueError as error:
@@ -117,7 +147,7 @@ class Family:
             return b'{"%b":%b}' % (str(self.wrapper).encode(), body)
         return body
 
-    def name_of(self, model: type[BaseModel]) -> str:
+    def name_of(self, model: type[Any]) -> str:
         """Return the event name of a model class or of a subclass of one.
 
         Raises:
@@ -150,19 +180,19 @@ def suggestion(name: str, known: Collection[str]) -> str:
     return f"; did you mean {folded[name.lower()]!r}?" if name.lower() in folded else ""
 
 
-def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
+def _make_reader(family: Family, name: str, model: type[Any]) -> Reader:
     """Build the reader: one call into pydantic for the usual body, everything unusual goes the long way."""
-    model.model_rebuild()
-    flat = model.__pydantic_validator__.validate_json
+    flat = family.adapter(model).validator.validate_json
     exact = _holds_decimal(model, set())
+    unusual = _may_lose_digits if exact else _may_hold_nan
     long_way = _make_long_reader(family, name, model, exact=exact)
     if family.wrapper is None:
 
-        def read_flat(body: bytes) -> BaseModel:
-            if (b"N" in body and _NAN(body)) or b"Infinity" in body or (exact and _may_lose_digits(body)):
+        def read_flat(body: bytes) -> Any:
+            if unusual(body):
                 return long_way(body)
             try:
-                return flat(body)  # type: ignore[no-any-return]
+                return flat(body)
             except Exception as error:
                 raise _decode_error(family, name, body, error) from error
 
@@ -173,49 +203,57 @@ def _make_reader(family: Family, name: str, model: type[BaseModel]) -> Reader:
     nested: TypeAdapter[Any] = TypeAdapter(dict[Literal[key], model])  # type: ignore[valid-type]
     nested_json = nested.validator.validate_json
 
-    def read_either(body: bytes) -> BaseModel:
-        if (b"N" in body and _NAN(body)) or b"Infinity" in body or (exact and _may_lose_digits(body)):
+    def read_either(body: bytes) -> Any:
+        if unusual(body):
             return long_way(body)
         try:
-            if marker not in body:
-                return flat(body)  # type: ignore[no-any-return]
-            return nested_json(body)[key]  # type: ignore[no-any-return]
+            if body.find(marker) < 0:
+                return flat(body)
+            return nested_json(body)[key]
         except ValidationError:
             return long_way(body)
 
     return read_either
 
 
-# Each pattern begins with a plain character: only then is the search fast.
-_NAN: Final = re.compile(rb"NaN").search
-_LONG_FRACTION: Final = re.compile(rb"\.(?:\d*0(?!\d)|\d{6,}|\d+[eE]|(?<=\d{10}\.)\d)").search
-_LONG_BEFORE_E: Final = re.compile(rb"e(?<=\d{16}e)").search
-_LONG_BEFORE_CAPITAL_E: Final = re.compile(rb"E(?<=\d{16}E)").search
+# These run for each body, so each is the fastest way found (measured): pydantic's own regex engine looks for two words at
+# many times the speed of `re`, which is fast only where a pattern begins with a plain character; `in` is fast for one
+# byte, and for more `find` is faster.
+_may_hold_nan: Final = SchemaValidator(core_schema.str_schema(pattern="NaN|Infinity")).isinstance_python
+_POINT: Final = ord(".")
+_LONG_FRACTION: Final = re.compile(rb'\.(?:\d*0(?![\d"])|\d{11}|\d+[eE]|(?<=\d{5}\.)\d{6}|(?<=\d{10}\.)\d)').search
+_AS_ZEROS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_BEFORE_E: Final = b"0" * 16 + b"e"
 
 
 def _may_lose_digits(body: bytes) -> object:
-    """Whether a body may hold an amount that pydantic, going through a double, would round or shorten.
+    """Whether a body may hold such a word, or an amount that pydantic, going through a double, would round or shorten.
 
     A double keeps 15 digits, and no zeros at the end of a fraction.
     """
-    return _LONG_FRACTION(body) or _LONG_BEFORE_E(body) or _LONG_BEFORE_CAPITAL_E(body)
+    return (
+        _may_hold_nan(body)
+        or (_POINT in body and _LONG_FRACTION(body))
+        or body.translate(_AS_ZEROS).find(_LONG_BEFORE_E) >= 0
+    )
 
 
-def _make_long_reader(family: Family, name: str, model: type[BaseModel], *, exact: bool) -> Reader:
+def _make_long_reader(family: Family, name: str, model: type[Any], *, exact: bool) -> Reader:
     """Build the reader for what pydantic's JSON parser cannot do by itself.
 
     Bodies with keys beside the wrapper, bodies that may hold the bare words NaN and Infinity (pydantic reads them,
     JSON has none), and amounts of too many digits.
     """
+    adapter = family.adapter(model)
 
-    def read(body: bytes) -> BaseModel:
+    def read(body: bytes) -> Any:
         try:
             data: object = from_json(body, allow_inf_nan=False)
             if not isinstance(data, dict):
-                return model.model_validate_json(body)  # refuses it in pydantic's own words
+                return adapter.validate_json(body)  # refuses it in pydantic's own words
             if exact:
-                return model.model_validate(family.unwrap(json.loads(body, parse_float=ExactFloat)))
-            return model.model_validate_json(to_json(family.unwrap(cast("dict[str, Any]", data))))
+                return adapter.validate_python(family.unwrap(json.loads(body, parse_float=ExactFloat)))
+            return adapter.validate_json(to_json(family.unwrap(cast("dict[str, Any]", data))))
         except Exception as error:
             raise _decode_error(family, name, body, error) from error
 
@@ -226,10 +264,13 @@ def _holds_decimal(annotation: Any, seen: set[Any]) -> bool:
     """Whether a Decimal is anywhere in a type or in the fields of the models it names."""
     if annotation is Decimal:
         return True
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+    if is_model(annotation) and annotation not in seen:
         seen.add(annotation)
-        return any(_holds_decimal(known.annotation, seen) for known in annotation.model_fields.values())
+        return any(_holds_decimal(known.annotation, seen) for known in fields(annotation).values())
     return any(_holds_decimal(part, seen) for part in get_args(annotation))
+
+
+_NOT_AN_OBJECT: Final = frozenset({"json_invalid", "model_type", "dataclass_type", "dict_type"})
 
 
 def _decode_error(family: Family, name: str, body: object, error: Exception) -> DecodeError:
@@ -237,7 +278,7 @@ def _decode_error(family: Family, name: str, body: object, error: Exception) -> 
         return DecodeError(f"{error}", family=family.name, event=name, value=_printable(body))
     details = error.errors(include_url=False)
     first = details[0]
-    if first["type"] in ("json_invalid", "model_type") and not first["loc"]:
+    if first["type"] in _NOT_AN_OBJECT and not first["loc"]:
         return DecodeError(first["msg"], family=family.name, event=name, value=_printable(body))
     path = _wire_path(family, body, first["loc"], missing=first["type"] == "missing")
     # A union reports each of its choices; the last one says best what was expected.

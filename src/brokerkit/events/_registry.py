@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-from pydantic import BaseModel
-
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit.events._family import Family, suggestion
 from brokerkit.events._names import NAMES
@@ -30,7 +28,7 @@ class Found(NamedTuple):
 
     family: Family
     name: str
-    model: type[BaseModel]
+    model: type[Any]
 
 
 class _Families(Mapping[str, Family]):
@@ -117,7 +115,7 @@ def get_family(name: str) -> Family:
         raise ConfigError(f"no family {name!r}{suggestion(name, list(_FAMILIES))} (known: {known})") from None
 
 
-def find(event: str | type[BaseModel]) -> tuple[Found, ...]:
+def find(event: str | type[Any]) -> tuple[Found, ...]:
     """Return every meaning of an event name, plain or qualified ("evenbet:OnGameDone"), or of a model class.
 
     An empty tuple means that no family knows it; `suggest` then says what may have been meant. Of the built-in families
@@ -152,7 +150,7 @@ def suggest(name: str) -> str:
     return suggestion(name, [*NAMES, *foreign])
 
 
-def parse(name: str, body: bytes | str | Mapping[str, Any], family: str | Family | None = None) -> BaseModel:
+def parse(name: str, body: bytes | str | Mapping[str, Any], family: str | Family | None = None) -> Any:
     """Turn one body into its event, without any bus.
 
     Args:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 
-def in_zone(event: BaseModel, zone: tzinfo) -> BaseModel:
-    """Set the zone of every naive time in an event, nested ones included; the event itself is changed."""
-    for name, value in vars(event).items():
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                vars(event)[name] = value.replace(tzinfo=zone)
-        else:
-            _walk(value, zone)
-    return event
-
-
-def _walk(value: Any, zone: tzinfo) -> None:
-    if isinstance(value, BaseModel):
-        in_zone(value, zone)
-    elif isinstance(value, list):
-        for item in value:  # pyright: ignore[reportUnknownVariableType]
-            _walk(item, zone)
+def in_zone(value: Any, zone: tzinfo) -> Any:
+    """Give every naive time in an event the zone, nested ones included; the event itself is changed and returned."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=zone) if value.tzinfo is None else value
+    if isinstance(value, list):
+        value[:] = [in_zone(item, zone) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    elif isinstance(value, (BaseModel, dict)):
+        held = cast("dict[str, Any]", value) if isinstance(value, dict) else vars(value)
+        for name, part in held.items():
+            held[name] = in_zone(part, zone)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            object.__setattr__(value, field.name, in_zone(getattr(value, field.name), zone))  # frozen ones too
+    return value

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from brokerkit._errors import DecodeError
-from brokerkit._message import Delivery, Outgoing
-from brokerkit._rules import header_text, parsed
+from brokerkit._message import CONTENT_TYPE, Delivery, Outgoing, header_text
+from brokerkit._rules import parsed
 from brokerkit.formats._format import Format
 
 STRUCTURED_TYPE: Final = "application/cloudevents+json"
@@ -44,8 +44,12 @@ def wrap_binary(outgoing: Outgoing, now: float) -> Outgoing:
 def wrap_structured(outgoing: Outgoing, now: float) -> Outgoing:
     """Put attributes and payload into one JSON object."""
     head = json.dumps({**_attributes(outgoing, now), "datacontenttype": "application/json"}, ensure_ascii=False)
-    # The payload is JSON already: splicing keeps its numbers as they were written.
-    body = head.encode()[:-1] + b',"data":' + (outgoing.body or b"null") + b"}"
+    try:
+        json.loads(outgoing.body or b"null")
+        data = b',"data":' + (outgoing.body or b"null")  # spliced, so that its numbers stay as they were written
+    except (ValueError, RecursionError):
+        data = b',"data_base64":"' + base64.b64encode(outgoing.body or b"") + b'"'
+    body = head.encode()[:-1] + data + b"}"
     return replace(outgoing, body=body, content_type=STRUCTURED_TYPE)
 
 
@@ -63,8 +67,8 @@ def _is_structured(delivery: Delivery) -> bool:
     """Whether the body is the whole event: said by the content type, else by the required attributes."""
     if "ce_specversion" in delivery.headers:
         return False
-    declared = header_text(delivery.headers, "content-type")
-    if declared is not None and not declared.startswith(STRUCTURED_TYPE):
+    declared = header_text(delivery.headers, CONTENT_TYPE)
+    if declared is not None and not declared.lower().startswith(STRUCTURED_TYPE):
         return False
     event = parsed(delivery)
     return isinstance(event, dict) and {"specversion", "type", "source", "id"} <= event.keys()
@@ -74,6 +78,7 @@ CLOUDEVENTS: Final = Format(
     name="cloudevents",
     name_from=("header:ce_type", "field:type"),
     id_from=("header:ce_id", "field:id"),
+    fields_if=_is_structured,
     payload=payload,
     wrap=wrap_binary,
     writes_name=True,

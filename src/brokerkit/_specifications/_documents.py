@@ -1,0 +1,259 @@
+"""Files of a specification, and the references between them. Nothing is ever fetched from a network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import unquote, urldefrag
+
+from brokerkit._errors import ConfigError, MissingExtra
+from brokerkit._specifications._model import PREFIX, Schema, class_name, escaped, mapped
+
+YAML_ENDINGS: Final = (".yaml", ".yml")
+ENDINGS: Final = (".json", *YAML_ENDINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A value inside a file.
+
+    Attributes:
+        file: the file, resolved.
+        pointer: a JSON Pointer (RFC 6901), "" for all of it.
+    """
+
+    file: Path
+    pointer: str = ""
+
+    def __truediv__(self, key: object) -> Place:
+        return Place(self.file, f"{self.pointer}/{escaped(key)}")
+
+    def __str__(self) -> str:
+        return f"{self.file.name}#{self.pointer}" if self.pointer else self.file.name
+
+
+class Located(NamedTuple):
+    """A value, and where it stands."""
+
+    value: Any
+    place: Place
+
+
+def wrong(place: Place, what: str) -> ConfigError:
+    """The error for something at a place of a document."""
+    return ConfigError(f"{place}: {what}")
+
+
+class Documents:
+    """Reads files once, and follows references within and between them."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, Any] = {}
+        self._ids: dict[str, Path] = {}
+
+    def open(self, path: Path) -> Located:
+        """Read a JSON or YAML file.
+
+        Raises:
+            ConfigError: it cannot be read, or is neither.
+            MissingExtra: it is YAML, and the library for that is not installed.
+        """
+        file = path.resolve()
+        if file not in self._read:
+            self._read[file] = _parsed(file)
+            content = self._read[file]
+            identifier = cast("dict[str, Any]", content).get("$id") if isinstance(content, dict) else None
+            if isinstance(identifier, str):
+                self._ids[identifier.rstrip("#")] = file
+        return Located(self._read[file], Place(file))
+
+    def at(self, place: Place) -> Located:
+        """Return the value at a place.
+
+        Raises:
+            ConfigError: there is nothing.
+        """
+        value: Any = self.open(place.file).value
+        for token in place.pointer.split("/")[1:]:
+            key = token.replace("~1", "/").replace("~0", "~")
+            try:
+                value = _inner(value, key)
+            except (LookupError, TypeError, ValueError):
+                raise wrong(place, "there is nothing at this place") from None
+        return Located(value, place)
+
+    def target(self, reference: object, place: Place) -> Place:
+        """Return the place that a ``$ref`` means.
+
+        Args:
+            reference: the value of the ``$ref``.
+            place: where the ``$ref`` stands.
+
+        Raises:
+            ConfigError: it refers to a network, or is no reference.
+        """
+        if not isinstance(reference, str):
+            raise wrong(place, f"a $ref must be text, got {reference!r}")
+        address, fragment = urldefrag(reference)
+        fragment = unquote(fragment)
+        if fragment and not fragment.startswith("/"):
+            raise wrong(
+                place, f"$ref {reference!r} names an anchor; only JSON Pointers such as '#/$defs/Name' are read"
+            )
+        if not address:
+            return Place(place.file, fragment)
+        if address in self._ids:
+            return Place(self._ids[address], fragment)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|//", address):
+            raise wrong(
+                place,
+                f"$ref {reference!r} is not a local file; nothing is fetched: save it beside and refer to the file",
+            )
+        file = place.file.parent / unquote(address)
+        if not file.is_file():
+            raise wrong(place, f"$ref {reference!r}: there is no file {unquote(address)!r} beside {place.file.name}")
+        return Place(file.resolve(), fragment)
+
+    def followed(self, value: Any, place: Place) -> Located:
+        """Follow references until there is something else.
+
+        Raises:
+            ConfigError: one leads nowhere, or they go round in a circle.
+        """
+        passed: list[Place] = []
+        while isinstance(value, dict) and "$ref" in value:
+            if place in passed:
+                raise wrong(place, "this $ref comes back to itself")
+            passed.append(place)
+            value, place = self.at(self.target(cast("dict[str, Any]", value)["$ref"], place))
+        return Located(value, place)
+
+
+class Bundler:
+    """Collects the schemas of a specification's events, and all that they refer to, into one set of definitions."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._keys: dict[Place, str] = {}
+        self._definitions: dict[str, Schema] = {}
+        self._bases: dict[str, str] = {}
+
+    def schema(self, value: Any, place: Place) -> Schema:
+        """Copy a schema so that all its references are to the definitions.
+
+        Raises:
+            ConfigError: it, or something that it refers to, is no schema, or is not there.
+        """
+        if isinstance(value, bool):
+            return {} if value else {"not": {}}
+        if not isinstance(value, dict):
+            raise wrong(place, f"a schema must be an object, got {_shown(value)}")
+        copy = mapped(
+            cast("Schema", value), lambda inner, below: self.schema(inner, Place(place.file, place.pointer + below))
+        )
+        if "$ref" in copy:
+            copy["$ref"] = PREFIX + self._key(self._documents.target(copy["$ref"], place))
+        return copy
+
+    def _key(self, place: Place) -> str:
+        if place not in self._keys:
+            title = place.pointer.rpartition("/")[2] or place.file.name.partition(".")[0]
+            key = f"{len(self._keys)}"
+            self._keys[place] = key
+            self._bases[key] = class_name(title) or "Object"
+            self._definitions[key] = self.schema(*self._documents.at(place))
+        return self._keys[place]
+
+    def merged(self, events: dict[str, Schema]) -> tuple[dict[str, Schema], dict[str, Schema]]:
+        """Return events and definitions, where definitions of one name and content have become one."""
+        # Definitions that refer to each other in a circle are equal if nothing tells them apart: begin with one
+        # group for each name, and part what differs until nothing more does. A group is called by its first member.
+        first: dict[Any, str] = {}
+        group = {key: first.setdefault(base, key) for key, base in self._bases.items()}
+        while True:
+            first = {}
+            finer = {key: first.setdefault((group[key], self._content(key, group)), key) for key in group}
+            if len(set(finer.values())) == len(set(group.values())):
+                break
+            group = finer
+        names: dict[str, str] = {}
+        for key in dict.fromkeys(group.values()):
+            names[key] = unique(self._bases[key], names.values())
+        final = {key: names[each] for key, each in group.items()}
+        definitions = {name: _renamed(self._definitions[key], final) for key, name in names.items()}
+        return {name: _renamed(schema, final) for name, schema in events.items()}, definitions
+
+    def _content(self, key: str, names: dict[str, str]) -> str:
+        return json.dumps(_renamed(self._definitions[key], names), sort_keys=True, default=str)
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """Return the name, with a number behind it if it is taken."""
+    numbers = itertools.count(2)
+    found = name
+    while found in taken:
+        found = f"{name}{next(numbers)}"
+    return found
+
+
+def _renamed(schema: Any, names: dict[str, str]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    copy = mapped(cast("Schema", schema), lambda inner, _: _renamed(inner, names))
+    if "$ref" in copy:
+        copy["$ref"] = PREFIX + names[copy["$ref"].removeprefix(PREFIX)]
+    return copy
+
+
+def _inner(value: Any, key: str) -> Any:
+    return value[int(key) if isinstance(value, list) else key]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise ConfigError(f"{file.name}: cannot be read: {reason}") from error
+    try:
+        return _yaml(file, text) if file.suffix.lower() in YAML_ENDINGS else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file.name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+    except RecursionError:
+        raise ConfigError(f"{file.name}: nested too deep") from None
+
+
+def _yaml(file: Path, text: str) -> Any:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"{file.name}: YAML needs yaml, which is not installed: pip install 'brokerkit-sdk[import]'"
+        ) from error
+
+    class Loader(yaml.SafeLoader):
+        """YAML as JSON has it: dates stay text, and `on`, `no` and `y` are text too."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":timestamp", ":bool"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
+        "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    )
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 -- a subclass of the safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+        raise ConfigError(f"{file.name}{at}: not YAML: {getattr(error, 'problem', None) or error}") from error

@@ -1,0 +1,122 @@
+"""The typed ``on``: one overload for each event name, so that type checkers know a handler's event from its name.
+
+`render_on` writes the module of one family, for whoever publishes a family; scripts/generate_on.py writes the signature of
+`Handlers.on` for the built-in ones, of the same overloads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Final, NamedTuple
+
+from brokerkit._errors import ConfigError
+from brokerkit.events._family import Family
+
+OVERLOAD: Final = """\
+    @overload
+    def __call__(
+        self,
+{parameters}
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+    ) -> Registrar[{event}]: ...
+"""
+
+_MODULE: Final = '''"""The typed ``on`` of family {family}: which model a handler gets for which event name.
+
+Made by ``brokerkit catalog on-types {module}``; do not edit. A misspelt name is an error to the type checker, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    import {module} as models
+    from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+
+M = TypeVar("M")
+
+Name: TypeAlias = Literal[
+{names}
+]
+"""Every event name of the family, plain and qualified."""
+
+
+class On(Protocol):
+    """Registers handlers by event name or model class."""
+
+{overloads}
+
+def on(handlers: Handlers | Bus) -> On:
+    """Give ``handlers.on``, typed for the events of this family."""
+    return cast("On", handlers.on)
+'''
+
+
+class Spelled(NamedTuple):
+    """One event as ``on`` knows it: the names that mean it, and the expression that names its model."""
+
+    names: tuple[str, ...]
+    model: str
+
+
+def render_on(module: ModuleType, family: Family) -> str:
+    """Return the source of a module with a typed ``on`` for one family.
+
+    The family's package keeps it beside its models (``_on.py``) and exports its function: ``on(handlers)`` is
+    ``handlers.on``, but every name of the family leads to its model.
+
+    Args:
+        module: the module that has the models as attributes; the made module imports it for type checkers alone.
+        family: the family.
+
+    Raises:
+        ConfigError: a model is not in the module under its class name.
+    """
+    events = [
+        Spelled((name, f"{family.name}:{name}"), f"models.{exported(module, family, name)}")
+        for name in sorted(family.models)
+    ]
+    return _MODULE.format(
+        family=family.name,
+        module=module.__name__,
+        names="\n".join(name_lines(events)),
+        overloads="".join(overloads(events)),
+    )
+
+
+def exported(module: ModuleType, family: Family, name: str) -> str:
+    """Return the class name of an event's model.
+
+    Raises:
+        ConfigError: the module does not have the model under this name.
+    """
+    model = family.models[name]
+    if getattr(module, model.__name__, None) is not model:
+        raise ConfigError(f"{module.__name__} does not have {model.__name__}, the model of {family.name}:{name}")
+    return str(model.__name__)
+
+
+def name_lines(events: Iterable[Spelled]) -> Iterator[str]:
+    """Yield all names as the lines of a ``Literal``."""
+    for event in events:
+        yield from (f"    {json.dumps(name, ensure_ascii=False)}," for name in event.names)
+
+
+def overloads(events: Iterable[Spelled]) -> Iterator[str]:
+    """Yield the overloads of ``on``: one for each event, for every name, for a model class, for several of them."""
+    for event in events:
+        literal = ", ".join(json.dumps(name, ensure_ascii=False) for name in event.names)
+        yield _overload(f"name: Literal[{literal}]", "/", "*", event=event.model)
+    yield _overload('name: Literal["*"]', "/", "*", event="Any")
+    yield _overload("model: type[M]", "/", "*", event="M")
+    either = "Name | type[Any]"
+    yield _overload(f"first: {either}", f"second: {either}", "/", f"*more: {either}", event="Any")
+
+
+def _overload(*parameters: str, event: str) -> str:
+    return OVERLOAD.format(parameters="\n".join(f"        {one}," for one in parameters), event=event)
