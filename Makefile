@@ -10,7 +10,7 @@
 #   make docs                      write what in docs/ and README.md follows from the code
 #   make clean                     back to a fresh checkout
 #
-# All of it lives in .venv/ and .brokers/. What is in place is not installed again; a change of pyproject.toml or of the
+# All of it lives in .venv/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of pyproject.toml or of the
 # brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
 # On Debian and Ubuntu `make test` installs redis-server, rabbitmq-server, Java and Maven through apt where they are
 # missing; elsewhere it says what to install. Brokers that run already, from docker-compose.yml for one, are used instead
@@ -27,6 +27,7 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	@bash tests/brokers/install.sh
+	@$(BIN)/python tests/asyncapi/install.py
 	$(BIN)/pytest $(T) $(ARGS)
 
 brokers: .venv/.dev
@@ -45,7 +46,7 @@ docs: .venv/.dev
 	$(BIN)/python scripts/generate_docs.py
 
 clean:
-	rm -rf .venv .brokers
+	rm -rf .venv .brokers tests/asyncapi/node_modules
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brokerkit needs Python 3.11 or later: make PYTHON=python3.11 ...")'

@@ -223,21 +223,20 @@ class _Writer:
 
 
 class _Schemas:
-    """The schemas of events; what they have in common is a definition, and equal names of different models are told apart."""
+    """The schemas of events, most of them references to definitions; equal names of different models are told apart."""
 
     def __init__(self, wanted: Iterable[Found]) -> None:
         models = {found.model: found.family.adapter(found.model) for found in wanted}
         schemas, rest = TypeAdapter.json_schemas(
-            [(model, "serialization", adapter) for model, adapter in models.items()],
+            [(id(model), "serialization", adapter) for model, adapter in models.items()],
             by_alias=True,
             ref_template="#/components/schemas/{model}",
             schema_generator=_Draft7,
         )
-        self._schemas = {model: schema for (model, _), schema in schemas.items()}
+        self._schemas = {model: schemas[id(model), "serialization"] for model in models}
         self.definitions: Json = rest.get("$defs", {})
 
     def __getitem__(self, found: Found) -> Json:
-        """The schema of an event, most often a reference."""
         return self._schemas[found.model]
 
 

@@ -62,10 +62,21 @@ def test_money_is_taken_from_the_json_text_and_written_without_loss(text: str) -
     assert written == {"amount": Decimal(text), "pots": [{"value": Decimal(text)}]}
 
 
-def test_money_keeps_the_places_of_its_text() -> None:
-    event = MINE.read("Paid", b'{"amount": 1.50}')
-    assert isinstance(event, Paid)
-    assert str(event.amount) == "1.50"
+@pytest.mark.parametrize("end", ["}", " }", ',"share":0.5}', "\n}"])
+@pytest.mark.parametrize("whole", [1, 4, 5, 9, 10, 15, 16, 17])
+def test_money_keeps_the_places_of_its_text(whole: int, end: str) -> None:
+    for places in range(1, 18):
+        for digits in ("9" * places, "9" * (places - 1) + "0"):
+            text = f"{'9' * whole}.{digits}"
+            event = MINE.read("Paid", f'{{"amount":{text}{end}')
+            assert isinstance(event, Paid)
+            assert str(event.amount) == text
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1.50", "12345678901234567e2", "21:14:05.123456789"])
+def test_text_that_looks_like_an_unusual_number_stays_text(text: str) -> None:
+    event = MINE.read("Paid", f'{{"amount": 1, "note": "{text}"}}')
+    assert event.model_extra == {"note": text}
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))

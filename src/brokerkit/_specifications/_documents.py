@@ -201,10 +201,8 @@ def unique(name: str, taken: Collection[str]) -> str:
     return found
 
 
-def _renamed(schema: Any, names: dict[str, str]) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    copy = mapped(cast("Schema", schema), lambda inner, _: _renamed(inner, names))
+def _renamed(schema: Schema, names: dict[str, str]) -> Schema:
+    copy = mapped(schema, lambda inner, _: _renamed(inner, names))
     if "$ref" in copy:
         copy["$ref"] = PREFIX + names[copy["$ref"].removeprefix(PREFIX)]
     return copy

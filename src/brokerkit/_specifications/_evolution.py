@@ -55,27 +55,22 @@ class Change:
 def changes(old: Specification, new: Specification) -> list[Change]:
     """Return all differences of two versions, by event name; [] if there are none."""
     comparison = _Comparison(old, new)
-    found: list[Change] = []
     gone, come = old.events.keys() - new.events.keys(), new.events.keys() - old.events.keys()
     folded = {name.casefold(): name for name in come}
-    for name in sorted(old.events.keys() | new.events.keys()):
-        again = folded.get(name.casefold())
-        if name in gone and again is not None:
-            come.discard(again)
-            renamed = f"is called {again!r} now: names that differ by case are different names"
-            found.append(
-                Change(event=name, kind="event-renamed", text=renamed, breaks_readers=True, breaks_writers=True)
-            )
+    renamed = {name: folded[name.casefold()] for name in gone if name.casefold() in folded}
+    found: list[Change] = []
+    for name in sorted(old.events.keys() | (come - set(renamed.values()))):
+        if name in come:
+            found.append(Change(event=name, kind="event-added", text="is new; who does not know it passes it over"))
+            continue
+        if name in renamed:
+            text = f"is called {renamed[name]!r} now: names that differ by case are different names"
+            found.append(Change(event=name, kind="event-renamed", text=text, breaks_readers=True, breaks_writers=True))
         elif name in gone:
             text = "is gone: its handlers are never called, and who still sends it is not understood"
             found.append(Change(event=name, kind="event-removed", text=text, breaks_readers=True, breaks_writers=True))
             continue
-        elif name in come:
-            found.append(Change(event=name, kind="event-added", text="is new; who does not know it passes it over"))
-            continue
-        elif name not in old.events:
-            continue  # one end of a change of case
-        compared = comparison.schemas(old.events[name], new.events[again if name in gone and again else name], "")
+        compared = comparison.schemas(old.events[name], new.events[renamed.get(name, name)], "")
         found += [replace(change, event=name) for change in compared]
     return found
 
@@ -344,19 +339,22 @@ def _alternatives(specification: Specification, schema: Schema) -> Iterator[Sche
     types = schema.get("type")
     if schema.get("nullable") is True and isinstance(types, str):  # OpenAPI 3.0's word, in AsyncAPI 2 too
         types = [types, "null"]
+    if isinstance(types, str):
+        types = [types]
     if not isinstance(types, list):
         yield schema
         return
-    for one in cast("list[str]", types):
+    values = _values(schema)
+    for one in cast("Iterable[str]", types):
+        # A keyword for one type says nothing of values of another.
         own = _OF_TYPE.get("number" if one in _NUMBERS else one, frozenset[str]())
         alternative = {key: value for key, value in schema.items() if key not in _BOUND or key in own}
         alternative.pop("nullable", None)
-        if (values := _values(schema)) is not None:
+        if values is not None:
             alternative.pop("const", None)
             alternative["enum"] = [value for value in values if _is_a(value, one)]
-            if not alternative["enum"]:
-                continue
-        yield {**alternative, "type": one}
+        if values is None or alternative["enum"]:
+            yield {**alternative, "type": one}
 
 
 def _together(specification: Specification, schema: Schema) -> Schema:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 Schema: TypeAlias = dict[str, Any]
-"""A JSON Schema that is an object; the schemas true and false are written ``{}`` and ``{"not": {}}``."""
+"""A JSON Schema that is an object, as all are but true and false."""
 
 PREFIX: Final = "#/$defs/"
 
@@ -50,21 +50,27 @@ class Specification:
 def mapped(schema: Schema, change: Callable[[Any, str], Any]) -> Schema:
     """Copy a schema with each schema directly in it replaced; definitions and identifiers are left out.
 
+    The schemas true and false stay as they are.
+
     Args:
         schema: what is copied; it stays as it is.
         change: gets a schema in it and its place below this one, as a JSON Pointer, and returns what to put there.
     """
+
+    def one(inner: Any, below: str) -> Any:
+        return inner if isinstance(inner, bool) else change(inner, below)
+
     copy: Schema = {}
     for key, value in schema.items():
         if key in _DEFINITIONS and (isinstance(value, (str, dict)) or key == "$comment"):
             continue
         if key in _MAPS and isinstance(value, dict):
             inner = cast("dict[str, Any]", value)
-            copy[key] = {name: change(each, f"/{key}/{escaped(name)}") for name, each in inner.items()}
+            copy[key] = {name: one(each, f"/{key}/{escaped(name)}") for name, each in inner.items()}
         elif isinstance(value, list) and (key in _LISTS or key == "items"):
-            copy[key] = [change(each, f"/{key}/{index}") for index, each in enumerate(cast("Iterable[Any]", value))]
-        elif key in _SINGLE and isinstance(value, (dict, bool)):
-            copy[key] = change(value, f"/{key}")
+            copy[key] = [one(each, f"/{key}/{index}") for index, each in enumerate(cast("Iterable[Any]", value))]
+        elif key in _SINGLE:
+            copy[key] = one(value, f"/{key}")
         else:
             copy[key] = value
     return copy

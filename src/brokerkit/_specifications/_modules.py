@@ -254,6 +254,7 @@ def _generated(definitions: Mapping[str, Schema], place: str) -> str:
             enum_field_as_literal=LiteralType.One,
             use_union_operator=True,
             naming_strategy=NamingStrategy.FullPath,
+            infer_union_variant_names=True,
             skip_root_model=True,
             disable_timestamp=True,
             allow_remote_refs=False,
@@ -279,7 +280,7 @@ def _parted(source: str) -> tuple[str, str]:
 def _formatted(source: str) -> str:
     # Isolated: what is made must not depend on the settings of the project that it is made in.
     check = ["check", "--fix-only", "--select=D200,D212,F401,I,PIE790,RUF022,UP", "--target-version=py311"]
-    for arguments in (check, ["format"]):
+    for arguments in (check, ["format", "--config=format.skip-magic-trailing-comma=true"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--isolated", f"--line-length={WIDTH}", "--quiet"]
         done = subprocess.run(  # noqa: S603 -- our own arguments
             [*command, "--stdin-filename=events.py", "-"], input=source, capture_output=True, text=True, check=False

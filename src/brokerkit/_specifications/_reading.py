@@ -189,8 +189,12 @@ def _find_family(place: str) -> Family:
     sys.path.insert(0, "")  # as `python -m` has it: a module beside the caller
     try:
         return _family_in(import_module(module), attribute if colon else "FAMILY", place)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ConfigError(f"{place}: there is no such file, folder, module or family ({error})") from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{place}: cannot be imported: {error}") from error
     finally:
         sys.path.remove("")
 

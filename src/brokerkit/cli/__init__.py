@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_LIBRARIES = ("cyclopts", "rich")
+_LIBRARIES = ("cyclopts", "rich", "yaml")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The handlers of ``brokerkit demo``: what a service of your own would look like. ``brokerkit demo --code`` prints this file."""
+"""The handlers of ``brokerkit demo``, as a service of your own would have them; ``--code`` prints this file."""
 
 from __future__ import annotations
 

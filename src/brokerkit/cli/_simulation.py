@@ -47,6 +47,7 @@ _SUB_TYPES: Final = {
     TransactionType.FROM_TABLE: TransactionSubType.LEAVE_TABLE,
 }
 _SEATS: Final = 6
+_EVENING: Final = datetime(2026, 3, 2, 18, 0)  # noqa: DTZ001 (EvenBet's times have no zone)
 _BUY_IN: Final = 5_000
 _ENTRY_FEE: Final = 500
 _CHIPS: Final = 20_000
@@ -68,7 +69,7 @@ class Simulated(NamedTuple):
     key: str
 
 
-def simulate(seed: int | None = None, *, start: datetime = datetime(2026, 3, 2, 18, 0)) -> Iterator[Simulated]:
+def simulate(seed: int | None = None, *, start: datetime = _EVENING) -> Iterator[Simulated]:
     """Endless events of one poker room: sessions, three cash tables, and tournaments one after the other.
 
     Args:

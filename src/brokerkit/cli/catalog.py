@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import types
@@ -11,7 +10,6 @@ from enum import Enum
 from typing import Any, Final, Union, cast, get_args, get_origin
 
 from cyclopts import App
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.table import Table
 from rich.text import Text
@@ -20,8 +18,14 @@ from brokerkit import ConfigError, events
 from brokerkit.cli._output import console
 from brokerkit.cli._simulation import simulate
 from brokerkit.events import Found
+from brokerkit.events._examples import example
+from brokerkit.events._shapes import fields, is_model, meaning
 
-app: Final = App(name="catalog", help="Look up the events that brokerkit knows.")
+app: Final = App(name="catalog", help="Look up the events that brokerkit knows, and hand them to other tools.")
+app.command("brokerkit.cli._export:export", name="export", help="Write JSON Schemas and a folder of EventCatalog.")
+app.command("brokerkit.cli._export:on_types", name="on-types", help="Write the typed `on` of a family of your own.")
+app.command("brokerkit.cli._specifications:import_", name="import", help="Make a module of models of a specification.")
+app.command("brokerkit.cli._specifications:diff", name="diff", help="Say whom the changes between two versions break.")
 
 _SEARCHED: Final = 2_000
 """So many simulated events are searched for an example."""
@@ -43,8 +47,8 @@ def list_events(*, family: str | None = None) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     out = console()
-    for of_family, name, meaning in rows:
-        line = f"{of_family:<{widths[0]}}  {name:<{widths[1]}}  {meaning}"
+    for of_family, name, about in rows:
+        line = f"{of_family:<{widths[0]}}  {name:<{widths[1]}}  {about}"
         # A terminal shows one line for each event; a pipe gets all of it.
         out.print(line, markup=False, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=False)
 
@@ -59,10 +63,10 @@ def show(name: str, /) -> None:
     found = _find(name)
     out = console()
     out.print(f"{found.family.name}:{found.name}", style="bold", markup=False)
-    out.print(inspect.getdoc(found.model) or "", markup=False)
+    out.print(meaning(found.model), markup=False)
     models = list(dict.fromkeys(_models(found.model)))
     for model in models:
-        if model.model_fields:
+        if fields(model):
             out.print()
             out.print(_fields(model))
     for codes in dict.fromkeys(itertools.chain.from_iterable(map(_codes, models))):
@@ -81,8 +85,9 @@ def schema(name: str, /) -> None:
     Args:
         name: the event name, plain or with its family (`evenbet:OnGameDone`).
     """
-    model = _find(name).model
-    print(json.dumps(model.model_json_schema(by_alias=True, mode="serialization"), indent=2, ensure_ascii=False))
+    found = _find(name)
+    made = found.family.adapter(found.model).json_schema(by_alias=True, mode="serialization")
+    print(json.dumps(made, indent=2, ensure_ascii=False))
 
 
 def _find(name: str) -> Found:
@@ -100,12 +105,12 @@ def _find(name: str) -> Found:
     raise ConfigError(f"{name!r} is an event of several families: say which of {choices}")
 
 
-def _fields(model: type[BaseModel]) -> Table:
+def _fields(model: type[Any]) -> Table:
     table = Table(box=None, pad_edge=False, title=model.__name__, title_justify="left")
     for column in ("attribute", "on the wire", "type", "unit"):
         table.add_column(column, no_wrap=True)
     table.add_column("meaning", min_width=30)
-    for attribute, field in model.model_fields.items():
+    for attribute, field in fields(model).items():
         extra = field.json_schema_extra
         unit = cast("dict[str, object]", extra).get("unit") if isinstance(extra, dict) else None
         wire = field.serialization_alias or field.alias or attribute
@@ -137,29 +142,29 @@ def _classes(field: FieldInfo) -> Iterator[type]:
         waiting += get_args(part)
 
 
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def _models(model: type[Any]) -> Iterator[type[Any]]:
     """A model, and all that are nested in it."""
     yield model
-    for field in model.model_fields.values():
+    for field in fields(model).values():
         for part in _classes(field):
-            if issubclass(part, BaseModel) and part is not model:
+            if is_model(part) and part is not model:
                 yield from _models(part)
 
 
-def _codes(model: type[BaseModel]) -> Iterator[type[Enum]]:
-    for field in model.model_fields.values():
+def _codes(model: type[Any]) -> Iterator[type[Enum]]:
+    for field in fields(model).values():
         yield from (part for part in _classes(field) if issubclass(part, Enum))
 
 
-def _first_line(documented: type) -> str:
-    return (inspect.getdoc(documented) or "").partition("\n")[0]
+def _first_line(documented: type[Any]) -> str:
+    return meaning(documented).partition("\n")[0]
 
 
 def _example(found: Found) -> str | None:
-    """An event of this name from the simulated poker room, as it is on the wire."""
-    if found.family.name != "evenbet":
-        return None
-    for simulated in itertools.islice(simulate(seed=1), _SEARCHED):
-        if simulated.name == found.name:
-            return found.family.write(simulated.event, name=found.name).decode()
-    return None
+    """An event of this name as it is on the wire; EvenBet's are from the simulated poker room."""
+    simulated = itertools.islice(simulate(seed=1), _SEARCHED) if found.family.name == "evenbet" else ()
+    for one in simulated:
+        if one.name == found.name:
+            return found.family.write(one.event, name=found.name).decode()
+    made = example(found.family, found.name)
+    return None if made is None else made.decode()

@@ -50,8 +50,8 @@ def demo(
     nothing is lost. The exit code is 0 if every message is accounted for.
 
     Args:
-        url: the broker: `kafka://localhost:9092`, `amqp://…`, `sqs://…`, `sns://…`, `redis://…`, `redis+pubsub://…`. What the
-            demo needs there is created and stays. Settings can stand in the query.
+        url: the broker: `kafka://localhost:9092`, `amqp://…`, `sqs://…`, `sns://…`, `redis://…`, `redis+pubsub://…`.
+            What the demo needs there is created and stays. Settings can stand in the query.
         seconds: for how long events are published.
         seed: the same seed gives the same events.
         fast: publish 500 events as fast as the broker takes them.

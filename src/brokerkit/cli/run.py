@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,17 +33,22 @@ def run(
         log_level: what is logged to standard error.
     """
     set_up_logging(log_level)
-    bus = _find_bus(target, config)
+    bus = find_bus(target, config)
     logger.info("running %s until SIGTERM or SIGINT", target)
     bus.run()
     logger.info("%s has stopped", target)
 
 
-def _find_bus(target: str, config: Path | None) -> Bus:
+def find_bus(target: str, config: Path | None) -> Bus:
+    """The bus that MODULE:BUS names; with a configuration, one of that file with the handlers of MODULE:BUS.
+
+    Raises:
+        UsageError: there is no such thing; the message says what there is.
+    """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
         raise UsageError(f"{target!r} is not MODULE:BUS, such as wallet.events:bus")
-    module = _import(module_name)
+    module = import_here(module_name)
     found: object = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
@@ -62,8 +66,13 @@ def _find_bus(target: str, config: Path | None) -> Bus:
     raise UsageError(f"{target} {what}; what can be run here: {there or 'nothing'}")
 
 
-def _import(name: str) -> ModuleType:
-    if (here := os.getcwd()) not in sys.path:
+def import_here(name: str) -> ModuleType:
+    """A module of the current folder or of an installed package.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)

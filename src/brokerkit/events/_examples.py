@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +13,9 @@ _MOST_CORRECTIONS: Final = 100
 _DEEPEST: Final = 6
 """Where a model that holds itself ends."""
 
+_TEXT: Final = "text"
+_NUMBER: Final = "1"
+"""What is tried where text is refused: schemas have decimals as text."""
 _TEXTS: Final[Mapping[str, str]] = {
     "date-time": "2026-01-31T12:00:00Z",
     "date": "2026-01-31",
@@ -31,7 +33,7 @@ _TEXTS: Final[Mapping[str, str]] = {
 def example(family: Family, name: str) -> bytes | None:
     """Return a body of this event as the family writes it, or None where its schema does not lead to one.
 
-    A schema says less than a model: a value that the model refuses is left out.
+    A schema says less than a model: a value that the model refuses is mended or left out.
     """
     schema = family.adapter(family.models[name]).json_schema(by_alias=True, mode="serialization")
     body = _value(schema, schema.get("$defs", {}), _DEEPEST)
@@ -40,7 +42,7 @@ def example(family: Family, name: str) -> bytes | None:
             event = family.read(name, json.dumps(body))
             return family.write(event, name=name)
         except DecodeError as error:
-            if not error.field or not _leave_out(body, error.field.split(".")):
+            if not error.field or not _mend(body, error.field.split(".")):
                 return None
         except InvalidMessage:
             return None
@@ -65,10 +67,8 @@ def _value(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int
         case "array" if depth:
             items: list[Any] = schema.get("prefixItems") or [schema["items"]] * ("items" in schema)
             return [_value(item, definitions, depth - 1) for item in items]
-        case "string" if "pattern" in schema:
-            return "1" if re.search(schema["pattern"], "1") else "text"  # a Decimal's is the usual one
         case "string":
-            return _TEXTS.get(schema.get("format", ""), "text")
+            return _TEXTS.get(schema.get("format", ""), _TEXT)
         case "integer" | "number":
             return schema.get("minimum", 1)
         case "boolean":
@@ -79,12 +79,16 @@ def _value(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int
             return {}
 
 
-def _leave_out(body: Any, path: list[str]) -> bool:
-    """Take one value out of a body; say whether it was there."""
+def _mend(body: Any, path: list[str]) -> bool:
+    """Make another value of one that was refused, or leave it out; say whether there was one."""
     try:
         for step in path[:-1]:
             body = body[int(step) if isinstance(body, list) else step]
-        del body[int(path[-1]) if isinstance(body, list) else path[-1]]
+        last: Any = int(path[-1]) if isinstance(body, list) else path[-1]
+        if body[last] == _TEXT:
+            body[last] = _NUMBER
+        else:
+            del body[last]
     except (LookupError, ValueError, TypeError):
         return False
     return True

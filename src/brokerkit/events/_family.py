@@ -130,10 +130,11 @@ class Family:
             ConfigError: the event's model is not one of this family's.
             InvalidMessage: a value has no JSON form, or was assigned past the field's type.
         """
+        model = cast("type[Any]", type(event))  # maybe a subclass, with more fields than the family's model
         if name is None:
-            name = self.name_of(type(event))
-        # A dict does not know its TypedDict, and a subclass may have more fields than the model.
-        model = self.models.get(name, type(event)) if isinstance(event, dict) else type(event)
+            name = self.name_of(model)
+        if model is dict:  # it does not know its TypedDict
+            model = self.models.get(name, model)
         # A foreign model's defaults may be constants that its readers need; ours are all "not sent".
         own = isinstance(event, Event)
         try:
@@ -216,14 +217,15 @@ def _make_reader(family: Family, name: str, model: type[Any]) -> Reader:
     return read_either
 
 
-# These run for each body, so each is the fastest way found (measured): pydantic's own regex engine looks for two words at
-# many times the speed of `re`, which is fast only where a pattern begins with a plain character; `in` is fast for one
-# byte, and for more `find` is faster.
+# These run for each body, so each is the fastest way found (measured): pydantic's own regex engine looks for two words
+# at many times the speed of `re`, which is fast only where a pattern begins with a plain character; `in` is fast for
+# one byte, and for more `find` is faster. A body that is no UTF-8 matches nothing here: pydantic's parser refuses it.
 _may_hold_nan: Final = SchemaValidator(core_schema.str_schema(pattern="NaN|Infinity")).isinstance_python
 _POINT: Final = ord(".")
 _LONG_FRACTION: Final = re.compile(rb'\.(?:\d*0(?![\d"])|\d{11}|\d+[eE]|(?<=\d{5}\.)\d{6}|(?<=\d{10}\.)\d)').search
 _AS_ZEROS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_BEFORE_E: Final = b"0" * 16 + b"e"
+_exact_json: Final = json.JSONDecoder(parse_float=ExactFloat).decode
 
 
 def _may_lose_digits(body: bytes) -> object:
@@ -252,7 +254,7 @@ def _make_long_reader(family: Family, name: str, model: type[Any], *, exact: boo
             if not isinstance(data, dict):
                 return adapter.validate_json(body)  # refuses it in pydantic's own words
             if exact:
-                return adapter.validate_python(family.unwrap(json.loads(body, parse_float=ExactFloat)))
+                return adapter.validate_python(family.unwrap(_exact_json(body.decode())))
             return adapter.validate_json(to_json(family.unwrap(cast("dict[str, Any]", data))))
         except Exception as error:
             raise _decode_error(family, name, body, error) from error

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar, NotRequired, Protocol, Required, TypeAlias, get_args, get_origin
+from typing import Any, ClassVar, NotRequired, Protocol, Required, TypeAlias, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -25,9 +25,10 @@ EventObject: TypeAlias = BaseModel | Dataclass
 
 def is_model(annotation: Any) -> bool:
     """Whether a type can be the model of an event."""
-    return isinstance(annotation, type) and (
-        issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation) or is_typeddict(annotation)
-    )
+    if not isinstance(annotation, type):
+        return False
+    model = cast("type[Any]", annotation)
+    return issubclass(model, BaseModel) or dataclasses.is_dataclass(model) or is_typeddict(model)
 
 
 def fits(model: type[Any], annotated: type[Any]) -> bool:

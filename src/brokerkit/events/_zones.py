@@ -22,4 +22,4 @@ def in_zone(value: Any, zone: tzinfo) -> Any:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             object.__setattr__(value, field.name, in_zone(getattr(value, field.name), zone))  # frozen ones too
-    return value
+    return cast("Any", value)

@@ -1,0 +1,54 @@
+"""``brokerkit asyncapi``: a bus as an AsyncAPI document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from cyclopts import Parameter
+
+from brokerkit import Bus
+from brokerkit.cli._output import UsageError
+from brokerkit.cli.run import find_bus
+
+
+def asyncapi(
+    target: Annotated[str | None, Parameter(name="MODULE:BUS")] = None,
+    /,
+    *,
+    config: Path | None = None,
+    output: Path | None = None,
+    format: Literal["yaml", "json"] | None = None,
+    title: str = "brokerkit",
+    release: str = "1.0.0",
+) -> None:
+    """Describe a bus as an AsyncAPI 3.0 document: its brokers, topics, and the events it receives and sends.
+
+    Nothing is connected to, and no password is in the document.
+
+    Args:
+        target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; with `--config` it
+            may be the name of a `Handlers`, too.
+        config: make the bus from this file. Without MODULE:BUS nothing is received, and only targets are described.
+        output: the file to write; standard output by default.
+        format: `yaml` or `json`; by default what the output's name ends in, else YAML.
+        title: what the application is called.
+        release: the version of the application's interface.
+    """
+    if target is not None:
+        bus = find_bus(target, config)
+    elif config is not None:
+        bus = Bus.from_config(config)
+    else:
+        raise UsageError("say which bus: MODULE:BUS, such as wallet.events:bus, or --config FILE")
+    document = bus.asyncapi(title=title, version=release)
+    if format == "json" or (format is None and output is not None and output.suffix == ".json"):
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
