@@ -1,8 +1,8 @@
 """The consumer of one source: receive, look up, lanes, handlers, settle, and the order in which all that stops.
 
-One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route and its lane, a `_work` task
-runs its handlers, `_finish` notes the outcome, `_settle` tells the broker. What fails takes the way through `_fail`,
-and either waits (`_hold`), goes back to the broker (`RetryLater`) or becomes a dead letter (`_bury`).
+One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route and its lane, one of the
+`Workers` runs its handlers, `_finish` decides the outcome, and `Settlement` tells the broker. What fails takes the way
+through `failed`, and either waits (`_hold`), goes back to the broker (`RetryLater`) or becomes a dead letter (`_bury`).
 
 Nothing here is done once for each message that can be done once for a batch: workers, pollers and the settling task live
 as long as the consumer, and there is no task, context manager or log record for a message that is handled.
@@ -38,6 +38,7 @@ from brokerkit._probation import Probation, show
 from brokerkit._routes import Call, Route, Routes
 from brokerkit._rules import Lookup, compile_rules
 from brokerkit._settings import SourceSettings
+from brokerkit._settlement import Settlement
 from brokerkit._transport import Adapter, Capabilities
 from brokerkit._trouble import DUE, FAILURES, Memory, Trouble, copy_of
 from brokerkit._workers import Workers
@@ -45,7 +46,6 @@ from brokerkit.formats import Format
 
 logger = logging.getLogger("brokerkit")
 
-_SETTLE_ATTEMPTS: Final = 5
 _DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
 """Releases and crashes count as deliveries too, so there may be more of them than attempts."""
 _SOON: Final = 0.02
@@ -132,7 +132,6 @@ class Consumer:
         self._memory = Memory()
         self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
 
-        self._finished: list[tuple[Delivery, Outcome]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
         self._loop = asyncio.get_running_loop()
@@ -145,10 +144,16 @@ class Consumer:
             results=self,
         )
         self._slots: list[asyncio.Future[None]] = []
-        self._to_settle = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._pollers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._settlement = Settlement(
+            self._source,
+            name=name,
+            settled=self._settled,
+            not_put_off=self._not_put_off,
+            stopping=self._stopping,
+        )
         self._burial = Burial(
             dead_letters,
             source=name,
@@ -176,7 +181,7 @@ class Consumer:
         await self._dead_letters.open()
         await self._source.open()
         self._workers.start()
-        self._run_beside(self._settle())
+        self._run_beside(self._settlement.run())
         self._run_beside(self._burial.run())
         if self._capabilities.lease is not None:
             self._run_beside(self._leases.keep())
@@ -465,74 +470,46 @@ class Consumer:
 
     def _buried(self, delivery: Delivery) -> None:
         self.stats.dead_lettered += 1
-        self._note(delivery, ACK)
+        self._settlement.add(delivery, ACK)
 
     def _not_buried(self, delivery: Delivery) -> None:
-        self._note(delivery, RELEASE)
+        self._settlement.add(delivery, RELEASE)
 
     # ---- out: settle -----------------------------------------------------------------------------------------
 
     def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Note the outcome and let the next message of the key begin.
+        """Have the outcome settled, and let the next message of the key begin.
 
         Behind one that goes back to the broker the lane stays closed until the broker has it: a FIFO queue takes the
         later messages of the key back with it, and they must not have begun by then.
         """
-        delivery.state = State.FINISHED
-        self._finished.append((delivery, outcome))
-        self._to_settle.set()
+        self._settlement.add(delivery, outcome)
         if delivery.lane is not None and not isinstance(outcome, RetryLater):
             self._advance(delivery)
-
-    def _note(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._finished.append((delivery, outcome))
-        self._to_settle.set()
 
     def _advance(self, delivery: Delivery) -> None:
         """Leave the lane, and let the next message in it begin."""
         if (following := self._lanes.leave(delivery)) is not None:
             self._begin(following)
 
-    async def _settle(self) -> None:
-        source = self._source
-        while True:
-            await self._to_settle.wait()
-            self._to_settle.clear()
-            pairs, self._finished = self._finished, []
-            answers = await source.settle(pairs)
-            settled = 0
-            for (delivery, outcome), answer in zip(pairs, answers, strict=True):
-                if answer is Settled.FAILED and self._settle_again(delivery, outcome):
-                    continue
-                settled += 1
-                delivery.state = State.SETTLED
-                if answer is Settled.LOST:
-                    self.stats.lost += 1
-                elif outcome is RELEASE:
-                    self.stats.released += 1
-                if delivery.lane is not None:
-                    # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
-                    self._loop.call_soon(self._advance, delivery)
-            self._forget(settled)
+    def _settled(self, delivery: Delivery, outcome: Outcome, answer: Settled) -> None:
+        if answer is Settled.LOST:
+            self.stats.lost += 1
+        elif outcome is RELEASE:
+            self.stats.released += 1
+        if delivery.lane is not None:
+            # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
+            self._loop.call_soon(self._advance, delivery)
+        self._forget(1)
 
-    def _settle_again(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Do something about a settlement that did not work; False where the broker is left to redeliver the message."""
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        if isinstance(outcome, RetryLater):
-            logger.warning(
-                "source %s: %s cannot be put off durably, so it waits %.3g s in this process",
-                self.name,
-                delivery,
-                outcome.after,
-            )
-            self._hold(delivery, trouble, outcome.after)
-            return True
-        trouble.settling += 1
-        if trouble.settling >= _SETTLE_ATTEMPTS or self._stopping.is_set():
-            logger.error("source %s: %s could not be settled; it comes again", self.name, delivery)
-            return False
-        self._loop.call_later(0.1 * 2.0**trouble.settling, self._note, delivery, outcome)
-        return True
+    def _not_put_off(self, delivery: Delivery, outcome: RetryLater) -> None:
+        logger.warning(
+            "source %s: %s cannot be put off durably: it waits %.3g s in this process",
+            self.name,
+            delivery,
+            outcome.after,
+        )
+        self._hold(delivery, delivery.trouble, outcome.after)
 
     def _forget(self, count: int) -> None:
         """So many deliveries are no longer ours: their slots are free."""
@@ -572,8 +549,7 @@ class Consumer:
             if delivery.trouble is not None and delivery.trouble.timer is not None:
                 delivery.trouble.timer.cancel()
             if delivery.state is State.WAITING:
-                delivery.state = State.FINISHED
-                self._note(delivery, RELEASE)
+                self._settlement.add(delivery, RELEASE)
 
     # ---- waiting and waking ----------------------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ def test_handlers_of_every_name_receive_the_whole_family_or_any_event() -> None:
 
 def test_a_wrapped_event_is_described_as_it_is_written() -> None:
     family = get_family("evenbet")
-    wrapped = sorted(family.wrapped)[0]
+    wrapped = min(family.wrapped)
     payload = messages(make_bus("kafka", "evenbet", "*").asyncapi())[wrapped]["payload"]
     assert payload["required"] == ["params"]
     assert payload["properties"]["params"]["$ref"].startswith("#/components/schemas/")
@@ -160,7 +160,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "@bus.on('OnGameDone')\n"
         "async def settle(event): ...\n"
     )
-    (tmp_path / "brokerkit.toml").write_text('url = "memory://asyncapi"\ntopic = "other"\nformat = "evenbet"\n')
+    (tmp_path / "brokerkit.toml").write_text('[bus]\nurl = "memory://asyncapi"\ntopic = "other"\nformat = "evenbet"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path

@@ -171,7 +171,8 @@ def test_what_is_no_specification_is_refused(written: Written, tmp_path: Path) -
         ("no_such_module", "there is no such file, folder, module or family"),
         ("brokerkit.events", "brokerkit.events: FAMILY is no brokerkit family there"),
         (written("broken.py", "1 / 0"), r"broken\.py: cannot be imported: division by zero"),
-        (written("latin.json", "") and tmp_path, r"not JSON"),
+        (written("folder/empty.json", "").parent, r"empty\.json:1:1: not JSON"),
+        (written("folder2/read.me", "").parent, "folder2: there are no events in it"),
     ]:
         with pytest.raises(ConfigError, match=message):
             read(place)

@@ -63,7 +63,7 @@ _RESERVED: Final = frozenset(
     ]
 )
 
-_HEAD: Final = '''"""The events of family {family}: {count} models, `FAMILY` and a typed `on`.
+_HEAD: Final = '''"""The events of family {family}: models, `FAMILY`, and a typed `on`.
 
 Made by ``brokerkit catalog import`` from {source}; do not edit, import again.
 """
@@ -135,9 +135,8 @@ def module_text(specification: Specification, *, family: str | None = None) -> s
             raise ConfigError(f"{specification.place}: no class can be made for {event!r}")
     spelled = [Spelled((event, f"{name}:{event}"), model) for event, model in classes.items()]
     head = _HEAD.format(
-        family=name,
-        count=len(events),
-        source=re.split(r"[\\/]", specification.place.rstrip("/\\"))[-1],
+        family=_quoted(name),
+        source=_quoted(re.split(r"[\\/]", specification.place.rstrip("/\\"))[-1]),
         imports=imports,
         exported=json.dumps(sorted({*made, "FAMILY", "Name", "On", "on"})),
     )
@@ -148,6 +147,11 @@ def module_text(specification: Specification, *, family: str | None = None) -> s
         overloads="".join(overloads(spelled)),
     )
     return _formatted(head + body + tail)
+
+
+def _quoted(text: str) -> str:
+    """Text that can stand in a docstring."""
+    return re.sub(r"[^\w .:-]", "_", text)
 
 
 def _classes(specification: Specification, events: Mapping[str, Schema]) -> dict[str, str]:

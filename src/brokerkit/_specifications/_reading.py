@@ -225,7 +225,7 @@ def _family_in(module: ModuleType, attribute: str, place: str) -> Family:
 def _read_family(family: Family, place: str) -> Specification:
     mode: Final = "serialization"
     made, document = TypeAdapter.json_schemas(
-        [(name, mode, TypeAdapter[Any](model)) for name, model in family.models.items()],
+        [(name, mode, family.adapter(model)) for name, model in family.models.items()],
         by_alias=True,
         ref_template=f"{PREFIX}{{model}}",
     )

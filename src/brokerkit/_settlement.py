@@ -1,0 +1,80 @@
+"""Settlement: what was decided about deliveries is told to the broker, in batches, until it has answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from brokerkit._message import Delivery, Outcome, RetryLater, Settled, State
+from brokerkit._transport import Source
+from brokerkit._trouble import Trouble
+
+logger = logging.getLogger("brokerkit")
+
+_ATTEMPTS: Final = 5
+
+
+class Settlement:
+    """Settles everything that finished meanwhile with one call, then what finished during that call, and so on.
+
+    Args:
+        source: settles.
+        name: the source's name, for the log.
+        settled: told the broker's answer for each delivery that is no longer ours.
+        not_put_off: told of each delivery that the broker could not put off durably; it is still ours.
+        stopping: set when nothing is tried again any more.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        name: str,
+        settled: Callable[[Delivery, Outcome, Settled], None],
+        not_put_off: Callable[[Delivery, RetryLater], None],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._source = source
+        self._name = name
+        self._settled = settled
+        self._not_put_off = not_put_off
+        self._stopping = stopping
+        self._waiting: list[tuple[Delivery, Outcome]] = []
+        self._added = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Settlement of {self._name}: {len(self._waiting)} waiting>"
+
+    def add(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle this delivery with the next batch."""
+        delivery.state = State.FINISHED
+        self._waiting.append((delivery, outcome))
+        self._added.set()
+
+    async def run(self) -> None:
+        """Settle what was added, until cancelled."""
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            pairs, self._waiting = self._waiting, []
+            answers = await self._source.settle(pairs)
+            for (delivery, outcome), answer in zip(pairs, answers, strict=True):
+                if answer is Settled.FAILED and self._try_again(delivery, outcome):
+                    continue
+                delivery.state = State.SETTLED
+                self._settled(delivery, outcome, answer)
+
+    def _try_again(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Do something about a settlement that did not work; False where the broker is left to redeliver the message."""
+        if isinstance(outcome, RetryLater):
+            self._not_put_off(delivery, outcome)
+            return True
+        delivery.trouble = trouble = delivery.trouble or Trouble()
+        trouble.settling += 1
+        if trouble.settling >= _ATTEMPTS or self._stopping.is_set():
+            logger.error("source %s: %s could not be settled; it comes again", self._name, delivery)
+            return False
+        asyncio.get_running_loop().call_later(0.1 * 2.0**trouble.settling, self.add, delivery, outcome)
+        return True
