@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 from tests.asyncapi.conftest import FORMATS, SECRET, URLS, Script, make_bus
 from tests.cli.program import Cli
 
@@ -123,6 +124,21 @@ def test_cloudevents_attributes_and_id_are_described() -> None:
     assert structured["payload"]["properties"]["data"] == {"$ref": "#/components/schemas/OnGameDone"}
     assert structured["correlationId"]["location"] == "$message.payload#/id"
     assert structured["examples"][0]["payload"]["type"] == "OnGameDone"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_example_is_what_its_schema_promises(format: str) -> None:
+    document = make_bus("kafka", format, "*", FORMATS[format]).asyncapi()
+    seen = 0
+    for message in messages(document).values():
+        for shown in message.get("examples", ()):
+            for part in ("headers", "payload"):
+                if part in shown:
+                    # What the schema refers to is looked up from its own root.
+                    schema = {**message[part], "components": document["components"]}
+                    Draft7Validator(schema).validate(shown[part])
+                    seen += 1
+    assert seen
 
 
 def test_bindings_name_topic_group_exchange_and_queue() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,8 +23,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from brokerkit import Bus, ConfigError, DecodeError, Handlers, InvalidMessage
-from brokerkit.events import Family, find, register
+from brokerkit.events import Family, find
 from brokerkit.events._examples import example
+from brokerkit.events._registry import _Families
 from brokerkit.events._typed_on import render_on
 
 PACKAGES = Path(__file__).parent.parent / "packages"
@@ -59,12 +61,22 @@ class Paid(BaseModel):
     amount: Decimal
 
 
-OWN = register(Family("own", {"Granted": Granted, "Expired": Expired, "Paid": Paid}))
+OWN = Family("own", {"Granted": Granted, "Expired": Expired, "Paid": Paid})
 STAKES = st.builds(
     Stake,
     amount=st.decimals(allow_nan=False, allow_infinity=False),
     placed=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> Iterator[None]:
+    """The family is known to this module's tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        registry = _Families()
+        registry.add(OWN)
+        patch.setattr("brokerkit.events._registry._FAMILIES", registry)
+        yield
 
 
 @given(st.builds(Granted, player=st.integers(-(2**63), 2**63), stakes=st.lists(STAKES, max_size=3)))
@@ -212,7 +224,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_typed_on_of_the_package_is_what_is_made_now(acme: Any) -> None:
     assert (PACKAGES / "acme_bonus" / "_on.py").read_text("utf-8") == render_on(acme, acme.FAMILY)
-    with pytest.raises(ConfigError, match="does not have Granted, the model of own:Granted"):
+    with pytest.raises(ConfigError, match="does not have Expired, the model of own:Expired"):
         render_on(acme, OWN)
 
 

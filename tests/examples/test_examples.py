@@ -157,6 +157,12 @@ async def test_one_handler_file_runs_on_every_broker(
     assert "attempt 1" in printed
 
 
+def test_own_events_are_published_and_handled() -> None:
+    assert run("own_events.py") == (
+        "player 1 gets 2.50\nthe bonus of player 1 ran out: time\nplayer 1 is paid 1.25, BonusPaid\n"
+    )
+
+
 async def test_the_service_drains_at_sigterm_and_what_it_handled_does_not_come_again(
     address: Address,
 ) -> None:

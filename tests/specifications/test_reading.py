@@ -140,9 +140,22 @@ MESSAGE = "asyncapi: 3.0.0\nchannels: {c: {messages: {M: "
         ("a.yaml", MESSAGE + "{$ref: '#/channels/c/messages/M'}}}}", r"messages/M: this \$ref comes back to itself"),
         ("a.yaml", MESSAGE + "{payload: text}}}}", r"messages/M/payload: a schema must be an object, got 'text'"),
         ("a.yaml", MESSAGE + "{payload: {properties: {x: 1}}}}}}", r"payload/properties/x: a schema must be an object"),
+        (
+            "a.yaml",
+            MESSAGE + "{payload: {type: strng}}}}}",
+            r"payload/type: there is no type 'strng'; there are string, ",
+        ),
+        ("a.yaml", MESSAGE + "{payload: {type: [{}]}}}}}", r"payload/type: there is no type {}"),
+        ("a.yaml", MESSAGE + "{payload: {required: true}}}}}", r"payload/required: a list is expected here, got True"),
+        ("a.yaml", MESSAGE + "{payload: {minLength: a}}}}}", r"minLength: a whole number is expected here, got 'a'"),
+        ("a.yaml", MESSAGE + "{payload: {properties: []}}}}}", r"payload/properties: an object is expected here"),
         ("a.yaml", MESSAGE + "{payload: {$ref: '#Anchor'}}}}}", r"M/payload: \$ref '#Anchor' names an anchor"),
         ("a.yaml", MESSAGE + "{payload: {$ref: 'b.json'}}}}}", r"M/payload: .*no file 'b\.json' beside a\.yaml"),
-        ("a.yaml", MESSAGE + "{payload: {items: {$ref: 3}}}}}}", r"M/payload/items: a \$ref must be text, got 3"),
+        (
+            "a.yaml",
+            MESSAGE + "{payload: {items: {$ref: 3}}}}}}",
+            r"M/payload/items/\$ref: text is expected here, got 3",
+        ),
         (
             "a.yaml",
             MESSAGE + "{payload: {$ref: 'https://example.com/a.json'}}}}}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -16,6 +16,19 @@ from brokerkit._specifications._model import PREFIX, Schema, class_name, escaped
 
 YAML_ENDINGS: Final = (".yaml", ".yml")
 ENDINGS: Final = (".json", *YAML_ENDINGS)
+
+
+_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+_FORMS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    **dict.fromkeys(("properties", "patternProperties"), ((dict,), "an object")),
+    **dict.fromkeys(("required", "enum", "allOf", "anyOf", "oneOf", "prefixItems"), ((list,), "a list")),
+    **dict.fromkeys(("minimum", "maximum", "multipleOf"), ((int, float), "a number")),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), ((int, float), "a number (draft 4's true is not read)")),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), ((int,), "a whole number")),
+    **dict.fromkeys(("minProperties", "maxProperties"), ((int,), "a whole number")),
+    **dict.fromkeys(("title", "description", "format", "pattern", "$ref"), ((str,), "text")),
+    "type": ((str, list), "a type or a list of types"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,7 @@ class Bundler:
             return {} if value else {"not": {}}
         if not isinstance(value, dict):
             raise wrong(place, f"a schema must be an object, got {_shown(value)}")
+        _check(cast("Schema", value), place)
         copy = mapped(
             cast("Schema", value), lambda inner, below: self.schema(inner, Place(place.file, place.pointer + below))
         )
@@ -190,6 +204,17 @@ class Bundler:
 
     def _content(self, key: str, names: dict[str, str]) -> str:
         return json.dumps(_renamed(self._definitions[key], names), sort_keys=True, default=str)
+
+
+def _check(schema: Schema, place: Place) -> None:
+    """Refuse keywords that do not have the form that JSON Schema gives them, as far as they are looked into here."""
+    for key, (form, called) in _FORMS.items():
+        if key in schema and (not isinstance(schema[key], form) or isinstance(schema[key], bool)):
+            raise wrong(place / key, f"{called} is expected here, got {_shown(schema[key])}")
+    types = schema.get("type", [])
+    for one in [types] if isinstance(types, str) else cast("Iterable[object]", types):
+        if one not in _TYPES:
+            raise wrong(place / "type", f"there is no type {one!r}; there are {', '.join(_TYPES)}")
 
 
 def unique(name: str, taken: Collection[str]) -> str:
@@ -236,7 +261,7 @@ def _yaml(file: Path, text: str) -> Any:
         import yaml
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"{file.name}: YAML needs yaml, which is not installed: pip install 'brokerkit-sdk[import]'"
+            f"{file.name}: YAML needs yaml, which is not installed: pip install 'brokerkit-sdk[cli]'"
         ) from error
 
     class Loader(yaml.SafeLoader):

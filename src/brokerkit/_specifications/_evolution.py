@@ -10,12 +10,12 @@ cannot be told (rules such as ``if`` or ``not``), a change is taken to break bot
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
+from brokerkit._specifications._choices import NUMBERS, alternatives, as_schema, fields_of, kind_of, values_of
 from brokerkit._specifications._model import Schema, Specification
 
 Kind: TypeAlias = Literal[
@@ -75,7 +75,6 @@ def changes(old: Specification, new: Specification) -> list[Change]:
     return found
 
 
-_NUMBERS: Final = ("integer", "number")
 _LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains")
 _UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains")
 _RULES: Final = (
@@ -83,32 +82,6 @@ _RULES: Final = (
     "patternProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems",
     "unevaluatedProperties", "additionalItems", "contentEncoding", "contentMediaType",
 )  # fmt: skip
-_CHOICES: Final = ("anyOf", "oneOf")
-_NOTES: Final = (
-    "title",
-    "description",
-    "default",
-    "examples",
-    "example",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "unit",
-)
-
-_OF_TYPE: Final[Mapping[str, frozenset[str]]] = {
-    "object": frozenset(
-        {"properties", "required", "additionalProperties", "minProperties", "maxProperties", "propertyNames"}
-        | {"patternProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"}
-    ),
-    "array": frozenset(
-        {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains"}
-        | {"additionalItems", "unevaluatedItems"}
-    ),
-    "string": frozenset({"minLength", "maxLength", "pattern", "format", "contentEncoding", "contentMediaType"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
-}
-_BOUND: Final = frozenset(itertools.chain.from_iterable(_OF_TYPE.values()))
 
 
 class _Comparison:
@@ -117,11 +90,11 @@ class _Comparison:
     def __init__(self, old: Specification, new: Specification) -> None:
         self._old = old
         self._new = new
-        self._open: set[tuple[object, object]] = set()
+        self._open: set[tuple[str, str]] = set()
 
     def schemas(self, old: Schema, new: Schema, path: str) -> list[Change]:
         """What differs between two schemas at a path."""
-        pair = (old.get("$ref") or id(old), new.get("$ref") or id(new))
+        pair = (_json(old), _json(new))
         if pair in self._open:
             return []  # a schema that holds itself: compared already, further out
         self._open.add(pair)
@@ -140,17 +113,17 @@ class _Comparison:
             yield Change(path=path, kind="default-changed", text=text)
 
     def _choices(self, old: Schema, new: Schema, path: str) -> Iterator[Change]:
-        olds, news = list(_alternatives(self._old, old)), list(_alternatives(self._new, new))
+        olds, news = list(alternatives(self._old, old)), list(alternatives(self._new, new))
         if len(olds) == 1 and len(news) == 1:
             yield from self._pair(olds[0], news[0], path)
             return
         left = list(news)
         for was in olds:
             now = next((one for one in left if one == was), None) or next(
-                (one for one in left if _kind(one) == _kind(was)), None
+                (one for one in left if kind_of(one) == kind_of(was)), None
             )
             if now is None:
-                if not (covered := self._is_read(was, news)) or _kind(was) != "null":
+                if not (covered := self._is_read(was, news)) or kind_of(was) != "null":
                     text = f"was {_type_text(was)} too"
                     yield Change(path=path, kind="type-narrowed", text=text, breaks_writers=not covered)
                 continue
@@ -178,9 +151,9 @@ class _Comparison:
 
     def _pair(self, old: Schema, new: Schema, path: str) -> list[Change]:
         """What differs between two schemas of one type each."""
-        was, now = _kind(old), _kind(new)
-        if was != now and not (was in _NUMBERS and now in _NUMBERS):
-            values_were, values_are = _values(old), _values(new)
+        was, now = kind_of(old), kind_of(new)
+        if was != now and not (was in NUMBERS and now in NUMBERS):
+            values_were, values_are = values_of(old), values_of(new)
             wider = now == "any" and values_are is None
             narrower = was == "any" and values_were is None
             kind: Kind = "type-widened" if wider else "type-narrowed" if narrower else "type-changed"
@@ -198,24 +171,24 @@ class _Comparison:
 
     @staticmethod
     def _numbers(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-        was, now = _kind(old), _kind(new)
-        if (was, now) == ("integer", "number") and _values(new) is None:
+        was, now = kind_of(old), kind_of(new)
+        if (was, now) == ("integer", "number") and values_of(new) is None:
             yield Change(path=path, kind="type-widened", text="was integer, is number", breaks_readers=True)
-        elif (was, now) == ("number", "integer") and _values(old) is None:
+        elif (was, now) == ("number", "integer") and values_of(old) is None:
             yield Change(path=path, kind="type-narrowed", text="was number, is integer", breaks_writers=True)
 
     def _fields(self, old: Schema, new: Schema, path: str) -> Iterator[Change]:
-        were, are = _map(old, "properties"), _map(new, "properties")
+        were, are = fields_of(old, "properties"), fields_of(new, "properties")
         needed, needs = set(old.get("required", ())), set(new.get("required", ()))
         for name in sorted(were.keys() | are.keys() | needed | needs, key=str):
             at = f"{path}.{name}" if path else str(name)
             if name in were and name in are:
-                yield from self.schemas(_schema(were[name]), _schema(are[name]), at)
+                yield from self.schemas(as_schema(were[name]), as_schema(are[name]), at)
             elif name in are:
-                yield self._added(at, _schema(are[name]), old, required=name in needs)
+                yield self._added(at, as_schema(are[name]), old, required=name in needs)
                 needs.discard(name)
             elif name in were:
-                yield self._removed(at, _schema(were[name]), new, required=name in needed)
+                yield self._removed(at, as_schema(were[name]), new, required=name in needed)
                 needed.discard(name)
             if name in needs - needed:
                 text = "is required now; who does not send it yet is refused"
@@ -227,21 +200,24 @@ class _Comparison:
 
     def _added(self, path: str, field: Schema, old: Schema, *, required: bool) -> Change:
         others = old.get("additionalProperties", True)
-        refused = others is not True and any(
-            change.breaks_readers for change in self.schemas(_schema(others), field, path)
-        )
+        refused = others is False or self._breaks("readers", others, field)
         text = "is new and required" if required else "is new"
-        text += "; the old version refuses fields that it does not know" if refused else ""
+        text += "; the old version refuses it" if refused else ""
         return Change(path=path, kind="field-added", text=text, breaks_readers=refused, breaks_writers=required)
 
     def _removed(self, path: str, field: Schema, new: Schema, *, required: bool) -> Change:
         others = new.get("additionalProperties", True)
-        refused = others is not True and any(
-            change.breaks_writers for change in self.schemas(field, _schema(others), path)
-        )
+        refused = others is False or self._breaks("writers", field, others)
         text = "is gone; it was required" if required else "is gone"
-        text += "; the new version refuses fields that it does not know" if refused else ""
+        text += "; the new version refuses it" if refused else ""
         return Change(path=path, kind="field-removed", text=text, breaks_readers=required, breaks_writers=refused)
+
+    def _breaks(self, who: Literal["readers", "writers"], old: Any, new: Any) -> bool:
+        """Whether a field breaks somebody where one version has a schema for it, and the other for all unknown ones."""
+        if old is True or new is True:
+            return False  # unknown fields may be anything, and nobody reads them
+        found = self.schemas(as_schema(old), as_schema(new), "")
+        return any(change.breaks_readers if who == "readers" else change.breaks_writers for change in found)
 
     def _others(self, old: Schema, new: Schema, path: str) -> Iterator[Change]:
         were, are = old.get("additionalProperties", True), new.get("additionalProperties", True)
@@ -252,24 +228,24 @@ class _Comparison:
             text = "may hold fields that the old version refuses"
             yield Change(path=path, kind="opened", text=text, breaks_readers=True)
         elif were != are or isinstance(were, dict):
-            yield from self.schemas(_schema(were), _schema(are), f"{path}.*" if path else "*")
+            yield from self.schemas(as_schema(were), as_schema(are), f"{path}.*" if path else "*")
 
     def _items(self, old: Schema, new: Schema, path: str) -> Iterator[Change]:
         if "prefixItems" in old or "prefixItems" in new or isinstance(old.get("items"), list):
             yield from _rules(old, new, path, ("prefixItems", "items"))
         elif "items" in old or "items" in new:
-            yield from self.schemas(_schema(old.get("items", True)), _schema(new.get("items", True)), f"{path}[]")
+            yield from self.schemas(as_schema(old.get("items", True)), as_schema(new.get("items", True)), f"{path}[]")
 
 
 def _value_changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:
-    were, are = _values(old), _values(new)
+    were, are = values_of(old), values_of(new)
     if were is None and are is None:
         return
     if were is None:
-        text = f"was any {_kind(old)}, is one of {_listed(are or ())}"
+        text = f"was any {kind_of(old)}, is one of {_listed(are or ())}"
         yield Change(path=path, kind="type-narrowed", text=text, breaks_writers=True)
     elif are is None:
-        text = f"was one of {_listed(were)}, is any {_kind(new)}"
+        text = f"was one of {_listed(were)}, is any {kind_of(new)}"
         yield Change(path=path, kind="type-widened", text=text, breaks_readers=True)
     elif were != are and len(were) == len(are) == 1:
         text = f"was always {_listed(were)}, is always {_listed(are)}"
@@ -325,109 +301,9 @@ def _rules(old: Schema, new: Schema, path: str, keys: Iterable[str] = _RULES) ->
             )
 
 
-def _alternatives(specification: Specification, schema: Schema) -> Iterator[Schema]:
-    """Yield the choices that a schema leaves, each of one type at most."""
-    schema = _together(specification, specification.resolved(schema))
-    for key in _CHOICES:
-        if isinstance(choices := schema.get(key), list):
-            beside = {name: value for name, value in schema.items() if name != key and name not in _NOTES}
-            for choice in cast("Iterable[Any]", choices):
-                yield from _alternatives(
-                    specification, {"allOf": [beside, _schema(choice)]} if beside else _schema(choice)
-                )
-            return
-    types = schema.get("type")
-    if schema.get("nullable") is True and isinstance(types, str):  # OpenAPI 3.0's word, in AsyncAPI 2 too
-        types = [types, "null"]
-    if isinstance(types, str):
-        types = [types]
-    if not isinstance(types, list):
-        yield schema
-        return
-    values = _values(schema)
-    for one in cast("Iterable[str]", types):
-        # A keyword for one type says nothing of values of another.
-        own = _OF_TYPE.get("number" if one in _NUMBERS else one, frozenset[str]())
-        alternative = {key: value for key, value in schema.items() if key not in _BOUND or key in own}
-        alternative.pop("nullable", None)
-        if values is not None:
-            alternative.pop("const", None)
-            alternative["enum"] = [value for value in values if _is_a(value, one)]
-        if values is None or alternative["enum"]:
-            yield {**alternative, "type": one}
-
-
-def _together(specification: Specification, schema: Schema) -> Schema:
-    """Put what ``allOf`` lists into one schema, as far as no two of its parts speak of the same thing."""
-    if not isinstance(parts := schema.get("allOf"), list):
-        return schema
-    whole = {key: value for key, value in schema.items() if key != "allOf"}
-    for part in cast("Iterable[Any]", parts):
-        resolved = _together(specification, specification.resolved(_schema(part)))
-        for key, value in resolved.items():
-            if key == "required":
-                whole[key] = sorted({*whole.get(key, ()), *value})
-            elif key == "properties":
-                both = _map(whole, key)
-                whole[key] = {
-                    **both,
-                    **{name: {"allOf": [both[name], one]} if name in both else one for name, one in value.items()},
-                }
-            elif key in _NOTES or whole.get(key, value) == value:
-                whole.setdefault(key, value)
-            else:
-                whole.setdefault("allOf", []).append({key: value})
-    return whole
-
-
-def _kind(schema: Schema) -> str:
-    """The type of a schema; where it does not say, the one that its values or keywords speak of; else any."""
-    if isinstance(stated := schema.get("type"), str):
-        return stated
-    if (values := _values(schema)) is not None:
-        kinds = {next(kind for kind in _PYTHON if _is_a(value, kind)) for value in values}
-        return kinds.pop() if len(kinds) == 1 else "any"
-    return next((kind for kind, keys in _OF_TYPE.items() if schema.keys() & keys), "any")
-
-
-_PYTHON: Final[Mapping[str, tuple[type, ...]]] = {
-    "null": (type(None),),
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float),
-    "string": (str,),
-    "array": (list,),
-    "object": (dict,),
-}
-
-
-def _is_a(value: object, kind: str) -> bool:
-    return isinstance(value, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
-
-
-def _values(schema: Schema) -> list[Any] | None:
-    """The only values that a schema takes, or None if it lists none."""
-    if "const" in schema:
-        return [schema["const"]]
-    values = schema.get("enum")
-    return list(cast("Iterable[Any]", values)) if isinstance(values, list) else None
-
-
-def _schema(value: Any) -> Schema:
-    """A schema as an object; true takes everything, false nothing."""
-    if isinstance(value, dict):
-        return cast("Schema", value)
-    return {"not": {}} if value is False else {}
-
-
-def _map(schema: Schema, key: str) -> dict[str, Any]:
-    value = schema.get(key)
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def _type_text(schema: Schema) -> str:
-    values = _values(schema)
-    return _kind(schema) if values is None else f"one of {_listed(values)}"
+    values = values_of(schema)
+    return kind_of(schema) if values is None else f"one of {_listed(values)}"
 
 
 def _listed(values: Iterable[object]) -> str:

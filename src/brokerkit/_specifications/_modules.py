@@ -235,7 +235,7 @@ def _types(schema: Schema) -> list[str]:
 
 def _generated(definitions: Mapping[str, Schema], place: str) -> str:
     try:
-        from datamodel_code_generator import Error, InputFileType, LiteralType, PythonVersion, generate
+        from datamodel_code_generator import InputFileType, LiteralType, PythonVersion, generate
         from datamodel_code_generator.enums import DataModelType, NamingStrategy
     except ModuleNotFoundError as error:
         raise MissingExtra(
@@ -265,7 +265,7 @@ def _generated(definitions: Mapping[str, Schema], place: str) -> str:
             strict_refs=True,
             formatters=[],
         )
-    except Error as error:
+    except Exception as error:  # its own Error, and whatever else a strange schema makes it raise
         raise ConfigError(f"{place}: no models can be made of it: {error}") from error
     return str(made)
 

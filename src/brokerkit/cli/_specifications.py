@@ -101,10 +101,13 @@ def _show(found: Sequence[Change]) -> None:
             field = f"{change.path}: " if change.path else ""
             line = Text(f"  {_verdict(change):<25}  {field}{change.text}", style="" if change.is_safe else "red")
             out.print(line, soft_wrap=True)
+    if not found:
+        out.print("no changes")
+        return
     readers = sum(change.breaks_readers for change in found)
     writers = sum(change.breaks_writers for change in found)
     safe = sum(change.is_safe for change in found)
-    out.print(f"{readers} break readers, {writers} break writers, {safe} are safe", markup=False)
+    out.print(f"break readers: {readers}, break writers: {writers}, safe: {safe}", markup=False)
 
 
 def _verdict(change: Change) -> str:

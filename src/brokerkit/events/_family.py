@@ -130,7 +130,8 @@ class Family:
             ConfigError: the event's model is not one of this family's.
             InvalidMessage: a value has no JSON form, or was assigned past the field's type.
         """
-        model = cast("type[Any]", type(event))  # maybe a subclass, with more fields than the family's model
+        # Maybe a subclass, with more fields than the family's model.
+        model: type[Any] = type(event)  # pyright: ignore[reportUnknownVariableType]
         if name is None:
             name = self.name_of(model)
         if model is dict:  # it does not know its TypedDict
