@@ -48,12 +48,6 @@ _ATTRIBUTES: Final[Mapping[str, Json]] = {
     "time": {"type": "string", "format": "date-time"},
 }
 """Those of CloudEvents that brokerkit writes; all but the time are required."""
-_IDS: Final[Mapping[str, tuple[str]]] = {
-    "cloudevents": ("header:ce_id",),
-    "cloudevents-structured": ("field:id",),
-    "thrillpots": ("field:event_id",),
-}
-"""Where a format itself has the id of a message."""
 _REQUIRED: Final = ["specversion", "type", "source", "id"]
 
 
@@ -331,7 +325,7 @@ def _shape(settings: ConnectionSettings, names: list[str], rules: tuple[str, ...
 
 def _correlation(settings: ConnectionSettings, rules: tuple[str, ...]) -> Json:
     """Where the id of a message is, by which its repetitions are known."""
-    for rule in rules or _IDS.get(settings.format, ()):
+    for rule in rules or settings.wire.id_from:
         place, argument = split_rule(rule, what="id_from")
         if place in ("header", "field"):
             part, path = ("header", argument) if place == "header" else ("payload", argument.replace(".", "/"))

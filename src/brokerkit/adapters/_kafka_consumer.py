@@ -241,8 +241,8 @@ class ConsumerThread:
             consumer.incremental_assign(places)
         else:
             consumer.assign(places)
-        if self._paused:
-            consumer.pause(places)
+        # The client keeps a partition paused that was revoked while it was, also when it comes back much later.
+        (consumer.pause if self._paused else consumer.resume)(places)
 
     def _begin_at_starts(self, consumer: Consumer, places: list[TopicPartition], starts: Mapping[Place, int]) -> None:
         """Where the group has no offset, begin where it was opened, and commit that.

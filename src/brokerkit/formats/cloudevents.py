@@ -83,4 +83,10 @@ CLOUDEVENTS: Final = Format(
     wrap=wrap_binary,
     writes_name=True,
 )
-CLOUDEVENTS_STRUCTURED: Final = replace(CLOUDEVENTS, name="cloudevents-structured", wrap=wrap_structured)
+CLOUDEVENTS_STRUCTURED: Final = replace(
+    CLOUDEVENTS,
+    name="cloudevents-structured",
+    name_from=("field:type", "header:ce_type"),
+    id_from=("field:id", "header:ce_id"),
+    wrap=wrap_structured,
+)
