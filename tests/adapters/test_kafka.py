@@ -500,6 +500,33 @@ async def test_a_slot_that_is_asked_for_comes_even_above_the_low_water_mark(kafk
         assert bodies(await take(source, 1)) == [b"4"]
 
 
+async def test_a_partition_that_went_away_while_paused_is_read_when_it_comes_back(
+    kafka: KafkaAdapter, topic: str
+) -> None:
+    def everywhere(body: bytes) -> list[Outgoing]:
+        return [message(topic, body, key=str(number)) for number in range(40)]
+
+    lost = Lost()
+    async with reading(kafka, topic, lost=lost) as first:
+        (thread, _) = first._threads  # pyright: ignore[reportPrivateUsage]
+        await send(kafka, *everywhere(b"before"))
+        got = await take(first, 40)
+        async with asyncio.timeout(10):
+            while "paused" not in repr(thread):
+                await asyncio.sleep(0.02)
+            async with reading(kafka, topic):
+                await lost.called.wait()
+                await ack(first, got)
+                receiving = asyncio.ensure_future(first.receive(40))
+                while "paused" in repr(thread):
+                    await asyncio.sleep(0.02)
+        await send(kafka, *everywhere(b"after"))
+        after = {one.key for one in await receiving if one.body == b"after"}
+        async with asyncio.timeout(30):
+            while len(after) < 40:
+                after |= {one.key for one in await first.receive(40) if one.body == b"after"}
+
+
 async def test_stop_makes_receive_return_and_deliveries_stay_ours(kafka: KafkaAdapter, topic: str) -> None:
     await send(kafka, message(topic, b"1"))
     async with reading(kafka, topic) as source:

@@ -754,6 +754,20 @@ async def test_a_settlement_that_outlives_its_channel_never_touches_the_next_one
     await settle(source, [again])
 
 
+async def test_a_settlement_ends_when_its_channel_does(bench: Bench) -> None:
+    topic, adapter = bench.topic(), await bench.adapter()
+    proxy, url = await bench.proxy()
+    source = await bench.source(await bench.adapter(url), topic)
+    await send(adapter, *[outgoing(topic) for _ in range(400)])
+    found = await take(source, 400)
+    # The first one is still being handled, so each of the others needs a frame of its own, and the client's queue fills.
+    settling = asyncio.create_task(source.settle([(one, ACK) for one in found[1:]]))
+    await asyncio.sleep(0)
+    proxy.cut()
+    async with asyncio.timeout(PATIENCE):
+        assert len(await settling) == 399
+
+
 async def test_sends_during_a_cut_all_end_and_the_next_send_reconnects(bench: Bench) -> None:
     topic, adapter = bench.topic(), await bench.adapter()
     source = await bench.source(adapter, topic)

@@ -147,6 +147,7 @@ MESSAGE = "asyncapi: 3.0.0\nchannels: {c: {messages: {M: "
         ),
         ("a.yaml", MESSAGE + "{payload: {type: [{}]}}}}}", r"payload/type: there is no type {}"),
         ("a.yaml", MESSAGE + "{payload: {required: true}}}}}", r"payload/required: a list is expected here, got True"),
+        ("a.yaml", MESSAGE + "{payload: {required: [[a]]}}}}}", r"payload/required: a list of names is expected here"),
         ("a.yaml", MESSAGE + "{payload: {minLength: a}}}}}", r"minLength: a whole number is expected here, got 'a'"),
         ("a.yaml", MESSAGE + "{payload: {properties: []}}}}}", r"payload/properties: an object is expected here"),
         ("a.yaml", MESSAGE + "{payload: {$ref: '#Anchor'}}}}}", r"M/payload: \$ref '#Anchor' names an anchor"),

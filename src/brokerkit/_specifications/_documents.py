@@ -211,6 +211,8 @@ def _check(schema: Schema, place: Place) -> None:
     for key, (form, called) in _FORMS.items():
         if key in schema and (not isinstance(schema[key], form) or isinstance(schema[key], bool)):
             raise wrong(place / key, f"{called} is expected here, got {_shown(schema[key])}")
+    if not all(isinstance(name, str) for name in schema.get("required", ())):
+        raise wrong(place / "required", f"a list of names is expected here, got {_shown(schema['required'])}")
     types = schema.get("type", [])
     for one in [types] if isinstance(types, str) else cast("Iterable[object]", types):
         if one not in _TYPES:
