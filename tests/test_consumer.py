@@ -464,6 +464,51 @@ async def test_a_settlement_that_fails_is_tried_again(memory: Broker, adapters: 
     assert len(recorder.got) == 1
 
 
+async def test_a_broker_that_is_away_for_long_gets_every_settlement_in_the_end(
+    memory: Broker, adapters: list[_Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokerkit._settlement._LONGEST_PAUSE", 0.01)
+    recorder = Recorder().record(NAME)
+    async with recorder.serving(memory.bus(stop_timeout=2)) as bus:
+        source = adapters[0].source
+        source.failures = 30
+        await bus.publish(seated(1))
+        await until(lambda: len(recorder.got) == 1 and not source._held, seconds=5)
+    assert source.failures == 0
+    assert len(recorder.got) == 1
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+async def test_a_stop_with_full_lanes_ends_in_peace_and_the_rest_comes_in_order(
+    memory: Broker, caplog: pytest.LogCaptureFixture, keys: int
+) -> None:
+    ran, started, gate = list[int](), asyncio.Event(), asyncio.Event()
+    bus = memory.bus(concurrency=2)
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        ran.append(event.player_id or 0)
+        started.set()
+        await gate.wait()
+
+    async with asyncio.timeout(5), bus:
+        for number in range(8):
+            await bus.publish(seated(number), key=str(number % keys))
+        async with bus.serving():
+            stats = bus.stats["bus"]
+            await until(lambda: stats.received == 8 and len(ran) == keys)
+            asyncio.get_running_loop().call_later(0.2, gate.set)  # the released ones are settled before
+    assert (stats.handled, stats.released) == (keys, 8 - keys)
+    assert "ends" not in caplog.text
+    recorder = Recorder().record(NAME)
+    async with recorder.serving(memory.bus()):
+        got = await recorder.wait_for(8 - keys, seconds=5)
+    for key in range(keys):
+        assert [event.player_id for _, event, _ in got if event.player_id % keys == key] == list(
+            range(keys + key, 8, keys)
+        )
+
+
 async def test_what_is_lost_before_it_began_is_not_handled_and_its_key_goes_on(
     memory: Broker, adapters: list[_Adapter]
 ) -> None:

@@ -497,7 +497,7 @@ class Consumer:
             self.stats.lost += 1
         elif outcome is RELEASE:
             self.stats.released += 1
-        if delivery.lane is not None:
+        if isinstance(outcome, RetryLater):
             # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
             self._loop.call_soon(self._advance, delivery)
         self._forget(1)
@@ -540,7 +540,8 @@ class Consumer:
 
     def _release_waiting(self) -> None:
         """Give back everything that no handler has begun with."""
-        waiting = [*self._workers.ready, *self._lanes.waiting(), *self._held]
+        # The first of each lane goes first: a list has no other order than the one in which values come back to it.
+        waiting = [*self._held, *self._workers.ready, *self._lanes.waiting()]
         waiting += self._probation.kept if self._probation else ()
         self._workers.ready.clear()
         self._held.clear()

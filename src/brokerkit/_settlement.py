@@ -13,7 +13,8 @@ from brokerkit._trouble import Trouble
 
 logger = logging.getLogger("brokerkit")
 
-_ATTEMPTS: Final = 5
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds between two tries at most: a stop waits about as long for the next one."""
 
 
 class Settlement:
@@ -67,14 +68,19 @@ class Settlement:
                 self._settled(delivery, outcome, answer)
 
     def _try_again(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Do something about a settlement that did not work; False where the broker is left to redeliver the message."""
+        """Do something about a settlement that did not work; False where the broker is left to redeliver the message.
+
+        There is no last try while the consumer runs: what is handled must not be handled again because the broker was away
+        for a while, and a broker that has taken the message away says that it is lost.
+        """
         if isinstance(outcome, RetryLater):
             self._not_put_off(delivery, outcome)
             return True
         delivery.trouble = trouble = delivery.trouble or Trouble()
         trouble.settling += 1
-        if trouble.settling >= _ATTEMPTS or self._stopping.is_set():
+        if self._stopping.is_set():
             logger.error("source %s: %s could not be settled; it comes again", self._name, delivery)
             return False
-        asyncio.get_running_loop().call_later(0.1 * 2.0**trouble.settling, self.add, delivery, outcome)
+        pause = min(0.2 * trouble.settling, _LONGEST_PAUSE)
+        asyncio.get_running_loop().call_later(pause, self.add, delivery, outcome)
         return True

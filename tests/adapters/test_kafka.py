@@ -511,11 +511,12 @@ async def test_a_partition_that_went_away_while_paused_is_read_when_it_comes_bac
         (thread, _) = first._threads  # pyright: ignore[reportPrivateUsage]
         await send(kafka, *everywhere(b"before"))
         got = await take(first, 40)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while "paused" not in repr(thread):
                 await asyncio.sleep(0.02)
-            async with reading(kafka, topic):
+            async with reading(kafka, topic) as second:
                 await lost.called.wait()
+                await take(second, 1)
                 await ack(first, got)
                 receiving = asyncio.ensure_future(first.receive(40))
                 while "paused" in repr(thread):

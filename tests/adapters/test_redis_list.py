@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests import every_broker
 from tests.adapters.redis_seam import (
     BODIES,
     WEIRD,
@@ -25,10 +26,19 @@ from tests.adapters.redis_seam import (
 )
 from tests.brokers.redis import RedisBroker
 
-from brokerkit._errors import AccessDenied, ConnectionLost, InvalidMessage, Unroutable, UnsupportedFeature
+from brokerkit import Retry
+from brokerkit._errors import (
+    AccessDenied,
+    BrokerkitError,
+    ConnectionLost,
+    InvalidMessage,
+    Unroutable,
+    UnsupportedFeature,
+)
 from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
 from brokerkit._transport import Subscription
 from brokerkit.adapters.redis_list import RedisListAdapter
+from brokerkit.events.evenbet import OnPlayerSeatedDown
 
 SCHEME = "redis+list"
 
@@ -215,6 +225,60 @@ async def test_what_is_not_settled_at_close_is_there_for_the_next_member(adapter
     assert await keys_of(raw, topic) == {topic.encode()}
     async with reading(adapter, topic) as heir:
         assert [delivery.body for delivery in await receive(heir, 3)] == [b"0", b"1", b"2"]
+
+
+async def test_after_a_stop_a_message_that_was_held_still_comes_before_those_of_its_key(
+    redis_broker: RedisBroker,
+) -> None:
+    lists = every_broker.redis_list(redis_broker)
+    bus = lists.bus(order="strict")
+
+    @bus.on("*")
+    async def fail(event: Any) -> None:
+        raise Retry(after=60)
+
+    async with bus:
+        await bus.publish_many([OnPlayerSeatedDown(player_id=number) for number in range(3)], key="k")
+        async with bus.serving():
+            stats = bus.stats["bus"]
+            await every_broker.until(lambda: stats.received == 3 and stats.retried == 1)
+    recorder = every_broker.Recorder().record()
+    async with recorder.serving(lists.bus(order="strict")):
+        got = await recorder.wait_for(3)
+    assert [event.player_id for _, event, _ in got] == [0, 1, 2]
+
+
+async def test_a_missing_right_to_push_leaves_every_value_where_it_is(redis_broker: RedisBroker, raw: Any) -> None:
+    user, topic = unique("user"), unique()
+    await raw.execute_command("ACL", "SETUSER", user, "on", ">pw", "~*", "+@all")
+    host = redis_broker.url.rpartition("@")[2]
+    async with opened(RedisListAdapter(connection(f"redis://{user}:pw@{host}", SCHEME))) as limited:
+        source = limited.subscribe(Subscription(topics=(topic,)), ignore_lost)
+        await source.open()
+        await raw.rpush(topic, b"0", b"1")
+        held = await receive(source, 2)
+        await raw.rpush(topic, b"2", b"3")
+        await raw.execute_command("ACL", "SETUSER", user, "-rpush", "-lpush")
+        assert await source.settle([(delivery, RELEASE) for delivery in held]) == [Settled.FAILED] * 2
+        with pytest.raises(BrokerkitError):
+            await source.receive(2)
+        assert await raw.lrange(topic, 0, -1) == [b"2", b"3"]
+        await source.close()
+    assert await raw.lrange(topic, 0, -1) == [b"0", b"1", b"2", b"3"]
+    await raw.execute_command("ACL", "DELUSER", user)
+
+
+async def test_a_full_server_can_be_emptied(adapter: RedisListAdapter, raw: Any) -> None:
+    topic = unique()
+    await adapter.send([outgoing(topic, number) for number in range(2)])
+    async with reading(adapter, topic) as source:
+        await raw.config_set("maxmemory", 1)
+        try:
+            first, second = await receive(source, 2)
+            assert await source.settle([(first, ACK), (second, RELEASE)]) == [Settled.DONE] * 2
+        finally:
+            await raw.config_set("maxmemory", 0)
+    assert await raw.llen(topic) == 1
 
 
 async def test_a_key_that_holds_something_else_is_refused(adapter: RedisListAdapter, raw: Any) -> None:

@@ -103,6 +103,20 @@ async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch
     assert isinstance(results[11], Receipt)
 
 
+async def test_what_follows_a_lost_connection_in_its_fifo_group_is_lost_too_and_can_be_sent_again() -> None:
+    calls = 0
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        raise ConnectionLost("away")
+
+    batch = [outgoing("t", str(n).encode(), key="a") for n in range(11)]
+    results = await sender(post, fifo=True).send(batch)
+    assert {type(result) for result in results} == {ConnectionLost}
+    assert calls == 1
+
+
 async def test_the_senders_fault_is_not_sent_again() -> None:
     calls = 0
 

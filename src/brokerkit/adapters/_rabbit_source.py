@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from aiormq.exceptions import ChannelInvalidStateError
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
 from brokerkit._message import Delivery, Outcome, Release, RetryLater, Settled
@@ -138,7 +140,7 @@ class RabbitSource:
                 await channel.basic_cancel(consumer, timeout=self._link.timeout)
             ready = [one.token for one in self._ready]
             self._ready.clear()
-            await self._release(channel, self._unsettled, ready)
+            await _while_open(channel, self._release(channel, self._unsettled, ready))
 
     async def close(self) -> None:
         """See `Source.close`. The broker takes back what is unsettled, in its order."""
@@ -270,19 +272,23 @@ class RabbitSource:
             if releases:
                 # After `stop` a strict source leaves them to the end of its channel, see there.
                 if not (self._stopped and self._subscription.order == "strict"):
-                    await self._release(channel, unsettled, sorted(releases))
+                    await _while_open(channel, self._release(channel, unsettled, sorted(releases)))
                 for index in releases.values():
                     answers[index] = Settled.DONE
             last, singles = split_prefix(unsettled, acks.keys())
-            if last:
-                await channel.basic_ack(last, multiple=True, wait=False)
-            for tag in singles:
-                await channel.basic_ack(tag, wait=False)
+            await _while_open(channel, self._acknowledge(channel, last, singles))
         except CLIENT_ERRORS:
             return
         for tag, index in acks.items():
             del unsettled[tag]
             answers[index] = Settled.DONE
+
+    @staticmethod
+    async def _acknowledge(channel: Channel, last: int, singles: list[int]) -> None:
+        if last:
+            await channel.basic_ack(last, multiple=True, wait=False)
+        for tag in singles:
+            await channel.basic_ack(tag, wait=False)
 
     @staticmethod
     async def _release(channel: Channel, unsettled: dict[int, Delivery], tags: list[int]) -> None:
@@ -326,3 +332,23 @@ class RabbitSource:
                 self._link, self._connection, self._queues[topic], topic, level, self._subscription
             )
         return name
+
+
+async def _while_open(channel: Channel, writing: Coroutine[Any, Any, None]) -> None:
+    """Write to a channel, and give it up when the channel ends.
+
+    The client queues ten frames for each connection. Who waits for a place there when the connection breaks is never
+    told, and would wait for ever (aiormq 7.2.4).
+
+    Raises:
+        ChannelInvalidStateError: the channel ended first.
+    """
+    task: asyncio.Future[Any] = asyncio.ensure_future(writing)
+    closing: asyncio.Future[Any] = channel.closing  # pyright: ignore[reportUnknownMemberType]
+    try:
+        await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ChannelInvalidStateError("the channel ended before everything was written")
+    finally:
+        task.cancel()
+    task.result()

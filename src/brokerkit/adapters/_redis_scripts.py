@@ -87,12 +87,15 @@ end
 TAKE: Final = """
 local taken = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)
 if #taken > 0 then
-  redis.call('LTRIM', KEYS[1], #taken, -1)
+  redis.call('LTRIM', KEYS[2], 0, -1)
   for i = 1, #taken do redis.call('RPUSH', KEYS[2], taken[i]) end
+  redis.call('LTRIM', KEYS[1], #taken, -1)
 end
 return taken
 """
-"""Take up to so many values from the head. KEYS: list, processing list. ARGV: most."""
+"""Take up to so many values from the head. KEYS: list, processing list. ARGV: most.
+RPUSH comes before the values leave the list: what could refuse it (ACL) must find them still there. The LTRIM before it
+changes nothing; a full server lets a script that has written go on writing, and so can be emptied."""
 
 FINISH: Final = """
 local found = {}
@@ -103,13 +106,16 @@ return found
 
 GIVE_BACK: Final = """
 local found = {}
+redis.call('LTRIM', KEYS[2], 0, -1)
 for i = #ARGV, 1, -1 do
+  redis.call('LPUSH', KEYS[1], ARGV[i])
   found[i] = redis.call('LREM', KEYS[2], -1, ARGV[i])
-  if found[i] == 1 then redis.call('LPUSH', KEYS[1], ARGV[i]) end
+  if found[i] == 0 then redis.call('LPOP', KEYS[1]) end
 end
 return found
 """
-"""Put values back to the head, the first one first again. KEYS: list, processing list. ARGV: values."""
+"""Put values back to the head, the first one first again. LPUSH comes first, and LTRIM before it, as in `TAKE`.
+KEYS: list, processing list. ARGV: values."""
 
 POSTPONE: Final = f"""
 {_NOW}

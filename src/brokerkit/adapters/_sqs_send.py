@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from brokerkit._errors import AccessDenied, BrokerkitError, InvalidMessage, MessageTooLarge, PublishError
+from brokerkit._errors import (
+    AccessDenied,
+    BrokerkitError,
+    ConnectionLost,
+    InvalidMessage,
+    MessageTooLarge,
+    PublishError,
+)
 from brokerkit._message import Outgoing, Receipt
 from brokerkit.adapters._aws import Answer, Refused, is_denial
 from brokerkit.adapters._sqs_wire import BATCH, Entry, batches, encode
@@ -100,23 +107,27 @@ class Sender:
         results.update((index, item.result) for index, item in items.items())
 
     async def _in_order(self, lane: list[_Item], target: Target) -> None:
-        """Send chunk after chunk, and nothing more of a group that stopped in the middle."""
-        stuck: set[str | None] = set()
+        """Send chunk after chunk, and nothing more of a group that stopped in the middle.
+
+        Where a lost connection stopped it the rest counts as lost too: the core then sends all of it again, in order.
+        """
+        stuck: dict[str | None, BrokerkitError] = {}
         for chunk in batches(((item.entry.size, item) for item in lane), target.batch_limit):
             free = [item for item in chunk if item.entry.group not in stuck]
             for item in chunk:
-                if item.entry.group in stuck:
-                    item.result = PublishError(
+                if (cause := stuck.get(item.entry.group)) is not None:
+                    kind = ConnectionLost if isinstance(cause, ConnectionLost) else PublishError
+                    item.result = kind(
                         f"message {item.message.id} was not sent to {target.what}: "
-                        "one before it in its group was not confirmed"
+                        f"one before it in its group was not confirmed ({cause})"
                     )
             if free:
                 await self._post(free, target)
-            stuck.update(
-                item.entry.group
-                for item in free
-                if not isinstance(item.result, Receipt | InvalidMessage | MessageTooLarge)
-            )
+            for item in free:
+                if isinstance(item.result, BrokerkitError) and not isinstance(
+                    item.result, InvalidMessage | MessageTooLarge
+                ):
+                    stuck[item.entry.group] = item.result
 
     async def _post(self, items: list[_Item], target: Target) -> None:
         """Make one call, and again for the entries that failed through no fault of ours."""

@@ -215,7 +215,12 @@ class SqsSource:
 
     async def _give_back(self, poll: asyncio.Task[list[Delivery]]) -> None:
         """Release what a poll still brings that nobody waits for any more."""
-        steps = [_Step(delivery.token, 0) for delivery in await poll]
+        try:
+            brought = await poll
+        except BrokerkitError as error:
+            _log.debug("%r: a poll that nobody waited for failed: %s", self, error)
+            return
+        steps = [_Step(delivery.token, 0) for delivery in brought]
         await self._change(steps)
         for step in steps:
             self._forget(step.held)
