@@ -344,7 +344,7 @@ async def _while_open(channel: Channel, writing: Coroutine[Any, Any, None]) -> N
         ChannelInvalidStateError: the channel ended first.
     """
     task: asyncio.Future[Any] = asyncio.ensure_future(writing)
-    closing: asyncio.Future[Any] = channel.closing  # pyright: ignore[reportUnknownMemberType]
+    closing: asyncio.Future[Any] = channel.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     try:
         await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
