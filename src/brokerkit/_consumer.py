@@ -509,7 +509,7 @@ class Consumer:
             delivery,
             outcome.after,
         )
-        self._hold(delivery, delivery.trouble, outcome.after)
+        self._hold(delivery, delivery.trouble, min(outcome.after, self._capabilities.max_hold or outcome.after))
 
     def _forget(self, count: int) -> None:
         """So many deliveries are no longer ours: their slots are free."""

@@ -148,10 +148,12 @@ class Settings:
         """Configuration of a `confluent_kafka.Producer` or an admin client."""
         return {**self._producer, "bootstrap.servers": self._servers, "error_cb": on_error}
 
-    def consumer(self, on_error: OnError, *, group: str, start: str, commit: bool, role: str) -> dict[str, Any]:
+    def consumer(self, on_error: OnError, *, group: str, commit: bool, role: str) -> dict[str, Any]:
         """Configuration of a `confluent_kafka.Consumer`. ``role`` tells several of them in one source apart."""
         config: dict[str, Any] = {
-            "auto.offset.reset": start,
+            # Where "latest" is meant, offsets are given. Left to the client, it would also hold for a group whose
+            # offset has fallen out of retention, and skip everything that is still there.
+            "auto.offset.reset": "earliest",
             **self._consumer,
             "bootstrap.servers": self._servers,
             "group.id": group,

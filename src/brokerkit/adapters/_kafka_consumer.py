@@ -62,7 +62,7 @@ class ConsumerThread:
     Args:
         topics: what to subscribe to.
         delays: seconds that a message of a retry topic waits there, for each such topic.
-        starts: where a partition begins that its group has no offset for; None leaves that to ``auto.offset.reset``.
+        starts: where a partition begins that its group has no offset for; at its beginning where there is none.
         commit: whether offsets are kept at the broker; without, ``starts`` says where to go on.
         low_water: in flight at or below this, a paused consumer resumes at once.
         drain: seconds that a revoked partition is waited for.
@@ -75,7 +75,6 @@ class ConsumerThread:
         *,
         topics: Sequence[str],
         group: str,
-        start: str,
         delays: Mapping[str, int],
         starts: Mapping[Place, int] | None,
         commit: bool,
@@ -93,7 +92,7 @@ class ConsumerThread:
         self._low_water = low_water
         self._drain = drain
         role = "-retry" if delays else ""
-        config = settings.consumer(self._on_error, group=group, start=start, commit=commit, role=role)
+        config = settings.consumer(self._on_error, group=group, commit=commit, role=role)
         self._wanted = 0
         self._wanted_since = 0.0
         self._done: deque[tuple[Offsets[Any], int]] = deque()
@@ -202,8 +201,13 @@ class ConsumerThread:
                     taken.append(message)
                 else:
                     parked[place] = due
-                    consumer.pause([TopicPartition(*place)])
-                    consumer.seek(TopicPartition(*place, message.offset()))  # type: ignore[arg-type]
+                    try:
+                        consumer.pause([TopicPartition(*place)])
+                        consumer.seek(TopicPartition(*place, message.offset()))  # type: ignore[arg-type]
+                    except KafkaException:
+                        if place in map(_place, consumer.assignment()):
+                            raise
+                        del parked[place]  # revoked by the very call that brought the message: its next owner waits
         return taken
 
     def _unpark(self, consumer: Consumer) -> None:

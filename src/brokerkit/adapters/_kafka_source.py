@@ -89,8 +89,6 @@ class KafkaSource:
             self._settings,
             topics=topics,
             group=self._group,
-            # A retry copy that is older than the first commit must not be passed over.
-            start="earliest" if delays else wanted.start,
             delays=delays,
             starts=starts,
             commit=not wanted.broadcast,
