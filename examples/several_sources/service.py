@@ -1,6 +1,6 @@
 """Two sources and a target in one service: a vendor's logins become events of our own, on a broker of our own.
 
-Run it: python examples/several_sources/service.py
+Run it: python examples/several_sources/service.py, with RabbitMQ and Redis up: brokerkit.toml says where.
 Environment variables override brokerkit.toml: BROKERKIT_SOURCES__VENDOR__URL, BROKERKIT_TARGETS__BONUS__URL, …
 """
 

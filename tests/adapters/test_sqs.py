@@ -624,6 +624,11 @@ def test_no_secret_shows() -> None:
     for shown in (repr(adapter), repr(adapter._client), repr(adapter._queues), str(adapter._client._url)):
         assert "secret" not in shown and "TOKEN" not in shown
     assert adapter._client._url.password == "a/secret"
+    guarded = SqsAdapter(connection("https://user:secret@127.0.0.1:1", "sqs://us-east-1/"))
+    assert "https://***@127.0.0.1:1" in repr(guarded) and "secret" not in repr(guarded)
+    with pytest.raises(ConfigError) as caught:
+        SqsAdapter(connection("user:secret@127.0.0.1:1", "sqs://us-east-1/"))
+    assert "secret" not in str(caught.value)
 
 
 async def test_a_closed_adapter_says_so(adapter: SqsAdapter) -> None:

@@ -159,8 +159,10 @@ class AwsClient:
         self._endpoint = connection.endpoint
         self._connect_timeout = connection.connect_timeout
         self.region: str | None = _region(connection.url)
-        if connection.endpoint is not None and not re.match(r"https?://[^/]", connection.endpoint):
-            raise ConfigError(f"endpoint {connection.endpoint!r} is not an http:// or https:// address")
+        # A proxy before an emulator may want a password, which stands in the address then.
+        self._shown = str(connection.url) if self._endpoint is None else re.sub("[^/]*@", "***@", self._endpoint)
+        if self._endpoint is not None and not re.match(r"https?://[^/]", self._endpoint):
+            raise ConfigError(f"endpoint {self._shown!r} is not an http:// or https:// address")
         self._session_options, self._client_config = _settings(connection)
         self._stack = AsyncExitStack()
         self._client: Any = None
@@ -250,7 +252,7 @@ class AwsClient:
     @property
     def where(self) -> str:
         """The service and place, for messages."""
-        return f"{self._service.upper()} at {self._endpoint or self._url}"
+        return f"{self._service.upper()} at {self._shown}"
 
     async def close(self) -> None:
         """Free the connections."""
