@@ -78,6 +78,17 @@ except MissingExtra as error:
 
 
 def test_a_scheme_that_nobody_serves_is_refused_with_those_that_are() -> None:
-    with pytest.raises(brokerkit.ConfigError, match=r"no adapter for 'gopher'; there are amqp, amqps, kafka, memory"):
+    with pytest.raises(brokerkit.ConfigError, match=r"no adapter for 'gopher' .there are amqp, amqps, kafka, memory"):
         brokerkit.Bus("gopher://user:secret@host", topic="t")
     assert adapters.schemes() == sorted(adapters.schemes())
+
+
+def test_a_scheme_that_is_nearly_one_is_suggested() -> None:
+    with pytest.raises(brokerkit.ConfigError, match="did you mean redis://"):
+        brokerkit.Bus("reddis://host", topic="t", group="g")
+
+
+def test_a_name_rule_that_the_broker_cannot_supply_is_refused() -> None:
+    with pytest.raises(brokerkit.UnsupportedFeature, match="routing_key.*use one of field, header, topic"):
+        brokerkit.Bus("redis://host", topic="t", group="g", name_from="routing_key")
+    brokerkit.Bus("redis://host", topic="t", group="g", name_from=["routing_key", "field:event"])

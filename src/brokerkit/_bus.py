@@ -19,6 +19,7 @@ from brokerkit._handlers import Handlers
 from brokerkit._message import Headers, Message, Receipt
 from brokerkit._retry import RetryPolicy
 from brokerkit._routes import Routes
+from brokerkit._rules import split_rule
 from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
 from brokerkit._target import Publishable, Target
 from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
@@ -434,6 +435,9 @@ def _check_promises(name: str, source: SourceSettings, promises: Capabilities, p
             broker=promises.broker, feature=f"{feature} (source {name!r})", alternative=alternative
         )
 
+    places = [split_rule(rule, what="name_from")[0] for rule in source.name_from]
+    if places and not promises.name_places.intersection(places):
+        refuse(f"name_from = {', '.join(source.name_from)}", f"use one of {', '.join(sorted(promises.name_places))}")
     if source.broadcast and not promises.broadcast:
         refuse("broadcast", "give each process a group of its own")
     for policy in policies:

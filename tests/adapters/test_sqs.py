@@ -370,6 +370,7 @@ async def test_what_waits_behind_a_fifo_message_goes_back_with_it(adapter: SqsAd
             again += await take(source, 1)
             await source.settle([(again[-1], ACK)])
         assert [delivery.body for delivery in again] == [b"1", b"2", b"3"]
+        assert [delivery.count for delivery in again] == [2, 1, 1]  # going back with another is no delivery of its own
 
 
 async def test_a_successor_that_runs_already_is_not_taken_back(adapter: SqsAdapter) -> None:

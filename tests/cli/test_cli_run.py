@@ -160,6 +160,12 @@ def test_publish_reads_a_file_or_standard_input(cli: Cli, tmp_path: Path, monkey
     assert cli(*LOGIN, "--file", str(tmp_path / "none.json")).err.endswith("none.json: No such file or directory\n")
 
 
+def test_publish_warns_of_fields_that_the_event_does_not_have(cli: Cli) -> None:
+    result = cli(*LOGIN, "--data", '{"nickk": "heron"}')
+    assert result.code == 0
+    assert result.err == "warning: OnUserLoggedIn has no field nickk; published all the same\n"
+
+
 def test_publish_takes_a_qualified_name_and_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKERKIT_URL", "memory://environment")
     monkeypatch.setenv("BROKERKIT_TOPIC", "logins")

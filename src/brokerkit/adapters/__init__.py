@@ -6,6 +6,7 @@ that fits `brokerkit._transport.Adapter`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
@@ -39,7 +40,9 @@ def make(connection: Connection) -> Adapter:
     scheme = connection.url.scheme
     point = _entry_points().get(scheme)
     if point is None:
-        raise ConfigError(f"{connection.url}: no adapter for {scheme!r}; there are {', '.join(schemes())}")
+        close = difflib.get_close_matches(scheme, schemes(), n=1)
+        hint = f"; did you mean {close[0]}://?" if close else ""
+        raise ConfigError(f"{connection.url}: no adapter for {scheme!r}{hint} (there are {', '.join(schemes())})")
     try:
         adapter_class = point.load()
     except ModuleNotFoundError as error:

@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
-from brokerkit.adapters._kafka_client import LOG, Settings, kafka_error, translate
+from brokerkit.adapters._kafka_client import LIBRDKAFKA, Settings, kafka_error, translate
 
 # The stubs of the client library export half of this module, and leave what its futures hold untyped.
 library: Final[Any] = admin
@@ -32,7 +32,7 @@ class KafkaAdmin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._trouble: KafkaError | None = None
-        self._client = library.AdminClient(settings.producer(self._on_error), logger=LOG)
+        self._client = library.AdminClient(settings.producer(self._on_error), logger=LIBRDKAFKA)
 
     def __repr__(self) -> str:
         return f"<KafkaAdmin {self._settings.where}>"

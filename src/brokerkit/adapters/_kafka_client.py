@@ -18,6 +18,16 @@ from brokerkit._transport import Connection
 
 LOG: Final = logging.getLogger("brokerkit.kafka")
 
+
+def _as_detail(record: logging.LogRecord) -> bool:
+    """Librdkafka logs each failed try of each connection as an error. What matters of it reaches us as an error too."""
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    return LIBRDKAFKA.isEnabledFor(logging.DEBUG)
+
+
+LIBRDKAFKA: Final = logging.getLogger("brokerkit.kafka.librdkafka")
+LIBRDKAFKA.addFilter(_as_detail)
+
 OnError = Callable[[KafkaError], None]
 
 _OURS: Final = {

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from brokerkit._errors import BrokerkitError, NotFound
-from brokerkit.adapters._kafka_client import LOG, Settings, translate
+from brokerkit.adapters._kafka_client import LIBRDKAFKA, LOG, Settings, translate
 from brokerkit.adapters._offsets import Offsets
 
 Place = tuple[str, int]
@@ -100,7 +100,7 @@ class ConsumerThread:
         self._closing = False
         self._paused = False
         self._parked: dict[Place, float] = {}
-        self._consumer = Consumer(config, logger=LOG)
+        self._consumer = Consumer(config, logger=LIBRDKAFKA)
         self._thread = threading.Thread(target=self._run, name=f"brokerkit-kafka-{group}{role}", daemon=True)
         self._thread.start()
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -140,6 +141,8 @@ class SqsSource:
         self._lease = min(max(1, math.ceil(subscription.lease)), LONGEST_VISIBILITY)
         self._queues: list[_Queue] = []
         self._held: dict[str, _Held] = {}
+        # How often each message was taken back from the core because one before it in its FIFO group went back.
+        self._pulled: Counter[str] = Counter()
         self._polls: set[asyncio.Task[list[Delivery]]] = set()
         self._work: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -245,6 +248,8 @@ class SqsSource:
                 held.renew(native, self._lease)
                 continue
             held = _Held(native, reading, self._lease)
+            # SQS counts these too, though nobody has seen the message: it must not end in the dead letters for them.
+            held.delivery.count = max(held.delivery.count - self._pulled[held.id], 1)
             self._held[held.id] = held
             fresh.append(held)
         return fresh
@@ -268,6 +273,10 @@ class SqsSource:
             step.held.settling = False
         for step in successors:
             self._forget(step.held)  # The core has dropped it: whatever SQS said, it comes as a new delivery.
+            self._pulled[step.held.id] += 1
+        if self._pulled:
+            for step in deletions:
+                self._pulled.pop(step.held.id, None)
         return [step.answer for step in steps]
 
     async def _pull_successors(self, changes: list[_Step]) -> list[_Step]:

@@ -43,6 +43,8 @@ def publish(
         to: the target, where the configuration has several.
     """
     event = events.parse(name, _payload(data, file))
+    if strange := sorted(getattr(event, "model_extra", None) or ()):
+        print(f"warning: {name} has no field {', '.join(strange)}; published all the same", file=sys.stderr)
     headers = dict(_header(text) for text in header or ())
     settings = {"url": url, "topic": topic, "format": format}
     given = {setting: value for setting, value in settings.items() if value is not None}
@@ -53,7 +55,7 @@ def publish(
 
     async def send() -> Receipt:
         async with bus:
-            return await bus.publish(name.rpartition(":")[2], event, key=key, headers=headers, to=to)
+            return await bus.publish(name, event, key=key, headers=headers, to=to)
 
     receipt = asyncio.run(send())
     print(_shown(name, receipt))
