@@ -126,6 +126,10 @@ class ConsumerThread:
         self._closing = True
         self._wake.set()
 
+    def join(self) -> None:
+        """Wait for the thread's last steps, once `Owner.ended` has told that there is nothing left to wait for."""
+        self._thread.join()
+
     # The thread.
 
     def _run(self) -> None:

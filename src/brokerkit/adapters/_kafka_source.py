@@ -239,6 +239,9 @@ class KafkaSource:
                     await self._ended.wait()
             except TimeoutError:
                 LOG.warning("%r did not leave its group within %g s; its last offsets may be lost", self, CLOSING)
+                return
+        for thread in self._threads:
+            thread.join()
 
     # What the consumer threads report, see `brokerkit.adapters._kafka_consumer.Owner`.
 
