@@ -346,9 +346,9 @@ class Consumer:
         if wait <= _SOON:
             return True
         if wait > self._settings.hold and self._capabilities.durable_retry:
-            self._finish(delivery, self._retry_later(delivery, min(wait, self._capabilities.durable_retry)))
+            self._finish(delivery, self._retry_later(delivery, wait))
         else:
-            self._hold(delivery, trouble, min(wait, self._settings.hold))
+            self._hold(delivery, min(wait, self._settings.hold))
         return False
 
     # ---- what the workers say (`Results`) --------------------------------------------------------------------
@@ -414,19 +414,19 @@ class Consumer:
             type(error).__name__,
             describe(error),
         )
-        durable = self._capabilities.durable_retry
         # Held messages occupy slots: where half of them are taken, even a short wait is left to the broker.
         short = wait <= self._settings.hold and len(self._held) < self._max_in_flight // 2
-        if self._settings.order == "strict" or not durable or short:
-            self._hold(delivery, trouble, min(wait, self._capabilities.max_hold or wait))
+        if self._settings.order == "strict" or not self._capabilities.durable_retry or short:
+            self._hold(delivery, wait)
         else:
-            self._finish(delivery, self._retry_later(delivery, min(wait, durable)))
+            self._finish(delivery, self._retry_later(delivery, wait))
 
-    def _hold(self, delivery: Delivery, trouble: Trouble, wait: float) -> None:
-        """Keep a message in its lane and try it again after some seconds."""
+    def _hold(self, delivery: Delivery, wait: float) -> None:
+        """Keep a message in its lane and try it again after some seconds, as many as it can be held at most."""
         delivery.state = State.WAITING
         self._held.add(delivery)
-        trouble.timer = self._loop.call_later(wait, self._resume, delivery)
+        longest = self._capabilities.max_hold or wait
+        delivery.trouble.timer = self._loop.call_later(min(wait, longest), self._resume, delivery)
         self._tell_progress()
 
     def _resume(self, delivery: Delivery) -> None:
@@ -445,6 +445,7 @@ class Consumer:
         self._workers.wake(1)
 
     def _retry_later(self, delivery: Delivery, wait: float) -> RetryLater:
+        wait = min(wait, self._capabilities.durable_retry)
         if not self._capabilities.copies_retries:
             self._memory.keep(delivery)
         copy = copy_of(delivery)
@@ -500,7 +501,7 @@ class Consumer:
         if isinstance(outcome, RetryLater):
             # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
             self._loop.call_soon(self._advance, delivery)
-        self._forget(1)
+        self._forget()
 
     def _not_put_off(self, delivery: Delivery, outcome: RetryLater) -> None:
         logger.warning(
@@ -509,11 +510,11 @@ class Consumer:
             delivery,
             outcome.after,
         )
-        self._hold(delivery, delivery.trouble, min(outcome.after, self._capabilities.max_hold or outcome.after))
+        self._hold(delivery, outcome.after)
 
-    def _forget(self, count: int) -> None:
-        """So many deliveries are no longer ours: their slots are free."""
-        self._in_flight -= count
+    def _forget(self) -> None:
+        """One delivery is no longer ours: its slot is free."""
+        self._in_flight -= 1
         self._free_slots()
         self._tell_progress()
 
@@ -535,7 +536,7 @@ class Consumer:
         if self._probation is not None and delivery in self._probation.kept:
             self._probation.kept.remove(delivery)
         self.stats.lost += 1
-        self._forget(1)
+        self._forget()
         return True
 
     def _release_waiting(self) -> None:

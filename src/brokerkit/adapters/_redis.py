@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, get_args
 
@@ -40,6 +40,7 @@ from brokerkit._errors import (
     PublishError,
     UnsupportedFeature,
 )
+from brokerkit._message import Outgoing, Receipt
 from brokerkit._transport import Connection
 from brokerkit._url import Url
 
@@ -285,7 +286,35 @@ class Client:
             await self._pool.release(connection)
         return answers
 
-    async def publish(self, commands: Iterable[tuple[int, Command]]) -> list[Any]:
+    async def send(
+        self,
+        batch: Sequence[Outgoing],
+        command: Callable[[Outgoing], tuple[int, Command]],
+        result: Callable[[Outgoing, Any], Receipt | BrokerkitError],
+    ) -> list[Receipt | BrokerkitError]:
+        """Publish messages; one result for each, in order.
+
+        Args:
+            batch: the messages.
+            command: makes the command of a message, with its size in bytes; may raise a BrokerkitError.
+            result: makes the result of a message from Redis's answer or from the error that took its place.
+        """
+        results: list[Receipt | BrokerkitError] = []
+        commands: list[tuple[int, Command]] = []
+        places: list[int] = []
+        for place, outgoing in enumerate(batch):
+            try:
+                commands.append(command(outgoing))
+            except BrokerkitError as error:
+                results.append(error)
+                continue
+            places.append(place)
+            results.append(Receipt(outgoing.topic, outgoing.id))
+        for place, answer in zip(places, await self._in_chunks(commands), strict=True):
+            results[place] = result(batch[place], answer)
+        return results
+
+    async def _in_chunks(self, commands: Iterable[tuple[int, Command]]) -> list[Any]:
         """Like `pipeline`, in chunks; each command comes with its size in bytes. After a chunk that lost its connection
         nothing more is sent, so that later messages do not overtake lost ones.
         """

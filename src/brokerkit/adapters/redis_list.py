@@ -47,7 +47,7 @@ from brokerkit._errors import BrokerkitError, Unroutable, UnsupportedFeature
 from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters import _redis_scripts as scripts
-from brokerkit.adapters._redis import Client, publish_error, translated
+from brokerkit.adapters._redis import Client, Command, publish_error, translated
 from brokerkit.adapters._redis_wire import unwrap, utf8, wrap
 
 log = logging.getLogger("brokerkit.redis")
@@ -90,26 +90,18 @@ class RedisListAdapter:
         await _check_lists(self._client, topics)
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        results: list[Receipt | BrokerkitError] = []
-        commands: list[tuple[int, tuple[str, bytes, bytes]]] = []
-        places: list[int] = []
-        for outgoing in batch:
-            try:
-                value = wrap(outgoing, self._client.bulk_limit)
-                commands.append((len(value), ("RPUSH", utf8(outgoing.topic, "the topic"), value)))
-            except BrokerkitError as error:
-                results.append(error)
-                continue
-            places.append(len(results))
-            results.append(Receipt(outgoing.topic, outgoing.id))
-        for place, answer in zip(places, await self._client.publish(commands), strict=True):
-            topic = batch[place].topic
-            if isinstance(answer, BaseException):
-                if str(answer).startswith("WRONGTYPE"):
-                    results[place] = Unroutable(f"{self._client.where}: the key {topic!r} holds no list")
-                else:
-                    results[place] = publish_error(answer, self._client.where, topic)
-        return results
+        return await self._client.send(batch, self._command, self._result)
+
+    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
+        value = wrap(outgoing, self._client.bulk_limit)
+        return len(value), ("RPUSH", utf8(outgoing.topic, "the topic"), value)
+
+    def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
+        if not isinstance(answer, BaseException):
+            return Receipt(outgoing.topic, outgoing.id)
+        if str(answer).startswith("WRONGTYPE"):
+            return Unroutable(f"{self._client.where}: the key {outgoing.topic!r} holds no list")
+        return publish_error(answer, self._client.where, outgoing.topic)
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
         return derived_name(topic, group, role, REDIS)

@@ -40,7 +40,7 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, ConnectionLost
 from brokerkit._message import Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._redis import Client, publish_error, translate, translated
+from brokerkit.adapters._redis import Client, Command, publish_error, translate, translated
 from brokerkit.adapters._redis_wire import unwrap, utf8, wrap
 
 log = logging.getLogger("brokerkit.redis")
@@ -78,25 +78,16 @@ class RedisPubSubAdapter:
         """Channels need no making: one exists while somebody listens."""
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        results: list[Receipt | BrokerkitError] = []
-        commands: list[tuple[int, tuple[str, bytes, bytes]]] = []
-        places: list[int] = []
-        for outgoing in batch:
-            try:
-                payload = wrap(outgoing, self._client.bulk_limit)
-                commands.append((len(payload), ("PUBLISH", utf8(outgoing.topic, "the topic"), payload)))
-            except BrokerkitError as error:
-                results.append(error)
-                continue
-            places.append(len(results))
-            results.append(Receipt(outgoing.topic, outgoing.id))
-        for place, answer in zip(places, await self._client.publish(commands), strict=True):
-            topic = batch[place].topic
-            if isinstance(answer, int):
-                results[place] = Receipt(topic, batch[place].id, receivers=answer)
-            else:
-                results[place] = publish_error(answer, self._client.where, topic)
-        return results
+        return await self._client.send(batch, self._command, self._result)
+
+    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
+        payload = wrap(outgoing, self._client.bulk_limit)
+        return len(payload), ("PUBLISH", utf8(outgoing.topic, "the topic"), payload)
+
+    def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
+        if isinstance(answer, int):
+            return Receipt(outgoing.topic, outgoing.id, receivers=answer)
+        return publish_error(answer, self._client.where, outgoing.topic)
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
         return derived_name(topic, group, role, REDIS)

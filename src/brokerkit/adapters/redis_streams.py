@@ -49,7 +49,7 @@ from brokerkit._errors import BrokerkitError, ConfigError, NotFound, Unroutable,
 from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters import _redis_scripts as scripts
-from brokerkit.adapters._redis import Client, publish_error, translated
+from brokerkit.adapters._redis import Client, Command, publish_error, translated
 from brokerkit.adapters._redis_wire import EntryFormat, utf8
 
 log = logging.getLogger("brokerkit.redis")
@@ -117,37 +117,26 @@ class RedisStreamsAdapter:
                 self._creatable.add(topic)
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        results: list[Receipt | BrokerkitError] = []
-        commands: list[tuple[int, list[Any]]] = []
-        places: list[int] = []
-        limit = self._client.bulk_limit
-        for outgoing in batch:
-            topic = outgoing.topic
-            try:
-                fields = self._format.fields(outgoing, limit)
-                command: list[Any] = ["XADD", utf8(topic, "the topic")]
-            except BrokerkitError as error:
-                results.append(error)
-                continue
-            # Redis would make a stream of a misspelt topic. What may be created was said by `ensure`.
-            if not (outgoing.stored or topic in self._creatable):
-                command.append("NOMKSTREAM")
-            command.append("*")
-            command += fields
-            commands.append((sum(map(len, fields)), command))
-            places.append(len(results))
-            results.append(Receipt(topic, outgoing.id))
-        for place, answer in zip(places, await self._client.publish(commands), strict=True):
-            outgoing = batch[place]
-            if isinstance(answer, bytes):
-                results[place] = Receipt(outgoing.topic, outgoing.id, answer.decode())
-            elif answer is None:
-                results[place] = _missing(self._client, outgoing.topic)
-            elif str(answer).startswith("WRONGTYPE"):
-                results[place] = Unroutable(f"{self._client.where}: the key {outgoing.topic!r} holds no stream")
-            else:
-                results[place] = publish_error(answer, self._client.where, outgoing.topic)
-        return results
+        return await self._client.send(batch, self._command, self._result)
+
+    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
+        fields = self._format.fields(outgoing, self._client.bulk_limit)
+        command: list[Any] = ["XADD", utf8(outgoing.topic, "the topic")]
+        # Redis would make a stream of a misspelt topic. What may be created was said by `ensure`.
+        if not (outgoing.stored or outgoing.topic in self._creatable):
+            command.append("NOMKSTREAM")
+        command.append("*")
+        command += fields
+        return sum(map(len, fields)), command
+
+    def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
+        if isinstance(answer, bytes):
+            return Receipt(outgoing.topic, outgoing.id, answer.decode())
+        if answer is None:
+            return _missing(self._client, outgoing.topic)
+        if str(answer).startswith("WRONGTYPE"):
+            return Unroutable(f"{self._client.where}: the key {outgoing.topic!r} holds no stream")
+        return publish_error(answer, self._client.where, outgoing.topic)
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
         return derived_name(topic, group, role, REDIS)
