@@ -168,11 +168,6 @@ class Bus:
         """What became of the messages of each source since consuming last began."""
         return self._stats
 
-    @property
-    def dead_letters(self) -> dict[str, str]:
-        """Where the dead letters of each source go, in words."""
-        return {name: str(place) for name, place in self._dead_letters.items()}
-
     # ---- publishing ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
