@@ -60,7 +60,8 @@ ADAPTERS: Final = {
 
 def docstring(module: str) -> str:
     """The docstring of a module, read without importing it."""
-    source = (ROOT / "src" / Path(*module.split("."))).with_suffix(".py")
+    place = ROOT / "src" / Path(*module.split("."))
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
 
 

@@ -467,7 +467,7 @@ async def test_a_settlement_that_fails_is_tried_again(memory: Broker, adapters: 
 async def test_a_broker_that_is_away_for_long_gets_every_settlement_in_the_end(
     memory: Broker, adapters: list[_Adapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerkit._settlement._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("brokerkit._consuming._settlement._LONGEST_PAUSE", 0.01)
     recorder = Recorder().record(NAME)
     async with recorder.serving(memory.bus(stop_timeout=2)) as bus:
         source = adapters[0].source

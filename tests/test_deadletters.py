@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy
-from brokerkit._deadletters import FileOfDeadLetters, dead_letter
+from brokerkit._consuming._deadletters import FileOfDeadLetters, dead_letter
+from brokerkit._consuming._routes import NAMELESS
+from brokerkit._consuming._trouble import DONE, ERROR, FAILURES, FIRST_FAILURE, Trouble
 from brokerkit._message import Delivery, Outgoing, text
-from brokerkit._routes import NAMELESS
-from brokerkit._trouble import DONE, ERROR, FAILURES, FIRST_FAILURE, Trouble
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests import every_broker
 from tests.every_broker import Broker, until

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerkit._lanes import Lanes
+from brokerkit._consuming._lanes import Lanes
 from brokerkit._message import Delivery, State
 
 KEYS = st.sampled_from(["a", "b", b"a"])

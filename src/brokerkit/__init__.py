@@ -16,7 +16,7 @@ Example::
 """
 
 from brokerkit._bus import Bus
-from brokerkit._consumer import Stats
+from brokerkit._consuming._consumer import Stats
 from brokerkit._errors import (
     AccessDenied,
     BrokerkitError,

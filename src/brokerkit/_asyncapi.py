@@ -28,8 +28,8 @@ from brokerkit._asyncapi_bindings import (
     servers,
 )
 from brokerkit._config import BusSettings
+from brokerkit._consuming._routes import Routes
 from brokerkit._handlers import Handlers
-from brokerkit._routes import Routes
 from brokerkit._rules import split_rule
 from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit._transport import Adapter

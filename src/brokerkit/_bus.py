@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
 from brokerkit import adapters
 from brokerkit._config import BusSettings, elsewhere, from_file, from_keywords
-from brokerkit._consumer import Consumer, Stats
-from brokerkit._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
+from brokerkit._consuming._consumer import Consumer, Stats
+from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
+from brokerkit._consuming._routes import Routes
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
 from brokerkit._handlers import Handlers
 from brokerkit._message import Headers, Message, Receipt
 from brokerkit._retry import RetryPolicy
-from brokerkit._routes import Routes
 from brokerkit._rules import split_rule
 from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
 from brokerkit._target import Publishable, Target

@@ -27,9 +27,9 @@ from brokerkit._errors import (
 from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Connection, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters._kafka_consumer import PATIENCE
-from brokerkit.adapters._kafka_source import KafkaSource
 from brokerkit.adapters.kafka import KafkaAdapter
+from brokerkit.adapters.kafka._consumer import PATIENCE
+from brokerkit.adapters.kafka._source import KafkaSource
 
 WEIRD = {
     "": "empty name",

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerkit.adapters._offsets import Offsets
+from brokerkit.adapters.kafka._offsets import Offsets
 
 offsets = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=True).map(sorted)
 

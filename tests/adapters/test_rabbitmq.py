@@ -31,9 +31,8 @@ from brokerkit._errors import (
 from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Connection, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters import _rabbit_publisher
-from brokerkit.adapters._rabbit_source import RabbitSource
-from brokerkit.adapters.rabbitmq import RabbitAdapter
+from brokerkit.adapters.rabbitmq import RabbitAdapter, _publisher
+from brokerkit.adapters.rabbitmq._source import RabbitSource
 
 PATIENCE = 15.0
 
@@ -334,7 +333,7 @@ async def test_the_brokers_limit_is_learnt_from_its_first_refusal(
     assert isinstance(result, MessageTooLarge)
     assert (result.size, result.limit) == (len(too_large.body or b""), 128 * 1024 * 1024)
     sent: list[object] = []
-    monkeypatch.setattr(_rabbit_publisher.Publisher, "_publish", sent.append)
+    monkeypatch.setattr(_publisher.Publisher, "_publish", sent.append)
     assert isinstance((await adapter.send([too_large]))[0], MessageTooLarge)
     assert not sent
 
@@ -742,7 +741,7 @@ async def test_a_settlement_that_outlives_its_channel_never_touches_the_next_one
         return [None] * len(letters)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_rabbit_publisher.Publisher, "send", publish)
+        patch.setattr(_publisher.Publisher, "send", publish)
         settling = asyncio.create_task(source.settle([(one, RetryLater(60, outgoing(topic)))]))
         await publishing.wait()
         proxy.cut()
@@ -786,7 +785,7 @@ async def test_sends_during_a_cut_all_end_and_the_next_send_reconnects(bench: Be
 
 
 async def test_a_send_without_confirmation_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rabbit_publisher, "CONFIRM_TIMEOUT", 0.3)
+    monkeypatch.setattr(_publisher, "CONFIRM_TIMEOUT", 0.3)
     topic = bench.topic()
     proxy, url = await bench.proxy()
     behind = await bench.adapter(url)

@@ -37,7 +37,7 @@ from brokerkit._errors import (
 )
 from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
 from brokerkit._transport import Subscription
-from brokerkit.adapters.redis_list import RedisListAdapter
+from brokerkit.adapters.redis.list import RedisListAdapter
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 
 SCHEME = "redis+list"

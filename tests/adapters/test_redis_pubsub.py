@@ -25,8 +25,8 @@ from tests.brokers.redis import RedisBroker
 
 from brokerkit._errors import AccessDenied, ConnectionLost, InvalidMessage
 from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
-from brokerkit.adapters import redis_pubsub
-from brokerkit.adapters.redis_pubsub import RedisPubSubAdapter
+from brokerkit.adapters.redis import pubsub
+from brokerkit.adapters.redis.pubsub import RedisPubSubAdapter
 
 SCHEME = "redis+pubsub"
 
@@ -139,7 +139,7 @@ async def test_a_cut_connection_is_told_counted_and_subscribed_again(adapter: Re
 async def test_a_server_that_falls_silent_is_found_out(
     adapter: RedisPubSubAdapter, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_pubsub, "QUIET", 0.2)
+    monkeypatch.setattr(pubsub, "QUIET", 0.2)
     topic = unique()
     async with reading(adapter, topic) as source:
         # Quiet, but alive: it answers.

@@ -42,7 +42,7 @@ from brokerkit._errors import (
 from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
 from brokerkit._transport import Connection, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters.redis_streams import RedisStreamsAdapter
+from brokerkit.adapters.redis.streams import RedisStreamsAdapter
 
 ALL: dict[str, Any] = {"group": "g", "provision": "all"}
 
@@ -635,7 +635,7 @@ async def test_stale_consumers_of_ours_are_forgotten_and_others_kept(
     await raw.xgroup_create(topic, "g", "0")
     await raw.xgroup_createconsumer(topic, "g", "brokerkit-dead")
     await raw.xgroup_createconsumer(topic, "g", "somebody-else")
-    monkeypatch.setattr("brokerkit.adapters.redis_streams.STALE", -1)
+    monkeypatch.setattr("brokerkit.adapters.redis.streams.STALE", -1)
     async with reading(adapter, topic, **ALL):
         names = {consumer["name"] for consumer in await raw.xinfo_consumers(topic, "g")}
         assert names == {b"somebody-else"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from brokerkit._errors import InvalidMessage, MessageTooLarge
 from brokerkit._message import Headers, Outgoing
 from brokerkit._message import text as as_text
-from brokerkit.adapters._redis_wire import MAGIC, EntryFormat, unwrap, wrap
+from brokerkit.adapters.redis._wire import MAGIC, EntryFormat, unwrap, wrap
 
 LIMIT = 10_000_000
 

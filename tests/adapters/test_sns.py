@@ -17,8 +17,8 @@ from brokerkit._errors import ConfigError, ConnectionLost, MessageTooLarge, NotF
 from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, Settled
 from brokerkit._transport import Connection, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters._sqs_source import SqsSource
-from brokerkit.adapters.sns import SnsAdapter, group_queue
+from brokerkit.adapters.aws._source import SqsSource
+from brokerkit.adapters.aws.sns import SnsAdapter, group_queue
 
 DONE = Settled.DONE
 

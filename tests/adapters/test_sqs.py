@@ -25,9 +25,9 @@ from brokerkit._errors import (
 from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled, State
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
-from brokerkit.adapters import _sqs_queues
-from brokerkit.adapters._sqs_source import SqsSource
-from brokerkit.adapters.sqs import SqsAdapter
+from brokerkit.adapters.aws import _queues
+from brokerkit.adapters.aws._source import SqsSource
+from brokerkit.adapters.aws.sqs import SqsAdapter
 
 DONE, LOST = Settled.DONE, Settled.LOST
 WEIRD = {
@@ -195,7 +195,7 @@ async def test_a_fifo_id_sent_twice_arrives_once(adapter: SqsAdapter) -> None:
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_the_largest_message_passes_and_one_byte_more_is_refused_with_both_numbers(adapter: SqsAdapter) -> None:
     topic = name()
-    limit = _sqs_queues.MAX_BYTES
+    limit = _queues.MAX_BYTES
     overhead = len("bk-id") + len("String") + len("id-1")
     await adapter.ensure([topic], stored=False, create=True)
     largest = outgoing(topic, b"x" * (limit - overhead), id="id-1")

@@ -16,9 +16,9 @@ from brokerkit._errors import (
     PublishError,
 )
 from brokerkit._message import Outgoing, Receipt
-from brokerkit.adapters import _sqs_send
-from brokerkit.adapters._aws import BadCredentials, Refused, translated
-from brokerkit.adapters._sqs_send import Sender, Target
+from brokerkit.adapters.aws import _send
+from brokerkit.adapters.aws._client import BadCredentials, Refused, translated
+from brokerkit.adapters.aws._send import Sender, Target
 
 
 def outgoing(topic: str, body: bytes | None = b"{}", key: str | None = None) -> Outgoing:
@@ -68,7 +68,7 @@ def sender(post: Post, *, fifo: bool = False) -> Sender:
 async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_send, "_FIRST_PAUSE", 0.0)
     calls: list[list[str]] = []
 
     async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows
 
 
 async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqs_send, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(_send, "_FIRST_PAUSE", 0.0)
 
     async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
         bad = [entry for entry in entries if entry["MessageBody"] == "3"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from brokerkit._errors import InvalidMessage
 from brokerkit._message import Delivery, Outgoing, text
-from brokerkit.adapters._sqs_wire import ANY_TOPIC, Entry, batches, decode, encode
+from brokerkit.adapters.aws._wire import ANY_TOPIC, Entry, batches, decode, encode
 
 LEGAL_TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 LEGAL_NAME = re.compile(r"[A-Za-z0-9_-]([A-Za-z0-9_.-]{0,254}[A-Za-z0-9_-])?")

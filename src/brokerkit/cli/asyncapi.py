@@ -47,7 +47,8 @@ def asyncapi(
     if format == "json" or (format is None and output is not None and output.suffix == ".json"):
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     else:
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+        # The stubs leave the type of one parameter open.
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)  # pyright: ignore[reportUnknownMemberType]
     if output is None:
         print(text, end="")
     else:

@@ -19,7 +19,7 @@ Order
 
 Limits and escaping
     A plain producer's payload is the body. brokerkit writes an envelope where a key, an id or headers travel with the
-    body (`brokerkit.adapters._redis_wire`), which plain subscribers see as a prefix. A message has at most
+    body (`brokerkit.adapters.redis._wire`), which plain subscribers see as a prefix. A message has at most
     ``proto-max-bulk-len`` bytes (512 MiB by default), the envelope included.
 
 Native access
@@ -40,8 +40,8 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, ConnectionLost
 from brokerkit._message import Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._redis import Client, Command, publish_error, translate, translated
-from brokerkit.adapters._redis_wire import unwrap, utf8, wrap
+from brokerkit.adapters.redis._client import Client, Command, publish_error, translate, translated
+from brokerkit.adapters.redis._wire import unwrap, utf8, wrap
 
 log = logging.getLogger("brokerkit.redis")
 

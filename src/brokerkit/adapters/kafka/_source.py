@@ -15,11 +15,11 @@ from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import AccessDenied, BrokerkitError, NotFound
 from brokerkit._message import ID_HEADER, Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Lost, Subscription
-from brokerkit.adapters._delays import LEVELS, label, level_for
-from brokerkit.adapters._kafka_admin import KafkaAdmin
-from brokerkit.adapters._kafka_client import LOG, Settings
-from brokerkit.adapters._kafka_consumer import ConsumerThread, Place
-from brokerkit.adapters._offsets import Offsets
+from brokerkit.adapters.kafka._admin import KafkaAdmin
+from brokerkit.adapters.kafka._client import LOG, Settings
+from brokerkit.adapters.kafka._consumer import ConsumerThread, Place
+from brokerkit.adapters.kafka._offsets import Offsets
+from brokerkit.adapters.rabbitmq._delays import LEVELS, label, level_for
 
 Send = Callable[[Sequence[Outgoing]], Awaitable[list[Receipt | BrokerkitError]]]
 
@@ -243,7 +243,7 @@ class KafkaSource:
         for thread in self._threads:
             thread.join()
 
-    # What the consumer threads report, see `brokerkit.adapters._kafka_consumer.Owner`.
+    # What the consumer threads report, see `brokerkit.adapters.kafka._consumer.Owner`.
 
     def arrived(self, messages: Sequence[Message[Any, Any]]) -> None:
         if self._stopped:

@@ -19,8 +19,8 @@ from typing import Any, Final
 from brokerkit._errors import BrokerkitError, NotFound
 from brokerkit._message import ACK, Ack, Delivery, Outcome, RetryLater, Settled, State
 from brokerkit._transport import Lost, Subscription
-from brokerkit.adapters._aws import AwsClient
-from brokerkit.adapters._sqs_wire import BATCH, decode, tens
+from brokerkit.adapters.aws._client import AwsClient
+from brokerkit.adapters.aws._wire import BATCH, decode, tens
 
 POLLERS: Final = 8
 """Polls of one source at once, at most: each brings ten messages, and a call costs about 1 ms of client work."""
@@ -49,7 +49,7 @@ class Reading:
 
     Attributes:
         topic: what its messages say they were read from.
-        envelope: see `brokerkit.adapters._sqs_wire.decode`.
+        envelope: see `brokerkit.adapters.aws._wire.decode`.
     """
 
     topic: str

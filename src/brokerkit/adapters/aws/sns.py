@@ -1,7 +1,7 @@
 """SNS: topics that give a copy to each group's SQS queue.
 
 URL and options
-    ``sns://region/``; everything as for ``sqs://`` (see `brokerkit.adapters.sqs`). ``endpoint`` is used for
+    ``sns://region/``; everything as for ``sqs://`` (see `brokerkit.adapters.aws.sqs`). ``endpoint`` is used for
     both services; where they have two, set ``AWS_ENDPOINT_URL_SNS`` and ``AWS_ENDPOINT_URL_SQS`` instead.
 
 What a topic and a group become
@@ -41,12 +41,12 @@ from brokerkit._derived import SQS, derived_name
 from brokerkit._errors import AccessDenied, BrokerkitError, ConfigError, NotFound, UnsupportedFeature
 from brokerkit._message import Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._aws import Answer, AwsClient, Refused
-from brokerkit.adapters._sqs_queues import DEAD_LETTER_QUEUE, Queues
-from brokerkit.adapters._sqs_send import Sender, Target
-from brokerkit.adapters._sqs_source import Reading, SqsSource
-from brokerkit.adapters._sqs_wire import ANY_TOPIC, FIFO_SUFFIX
-from brokerkit.adapters.sqs import STANDARD, capabilities, reading
+from brokerkit.adapters.aws._client import Answer, AwsClient, Refused
+from brokerkit.adapters.aws._queues import DEAD_LETTER_QUEUE, Queues
+from brokerkit.adapters.aws._send import Sender, Target
+from brokerkit.adapters.aws._source import Reading, SqsSource
+from brokerkit.adapters.aws._wire import ANY_TOPIC, FIFO_SUFFIX
+from brokerkit.adapters.aws.sqs import STANDARD, capabilities, reading
 
 _STANDARD: Final = replace(STANDARD, broker="SNS", groups="many", broadcast=True)
 

@@ -19,10 +19,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from brokerkit._deadletters import Burial, DeadLetters
+from brokerkit._consuming._deadletters import Burial, DeadLetters
+from brokerkit._consuming._lanes import Lanes
+from brokerkit._consuming._leases import OURS, Leases
+from brokerkit._consuming._probation import Probation, show
+from brokerkit._consuming._routes import Call, Route, Routes
+from brokerkit._consuming._settlement import Settlement
+from brokerkit._consuming._trouble import DUE, FAILURES, Memory, Trouble, copy_of
+from brokerkit._consuming._workers import Workers
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule, describe
-from brokerkit._lanes import Lanes
-from brokerkit._leases import OURS, Leases
 from brokerkit._message import (
     ACK,
     RELEASE,
@@ -34,14 +39,9 @@ from brokerkit._message import (
     State,
     text,
 )
-from brokerkit._probation import Probation, show
-from brokerkit._routes import Call, Route, Routes
 from brokerkit._rules import Lookup, compile_rules
 from brokerkit._settings import SourceSettings
-from brokerkit._settlement import Settlement
 from brokerkit._transport import Adapter, Capabilities
-from brokerkit._trouble import DUE, FAILURES, Memory, Trouble, copy_of
-from brokerkit._workers import Workers
 from brokerkit.formats import Format
 
 logger = logging.getLogger("brokerkit")

@@ -13,10 +13,10 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
 
+from brokerkit._consuming._routes import Call
+from brokerkit._consuming._trouble import Trouble
 from brokerkit._errors import HandlerTimeout
 from brokerkit._message import Delivery, Message, State
-from brokerkit._routes import Call
-from brokerkit._trouble import Trouble
 
 logger = logging.getLogger("brokerkit")
 

@@ -16,9 +16,9 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from brokerkit._errors import AccessDenied, ConnectionLost, NotFound, UnsupportedFeature
 from brokerkit._transport import Subscription
-from brokerkit.adapters._delays import LEVELS, label
-from brokerkit.adapters._rabbit_link import Link
-from brokerkit.adapters._rabbit_wire import queue_name, role_name
+from brokerkit.adapters.rabbitmq._delays import LEVELS, label
+from brokerkit.adapters.rabbitmq._link import Link
+from brokerkit.adapters.rabbitmq._wire import queue_name, role_name
 
 DELIVERY_LIMIT: Final = 1000
 """Deliveries after which a group's quorum queue gives a message up; the core ends its attempts long before. Without a limit,

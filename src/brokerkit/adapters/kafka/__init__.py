@@ -51,9 +51,9 @@ from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
 from brokerkit._message import CONTENT_TYPE, ID_HEADER, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._kafka_admin import KafkaAdmin
-from brokerkit.adapters._kafka_client import LOG, Settings, kafka_error, translate
-from brokerkit.adapters._kafka_source import KafkaSource
+from brokerkit.adapters.kafka._admin import KafkaAdmin
+from brokerkit.adapters.kafka._client import LOG, Settings, kafka_error, translate
+from brokerkit.adapters.kafka._source import KafkaSource
 
 __all__ = ["KafkaAdapter"]
 

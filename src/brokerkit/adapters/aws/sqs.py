@@ -46,11 +46,11 @@ from brokerkit._derived import SQS, derived_name
 from brokerkit._errors import BrokerkitError, UnsupportedFeature
 from brokerkit._message import Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._aws import AwsClient
-from brokerkit.adapters._sqs_queues import DEAD_LETTER_QUEUE, Queues
-from brokerkit.adapters._sqs_send import Sender, Target
-from brokerkit.adapters._sqs_source import LONGEST_VISIBILITY, POLLERS, Reading, SqsSource
-from brokerkit.adapters._sqs_wire import FIFO_SUFFIX
+from brokerkit.adapters.aws._client import AwsClient
+from brokerkit.adapters.aws._queues import DEAD_LETTER_QUEUE, Queues
+from brokerkit.adapters.aws._send import Sender, Target
+from brokerkit.adapters.aws._source import LONGEST_VISIBILITY, POLLERS, Reading, SqsSource
+from brokerkit.adapters.aws._wire import FIFO_SUFFIX
 
 STANDARD: Final = Capabilities(
     broker="SQS",

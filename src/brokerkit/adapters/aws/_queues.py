@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 from brokerkit._errors import AccessDenied, ConfigError, NotFound
-from brokerkit.adapters._aws import Answer, AwsClient, Refused
-from brokerkit.adapters._sqs_send import Target
-from brokerkit.adapters._sqs_wire import FIFO_SUFFIX
+from brokerkit.adapters.aws._client import Answer, AwsClient, Refused
+from brokerkit.adapters.aws._send import Target
+from brokerkit.adapters.aws._wire import FIFO_SUFFIX
 
 MAX_BYTES: Final = 1_048_576
 """One message, and all messages of one call, at most: body and attributes together.

@@ -48,9 +48,9 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, ConfigError, NotFound, Unroutable, UnsupportedFeature
 from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters import _redis_scripts as scripts
-from brokerkit.adapters._redis import Client, Command, publish_error, translated
-from brokerkit.adapters._redis_wire import EntryFormat, utf8
+from brokerkit.adapters.redis import _scripts as scripts
+from brokerkit.adapters.redis._client import Client, Command, publish_error, translated
+from brokerkit.adapters.redis._wire import EntryFormat, utf8
 
 log = logging.getLogger("brokerkit.redis")
 

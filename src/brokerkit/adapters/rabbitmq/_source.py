@@ -14,10 +14,10 @@ from aiormq.exceptions import ChannelInvalidStateError
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
 from brokerkit._message import Delivery, Outcome, Release, RetryLater, Settled
 from brokerkit._transport import Lost, Subscription
-from brokerkit.adapters._delays import level_for
-from brokerkit.adapters._rabbit_link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
-from brokerkit.adapters._rabbit_topology import check_delays, count_messages, open_delay, open_queue
-from brokerkit.adapters._rabbit_wire import Letter, delivery, retry_letter, split_prefix
+from brokerkit.adapters.rabbitmq._delays import level_for
+from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
+from brokerkit.adapters.rabbitmq._topology import check_delays, count_messages, open_delay, open_queue
+from brokerkit.adapters.rabbitmq._wire import Letter, delivery, retry_letter, split_prefix
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiormq.channel import Channel
     from pamqp.commands import Basic
 
-    from brokerkit.adapters._rabbit_publisher import Publisher
+    from brokerkit.adapters.rabbitmq._publisher import Publisher
 
 _READING: Final = "read"
 

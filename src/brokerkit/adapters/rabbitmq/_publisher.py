@@ -31,8 +31,8 @@ from brokerkit._errors import (
     PublishError,
     Unroutable,
 )
-from brokerkit.adapters._rabbit_link import CLIENT_ERRORS, Link, discard
-from brokerkit.adapters._rabbit_wire import Letter
+from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, Link, discard
+from brokerkit.adapters.rabbitmq._wire import Letter
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds without a single confirmation after which a batch is given up, and its connection with it."""

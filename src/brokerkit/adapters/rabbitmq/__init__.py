@@ -49,12 +49,12 @@ from typing import Final
 from brokerkit._errors import BrokerkitError, UnsupportedFeature
 from brokerkit._message import Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._delays import LEVELS
-from brokerkit.adapters._rabbit_link import Link
-from brokerkit.adapters._rabbit_publisher import Publisher
-from brokerkit.adapters._rabbit_source import RabbitSource
-from brokerkit.adapters._rabbit_topology import ensure_exchange, ensure_queue
-from brokerkit.adapters._rabbit_wire import Letter, letter, role_name
+from brokerkit.adapters.rabbitmq._delays import LEVELS
+from brokerkit.adapters.rabbitmq._link import Link
+from brokerkit.adapters.rabbitmq._publisher import Publisher
+from brokerkit.adapters.rabbitmq._source import RabbitSource
+from brokerkit.adapters.rabbitmq._topology import ensure_exchange, ensure_queue
+from brokerkit.adapters.rabbitmq._wire import Letter, letter, role_name
 
 __all__ = ["RabbitAdapter"]
 

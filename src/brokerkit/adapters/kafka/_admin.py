@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
-from brokerkit.adapters._kafka_client import LIBRDKAFKA, Settings, kafka_error, translate
+from brokerkit.adapters.kafka._client import LIBRDKAFKA, Settings, kafka_error, translate
 
 # The stubs of the client library export half of this module, and leave what its futures hold untyped.
 library: Final[Any] = admin

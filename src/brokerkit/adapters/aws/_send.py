@@ -17,8 +17,8 @@ from brokerkit._errors import (
     PublishError,
 )
 from brokerkit._message import Outgoing, Receipt
-from brokerkit.adapters._aws import Answer, Refused, is_denial
-from brokerkit.adapters._sqs_wire import BATCH, Entry, batches, encode
+from brokerkit.adapters.aws._client import Answer, Refused, is_denial
+from brokerkit.adapters.aws._wire import BATCH, Entry, batches, encode
 
 _SIDE_BY_SIDE: Final = 8
 """Calls under way at once: one call waits for the network, eight keep a core busy (1 ms of client work each)."""

@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from brokerkit._errors import BrokerkitError, NotFound
-from brokerkit.adapters._kafka_client import LIBRDKAFKA, LOG, Settings, translate
-from brokerkit.adapters._offsets import Offsets
+from brokerkit.adapters.kafka._client import LIBRDKAFKA, LOG, Settings, translate
+from brokerkit.adapters.kafka._offsets import Offsets
 
 Place = tuple[str, int]
 """A topic and a partition of it."""

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from brokerkit._consuming._trouble import Trouble
 from brokerkit._message import Delivery, Outcome, RetryLater, Settled, State
 from brokerkit._transport import Source
-from brokerkit._trouble import Trouble
 
 logger = logging.getLogger("brokerkit")
 

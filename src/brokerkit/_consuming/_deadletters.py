@@ -13,10 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from brokerkit._errors import BrokerkitError, MessageTooLarge, describe
-from brokerkit._message import Delivery, Outgoing, Receipt, text
-from brokerkit._transport import Adapter
-from brokerkit._trouble import (
+from brokerkit._consuming._trouble import (
     DONE,
     DUE,
     ERROR,
@@ -30,6 +27,9 @@ from brokerkit._trouble import (
     Trouble,
     copy_of,
 )
+from brokerkit._errors import BrokerkitError, MessageTooLarge, describe
+from brokerkit._message import Delivery, Outgoing, Receipt, text
+from brokerkit._transport import Adapter
 
 logger = logging.getLogger("brokerkit")
 

@@ -21,7 +21,7 @@ Order
 
 Limits and escaping
     A plain producer's value is the body. brokerkit writes an envelope where a key, an id or headers travel with the body
-    (`brokerkit.adapters._redis_wire`), which plain consumers see as a prefix. A value has at most
+    (`brokerkit.adapters.redis._wire`), which plain consumers see as a prefix. A value has at most
     ``proto-max-bulk-len`` bytes (512 MiB by default), the envelope included.
 
 Native access
@@ -46,9 +46,9 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, Unroutable, UnsupportedFeature
 from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters import _redis_scripts as scripts
-from brokerkit.adapters._redis import Client, Command, publish_error, translated
-from brokerkit.adapters._redis_wire import unwrap, utf8, wrap
+from brokerkit.adapters.redis import _scripts as scripts
+from brokerkit.adapters.redis._client import Client, Command, publish_error, translated
+from brokerkit.adapters.redis._wire import unwrap, utf8, wrap
 
 log = logging.getLogger("brokerkit.redis")
 

@@ -1,0 +1,1 @@
+"""Amazon's SQS, and SNS in front of it."""

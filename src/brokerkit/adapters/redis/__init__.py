@@ -1,0 +1,1 @@
+"""Redis, three ways: streams with groups, lists, and Pub/Sub channels."""
