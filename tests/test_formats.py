@@ -42,7 +42,8 @@ def test_an_unknown_format_is_refused_with_those_that_are_known() -> None:
 
 
 def test_the_binary_mode_writes_attributes_as_headers_and_leaves_the_body() -> None:
-    out = wrap_binary(Outgoing(topic="poker", body=b'{ "a":1}', name=NAME, id="id-1", headers={"x": "y"}), 0.5)
+    out = Outgoing(topic="poker", body=b'{ "a":1}', name=NAME, id="id-1", headers={"x": "y"})
+    wrap_binary(out, 0.5)
     assert out.body == b'{ "a":1}'
     assert out.content_type == "application/json"
     assert dict(out.headers) == {
@@ -53,7 +54,8 @@ def test_the_binary_mode_writes_attributes_as_headers_and_leaves_the_body() -> N
 
 
 def test_the_structured_mode_writes_one_object_and_keeps_the_bytes_of_the_payload() -> None:
-    out = wrap_structured(Outgoing(topic="poker", body=b'{ "a":1.10}', name=NAME, id="id-1", headers={"x": "y"}), 0)
+    out = Outgoing(topic="poker", body=b'{ "a":1.10}', name=NAME, id="id-1", headers={"x": "y"})
+    wrap_structured(out, 0)
     body = out.body or b""
     assert b'"data":{ "a":1.10}' in body
     event = json.loads(body)

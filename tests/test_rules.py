@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brokerkit import ConfigError, InvalidMessage
 from brokerkit._message import Delivery, Headers, Outgoing, header_text
-from brokerkit._rules import NOT_JSON, compile_rules, parsed, split_rule, write_name
+from brokerkit._rules import NOT_JSON, compile_rules, name_writer, parsed, split_rule
 
 EVERYWHERE = frozenset({"header", "key", "topic", "routing_key", "type", "field"})
 JSON_VALUES = st.recursive(
@@ -26,8 +26,14 @@ def delivery(body: bytes | None = b"", **given: Any) -> Delivery:
     return Delivery(body, **{**fields, **given}, count=0, native=None, token=None)
 
 
-def outgoing(body: bytes = b"{}", *, topic: str = "t", headers: Headers | None = None) -> Outgoing:
-    return Outgoing(topic=topic, body=body, name="N", id="1", headers=headers or {})
+def outgoing(body: bytes = b"{}", *, topic: str = "t", headers: Headers | None = None, name: str = "N") -> Outgoing:
+    return Outgoing(topic=topic, body=body, name=name, id="1", headers=headers or {})
+
+
+def written(message: Outgoing, *rules: str, places: frozenset[str] = EVERYWHERE) -> Outgoing:
+    """The message with its name in it."""
+    name_writer(rules, places)(message)
+    return message
 
 
 @pytest.mark.parametrize(
@@ -97,26 +103,28 @@ def test_a_body_is_parsed_once_and_exactly() -> None:
     ],
 )
 def test_a_name_is_written_where_the_rule_finds_it_again(rule: str, changed: dict[str, Any]) -> None:
-    written = write_name(outgoing(topic=""), "N", [rule], EVERYWHERE)
-    assert {name: getattr(written, name) for name in changed} == changed
+    message = written(outgoing(topic=""), rule)
+    assert {name: getattr(message, name) for name in changed} == changed
     read = delivery(
-        written.body,
-        topic=written.topic,
-        key=written.key,
-        headers=written.headers,
-        routing_key=written.routing_key,
-        type=written.type,
+        message.body,
+        topic=message.topic,
+        key=message.key,
+        headers=message.headers,
+        routing_key=message.routing_key,
+        type=message.type,
     )
     assert compile_rules([rule], what="name_from")(read) == "N"
 
 
 def test_the_first_rule_that_can_be_written_is() -> None:
-    written = write_name(outgoing(), "N", ["header:event", "field:event"], frozenset({"field"}))
-    assert (written.headers, written.body) == ({}, b'{"event":"N"}')
+    message = written(outgoing(), "header:event", "field:event", places=frozenset({"field"}))
+    assert (message.headers, message.body) == ({}, b'{"event":"N"}')
+    message = written(outgoing(topic="elsewhere"), "topic", "type", "key")
+    assert (message.topic, message.type, message.key) == ("elsewhere", "N", None)
     with pytest.raises(InvalidMessage, match="header:event, key"):
-        write_name(outgoing(), "N", ["header:event", "key"], frozenset({"field"}))
+        written(outgoing(), "header:event", "key", places=frozenset({"field"}))
     with pytest.raises(InvalidMessage, match="topic"):
-        write_name(outgoing(topic="elsewhere"), "N", ["topic"], EVERYWHERE)
+        written(outgoing(topic="elsewhere"), "topic")
 
 
 @given(
@@ -128,15 +136,15 @@ def test_the_first_rule_that_can_be_written_is() -> None:
 def test_splicing_a_name_in_keeps_every_other_byte(fields: dict[str, Any], field: str, name: str, space: str) -> None:
     fields.pop(field, None)
     body = (space + json.dumps(fields, ensure_ascii=False)).encode()
-    written = write_name(outgoing(body), name, [f"field:{field}"], EVERYWHERE).body
-    assert written is not None
-    assert json.loads(written) == {field: name, **fields}
-    assert written.endswith(body.lstrip()[1:])
+    spliced = written(outgoing(body, name=name), f"field:{field}").body
+    assert spliced is not None
+    assert json.loads(spliced) == {field: name, **fields}
+    assert spliced.endswith(body.lstrip()[1:])
 
 
 def test_a_field_that_holds_the_name_already_stays() -> None:
     body = b' {"event" : "N"}'
-    assert write_name(outgoing(body), "N", ["field:event"], EVERYWHERE).body == body
+    assert written(outgoing(body), "field:event").body == body
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,7 @@ def test_a_field_that_holds_the_name_already_stays() -> None:
 )
 def test_a_name_that_cannot_be_put_into_the_body_is_an_error(body: bytes, rule: str) -> None:
     with pytest.raises(InvalidMessage, match="field"):
-        write_name(outgoing(body), "N", [rule], EVERYWHERE)
+        written(outgoing(body), rule)
 
 
 def test_a_header_as_text() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from brokerkit._errors import ConfigError, InvalidMessage
@@ -17,6 +16,7 @@ from brokerkit._message import Delivery, Outgoing
 from brokerkit.events._types import ExactFloat
 
 Lookup = Callable[[Delivery], str | bytes | None]
+WriteName = Callable[[Outgoing], None]
 
 PLACES: Final = ("header", "key", "topic", "routing_key", "type", "field")
 NOT_JSON: Final = object()
@@ -75,38 +75,63 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def write_name(outgoing: Outgoing, name: str, rules: Iterable[str], places: frozenset[str]) -> Outgoing:
-    """Put the event name where the first rule says that can be written on this broker.
+def name_writer(rules: Iterable[str], places: frozenset[str]) -> WriteName:
+    """One function that puts a message's event name where the first rule says that can be written on this broker.
 
     The rule ``topic`` addresses a message that has no topic yet to the topic of that name.
 
+    The function raises InvalidMessage: no rule can be written, or something else stands where the name goes.
+
     Raises:
-        InvalidMessage: no rule can be written, or the body is no JSON object where the name goes into a field.
+        ConfigError: a rule is not one of the forms above.
     """
-    for rule in rules:
-        place, argument = split_rule(rule, what="name_from")
-        if place not in places:
-            continue
-        match place:
-            case "header":
-                if outgoing.headers.get(argument, name) not in (name, name.encode()):
-                    raise InvalidMessage(f"the event name goes into header {argument!r}, which holds something else")
-                return replace(outgoing, headers={**outgoing.headers, argument: name})
-            case "key":
-                if outgoing.key not in (None, name, name.encode()):
-                    raise InvalidMessage("the event name is the key here (name_from), so no other key can be given")
-                return replace(outgoing, key=name)
-            case "routing_key":
-                return replace(outgoing, routing_key=name)
-            case "type":
-                return replace(outgoing, type=name)
-            case "field":
-                return replace(outgoing, body=_with_field(outgoing.body, argument, name))
-            case _ if outgoing.topic in ("", name):
-                return replace(outgoing, topic=name)
-            case _:
-                continue
-    raise InvalidMessage(f"none of the rules {', '.join(rules)} can be written here; name_from needs one that can")
+    rules = tuple(rules)
+    writable = [
+        (place, argument)
+        for place, argument in (split_rule(rule, what="name_from") for rule in rules)
+        if place in places
+    ]
+    by_topic = writable[:1] == [("topic", "")]
+    other = next((rule for rule in writable if rule[0] != "topic"), None)
+    write_other = other and _name_writer(*other)
+
+    def write(outgoing: Outgoing) -> None:
+        if by_topic and outgoing.topic in ("", outgoing.name):
+            outgoing.topic = outgoing.name
+        elif write_other is not None:
+            write_other(outgoing)
+        else:
+            raise InvalidMessage(
+                f"none of the rules {', '.join(rules)} can be written here; name_from needs one that can"
+            )
+
+    return write
+
+
+def _name_writer(place: str, argument: str) -> WriteName:
+    """The function for one rule, ``topic`` left out."""
+
+    def to_header(outgoing: Outgoing) -> None:
+        if outgoing.headers.get(argument, outgoing.name) not in (outgoing.name, outgoing.name.encode()):
+            raise InvalidMessage(f"the event name goes into header {argument!r}, which holds something else")
+        outgoing.headers = {**outgoing.headers, argument: outgoing.name}
+
+    def to_key(outgoing: Outgoing) -> None:
+        if outgoing.key not in (None, outgoing.name, outgoing.name.encode()):
+            raise InvalidMessage("the event name is the key here (name_from), so no other key can be given")
+        outgoing.key = outgoing.name
+
+    def to_routing_key(outgoing: Outgoing) -> None:
+        outgoing.routing_key = outgoing.name
+
+    def to_type(outgoing: Outgoing) -> None:
+        outgoing.type = outgoing.name
+
+    def to_field(outgoing: Outgoing) -> None:
+        outgoing.body = _with_field(outgoing.body, argument, outgoing.name)
+
+    writers = {"header": to_header, "key": to_key, "routing_key": to_routing_key, "type": to_type, "field": to_field}
+    return writers[place]
 
 
 def _compile(rule: str, what: str, fields_if: Callable[[Delivery], bool] | None) -> Lookup:

@@ -7,20 +7,23 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from brokerkit import events
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
 from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
-from brokerkit._rules import compile_rules, write_name
+from brokerkit._rules import compile_rules, name_writer
 from brokerkit._settings import TargetSettings
 from brokerkit._transport import Adapter
 from brokerkit.events._shapes import EventObject, fits
 
 Publishable = EventObject | Message | tuple[str, Mapping[str, Any]]
 """What can be published: an event, a message that goes out unchanged, or a name with its payload."""
+
+Answer = Callable[[Receipt | BrokerkitError], None]
+"""Told what became of one message."""
 
 _LARGEST_BATCH: Final = 5_000
 
@@ -40,11 +43,11 @@ class Target:
         self._format = settings.wire
         self._rules = settings.name_from or self._format.name_from
         self._name_of = compile_rules(self._rules, what="name_from", fields_if=self._format.fields_if)
-        self._places = adapter.capabilities(settings.topic or "").name_places
+        self._write_name = name_writer(self._rules, adapter.capabilities(settings.topic or "").name_places)
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
         self._ids = (f"{prefix}-{number}" for prefix in [os.urandom(16).hex()] for number in itertools.count(1))
-        self._waiting: list[tuple[Outgoing, asyncio.Future[Receipt]]] = []
+        self._waiting: list[tuple[Outgoing, Answer]] = []
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -90,14 +93,14 @@ class Target:
             headers=headers or {},
             content_type="application/json",
         )
-        return self._wrap(outgoing)
+        self._wrap(outgoing)
+        return outgoing
 
-    def _wrap(self, outgoing: Outgoing) -> Outgoing:
+    def _wrap(self, outgoing: Outgoing) -> None:
         if self._format.wrap is not None:
-            outgoing = self._format.wrap(outgoing, time.time())
-        if self._format.writes_name:
-            return outgoing
-        return write_name(outgoing, outgoing.name, self._rules, self._places)
+            self._format.wrap(outgoing, time.time())
+        if not self._format.writes_name:
+            self._write_name(outgoing)
 
     def _unchanged(
         self, message: Message, *, key: str | bytes | None, headers: Headers | None, id: str | None
@@ -113,10 +116,12 @@ class Target:
         )
         content_type = outgoing.headers.get(CONTENT_TYPE)
         if isinstance(content_type, str):
-            rest = {name: value for name, value in outgoing.headers.items() if name != CONTENT_TYPE}
-            outgoing = replace(outgoing, headers=rest, content_type=content_type)
+            outgoing.headers = {name: value for name, value in outgoing.headers.items() if name != CONTENT_TYPE}
+            outgoing.content_type = content_type
         shown = Delivery(outgoing.body, outgoing.topic, outgoing.key, message.headers, None, None, None, 0, None, None)
-        return outgoing if self._name_of(shown) else self._wrap(outgoing)
+        if not self._name_of(shown):
+            self._wrap(outgoing)
+        return outgoing
 
     async def publish(self, outgoing: Outgoing) -> Receipt:
         """Send one message; returns when the broker has it.
@@ -126,24 +131,35 @@ class Target:
             ConnectionLost: the broker could not be reached for ``publish_timeout`` seconds.
             Closed: the bus is closed.
         """
-        return await self._enqueue(outgoing)
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._enqueue(outgoing, partial(_answer, future))
+        return await future
 
     async def publish_many(self, batch: Sequence[Outgoing | BrokerkitError]) -> list[Receipt | BrokerkitError]:
         """Send many messages; one result for each. Errors that are in the batch already stay in their places."""
-        futures = [one if isinstance(one, BrokerkitError) else self._enqueue(one) for one in batch]
-        pending = [future for future in futures if not isinstance(future, BrokerkitError)]
-        if pending:
-            await asyncio.wait(pending)
-        return [future if isinstance(future, BrokerkitError) else _result(future) for future in futures]
+        results: dict[int, Receipt | BrokerkitError] = {}
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def _enqueue(self, outgoing: Outgoing) -> asyncio.Future[Receipt]:
+        def note(place: int, result: Receipt | BrokerkitError) -> None:
+            results[place] = result
+            if len(results) == len(batch) and not done.done():
+                done.set_result(None)
+
+        for place, one in enumerate(batch):
+            if isinstance(one, BrokerkitError):
+                note(place, one)
+            else:
+                self._enqueue(one, partial(note, place))
+        if batch:
+            await done
+        return [results[place] for place in range(len(batch))]
+
+    def _enqueue(self, outgoing: Outgoing, answer: Answer) -> None:
         if self._closed:
             raise Closed(f"target {self.name!r} is closed")
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._waiting.append((outgoing, future))
+        self._waiting.append((outgoing, answer))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all())
-        return future
 
     async def _send_all(self) -> None:
         """Send what waits, batch after batch, until nothing does."""
@@ -157,13 +173,8 @@ class Target:
                     failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
                     results = [failure] * len(batch)
-                for (_, future), result in zip(batch, results, strict=True):
-                    if future.done():  # whoever published was cancelled; the message is out all the same
-                        continue
-                    if isinstance(result, Receipt):
-                        future.set_result(result)
-                    else:
-                        future.set_exception(result)
+                for (_, answer), result in zip(batch, results, strict=True):
+                    answer(result)
         finally:
             self._sending = None
 
@@ -217,10 +228,10 @@ def _write(what: EventObject | str, payload: Mapping[str, Any] | EventObject | N
         raise InvalidMessage(f"the payload is no {name}: {error}") from error
 
 
-def _result(future: asyncio.Future[Receipt]) -> Receipt | BrokerkitError:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, BrokerkitError):
-        return error
-    raise error
+def _answer(future: asyncio.Future[Receipt], result: Receipt | BrokerkitError) -> None:
+    if future.done():  # whoever published was cancelled; the message is out all the same
+        return
+    if isinstance(result, Receipt):
+        future.set_result(result)
+    else:
+        future.set_exception(result)

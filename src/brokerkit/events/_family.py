@@ -137,7 +137,7 @@ class Family:
         if model is dict:  # it does not know its TypedDict
             model = self.models.get(name, model)
         # A foreign model's defaults may be constants that its readers need; ours are all "not sent".
-        own = isinstance(getattr(event, "root", event), Event)
+        own = isinstance(event, Event) or isinstance(getattr(event, "root", None), Event)
         try:
             body = self.adapter(model).serializer.to_json(
                 event, by_alias=True, exclude_unset=own, warnings="error" if own else True

@@ -37,13 +37,15 @@ class _Families(Mapping[str, Family]):
     def __init__(self) -> None:
         self._loaded: dict[str, Family] = {}
         self._places: dict[str, str] | None = None
+        self.meanings: dict[str | type[Any], tuple[Found, ...]] = {}
+        """What `find` has found, for as long as the families stay the same."""
 
     def __getitem__(self, name: str) -> Family:
         if name in self._loaded:
             return self._loaded[name]
         place = BUILT_IN.get(name) or self._all_places()[name]
         family = self._load(name, place)
-        self._loaded[name] = family
+        self._keep(family)
         return family
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +59,11 @@ class _Families(Mapping[str, Family]):
             return
         if family.name in self:
             raise ConfigError(f"there is a family {family.name!r} already")
+        self._keep(family)
+
+    def _keep(self, family: Family) -> None:
         self._loaded[family.name] = family
+        self.meanings.clear()
 
     def _all_places(self) -> dict[str, str]:
         if self._places is None:
@@ -121,6 +127,13 @@ def find(event: str | type[Any]) -> tuple[Found, ...]:
     An empty tuple means that no family knows it; `suggest` then says what may have been meant. Of the built-in families
     only those that know it are imported.
     """
+    found = _FAMILIES.meanings.get(event) or _find(event)
+    if found:  # names that nobody knows are without end: they are not kept
+        _FAMILIES.meanings[event] = found
+    return found
+
+
+def _find(event: str | type[Any]) -> tuple[Found, ...]:
     if isinstance(event, str):
         prefix, colon, rest = event.partition(":")
         if colon and prefix in _FAMILIES:

@@ -9,7 +9,7 @@ from typing import Any
 from brokerkit._message import Delivery, Outgoing
 
 Payload = Callable[[Delivery], Any]
-Wrap = Callable[[Outgoing, float], Outgoing]
+Wrap = Callable[[Outgoing, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

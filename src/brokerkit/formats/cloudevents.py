@@ -35,13 +35,13 @@ def payload(delivery: Delivery) -> Any:
     return event.get("data")
 
 
-def wrap_binary(outgoing: Outgoing, now: float) -> Outgoing:
+def wrap_binary(outgoing: Outgoing, now: float) -> None:
     """Add the attributes as headers."""
-    attributes = {f"ce_{name}": value for name, value in _attributes(outgoing, now).items()}
-    return replace(outgoing, headers={**attributes, **outgoing.headers}, content_type="application/json")
+    outgoing.headers = {**_attributes(outgoing, now, prefix="ce_"), **outgoing.headers}
+    outgoing.content_type = "application/json"
 
 
-def wrap_structured(outgoing: Outgoing, now: float) -> Outgoing:
+def wrap_structured(outgoing: Outgoing, now: float) -> None:
     """Put attributes and payload into one JSON object."""
     head = json.dumps({**_attributes(outgoing, now), "datacontenttype": "application/json"}, ensure_ascii=False)
     try:
@@ -49,17 +49,17 @@ def wrap_structured(outgoing: Outgoing, now: float) -> Outgoing:
         data = b',"data":' + (outgoing.body or b"null")  # spliced, so that its numbers stay as they were written
     except (ValueError, RecursionError):
         data = b',"data_base64":"' + base64.b64encode(outgoing.body or b"") + b'"'
-    body = head.encode()[:-1] + data + b"}"
-    return replace(outgoing, body=body, content_type=STRUCTURED_TYPE)
+    outgoing.body = head.encode()[:-1] + data + b"}"
+    outgoing.content_type = STRUCTURED_TYPE
 
 
-def _attributes(outgoing: Outgoing, now: float) -> dict[str, str]:
+def _attributes(outgoing: Outgoing, now: float, *, prefix: str = "") -> dict[str, str]:
     return {
-        "specversion": "1.0",
-        "type": outgoing.name,
-        "source": f"/{outgoing.topic}",
-        "id": outgoing.id,
-        "time": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
+        f"{prefix}specversion": "1.0",
+        f"{prefix}type": outgoing.name,
+        f"{prefix}source": f"/{outgoing.topic}",
+        f"{prefix}id": outgoing.id,
+        f"{prefix}time": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
     }
 
 
