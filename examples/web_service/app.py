@@ -7,8 +7,10 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Response
 
 from brokerkit import BrokerkitError, Bus
 from brokerkit.events.evenbet import OnUserLoggedIn
@@ -48,3 +50,11 @@ async def log_in(player_id: int) -> dict[str, str]:
 async def show(player_id: int) -> dict[str, int]:
     """Say how many logins were handled."""
     return {"logins": logins[player_id]}
+
+
+@app.get("/ready")
+async def ready(response: Response) -> dict[str, Any]:
+    """Say whether this service may be given work: for the readiness probe of an orchestrator."""
+    health = await bus.health()
+    response.status_code = 200 if health.ready else 503
+    return asdict(health)

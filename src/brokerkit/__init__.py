@@ -37,6 +37,8 @@ from brokerkit._errors import (
     WrongNameRule,
 )
 from brokerkit._handlers import Handlers
+from brokerkit._health import Health, SourceHealth, TargetHealth
+from brokerkit._hooks import Notice
 from brokerkit._message import Message, Receipt
 from brokerkit._registrar import Registrar
 from brokerkit._retry import RetryPolicy
@@ -52,18 +54,22 @@ __all__ = [
     "DecodeError",
     "HandlerTimeout",
     "Handlers",
+    "Health",
     "InvalidMessage",
     "Message",
     "MessageTooLarge",
     "MissingExtra",
     "NotFound",
+    "Notice",
     "PublishError",
     "Receipt",
     "Registrar",
     "Reject",
     "Retry",
     "RetryPolicy",
+    "SourceHealth",
     "Stats",
+    "TargetHealth",
     "Unroutable",
     "UnsupportedFeature",
     "WrongNameRule",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
@@ -17,6 +18,8 @@ from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, No
 from brokerkit._consuming._routes import Routes
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
 from brokerkit._handlers import Handlers
+from brokerkit._health import Health, SourceHealth
+from brokerkit._hooks import Hook, Hooks
 from brokerkit._message import Headers, Message, Receipt
 from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
@@ -88,6 +91,7 @@ class Bus:
     """
 
     def __init__(self, url: str | None = None, /, **settings: Unpack[Settings]) -> None:
+        self._hooks = Hooks()
         self._set_up(from_keywords({"url": url, **settings}, os.environ))
 
     @classmethod
@@ -99,6 +103,7 @@ class Bus:
             MissingExtra: as the constructor does.
         """
         bus = cls.__new__(cls)
+        bus._hooks = Hooks()
         bus._set_up(from_file(Path(path), settings, os.environ))
         return bus
 
@@ -108,7 +113,7 @@ class Bus:
         self._adapters: list[tuple[Connection, Adapter]] = []
         self._sources: dict[str, Adapter] = {name: self._adapter(source) for name, source in settings.sources.items()}
         self._targets: dict[str, Target] = {
-            name: Target(name, self._adapter(target), target) for name, target in settings.targets.items()
+            name: Target(name, self._adapter(target), target, self._hooks) for name, target in settings.targets.items()
         }
         self._dead_letters: dict[str, DeadLetters] = {
             name: self._place_for_dead_letters(name, source) for name, source in settings.sources.items()
@@ -117,6 +122,8 @@ class Bus:
             _check_promises(name, source, self._promises(name), [source.retry])
         self._consumers: dict[str, Consumer] = {}
         self._stats: dict[str, Stats] = {}
+        self._served: dict[str, Consumer] = {}
+        self._since = time.time()
         self._open = False
 
     def _adapter(self, settings: ConnectionSettings) -> Adapter:
@@ -168,6 +175,34 @@ class Bus:
         """What became of the messages of each source since consuming last began."""
         return self._stats
 
+    def add_hook(self, hook: Hook) -> None:
+        """Have a function told of what is rare: failed attempts, dead letters, lost connections; see `Notice`.
+
+        It is called on the event loop and must return soon. One that raises is logged, and changes nothing.
+        """
+        self._hooks.add(hook)
+
+    async def health(self, *, lag: bool = False) -> Health:
+        """What state each source and target is in. Asks no broker, so that a probe may call it often.
+
+        Args:
+            lag: ask the brokers how many messages wait, for two seconds at most.
+        """
+        found = await asyncio.gather(*(consumer.health(lag=lag) for consumer in self._served.values()))
+        served = dict(zip(self._served, found, strict=True))
+        idle = {
+            name: SourceHealth(broker=self._promises(name).broker, state="stopped", since=self._since)
+            for name in self._sources
+            if name not in served
+        }
+        targets = {name: target.health() for name, target in self._targets.items()}
+        ready = (
+            self._open
+            and all(source.state == "consuming" for source in served.values())
+            and all(target.state == "open" for target in targets.values())
+        )
+        return Health(ready=ready, sources={**idle, **served}, targets=targets)
+
     # ---- publishing ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -202,9 +237,9 @@ class Bus:
 
     def _set_up_again(self) -> None:
         """Make the closed bus fit to be opened once more: adapters and targets are good for one opening."""
-        handlers, stats = self.handlers, self._stats
+        handlers, stats, served = self.handlers, self._stats, self._served
         self._set_up(self._settings)
-        self.handlers, self._stats = handlers, stats
+        self.handlers, self._stats, self._served = handlers, stats, served
 
     async def publish(
         self,
@@ -323,6 +358,7 @@ class Bus:
             for name, settings in self._settings.sources.items():
                 self._consumers[name] = self._consumer(name, settings, routes[name])
             self._stats = {name: consumer.stats for name, consumer in self._consumers.items()}
+            self._served = dict(self._consumers)
             stack.push_async_callback(self._stop_consumers)
             for consumer in self._consumers.values():
                 await consumer.start()
@@ -370,6 +406,7 @@ class Bus:
             routes=routes,
             dead_letters=self._dead_letters[name],
             stop_timeout=self._settings.stop_timeout,
+            hooks=self._hooks,
         )
 
     def _place_for_dead_letters(self, name: str, settings: SourceSettings) -> DeadLetters:

@@ -9,10 +9,12 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from brokerkit import events
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
+from brokerkit._health import Life, TargetHealth
+from brokerkit._hooks import Hooks, Notice
 from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
 from brokerkit._rules import compile_rules, name_writer
 from brokerkit._settings import TargetSettings
@@ -26,6 +28,8 @@ Answer = Callable[[Receipt | BrokerkitError], None]
 """Told what became of one message."""
 
 _LARGEST_BATCH: Final = 5_000
+_LONG: Final = 5.0
+"""Seconds without a confirmation after which a target counts as out of reach."""
 
 
 class Target:
@@ -36,19 +40,23 @@ class Target:
     broken connection, what was not confirmed is sent again behind what was.
     """
 
-    def __init__(self, name: str, adapter: Adapter, settings: TargetSettings) -> None:
+    def __init__(self, name: str, adapter: Adapter, settings: TargetSettings, hooks: Hooks) -> None:
         self.name = name
         self._adapter = adapter
         self._settings = settings
         self._format = settings.wire
         self._rules = settings.name_from or self._format.name_from
         self._name_of = compile_rules(self._rules, what="name_from", fields_if=self._format.fields_if)
-        self._write_name = name_writer(self._rules, adapter.capabilities(settings.topic or "").name_places)
+        promises = adapter.capabilities(settings.topic or "")
+        self._write_name = name_writer(self._rules, promises.name_places)
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
         self._ids = (f"{prefix}-{number}" for prefix in [os.urandom(16).hex()] for number in itertools.count(1))
         self._waiting: list[tuple[Outgoing, Answer]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._flying = 0
+        about = Notice(kind="connection_back", broker=promises.broker, target=name, topic=settings.topic or "")
+        self._life = Life(hooks, about, state="closed", good="open")
         self._closed = False
 
     def __repr__(self) -> str:
@@ -64,6 +72,18 @@ class Target:
         provision = self._settings.provision or capabilities.default_provision
         if self._settings.topic is not None and provision != "off":
             await self._adapter.ensure([self._settings.topic], stored=False, create=provision == "all")
+        self._life.become("open")
+
+    def health(self) -> TargetHealth:
+        """How it is now."""
+        return TargetHealth(
+            broker=self._life.broker,
+            state=self._life.state,
+            since=self._life.since,
+            error=self._life.error,
+            failures=self._life.failures,
+            in_flight=self._flying + len(self._waiting),
+        )
 
     def prepare(
         self,
@@ -167,12 +187,17 @@ class Target:
             while self._waiting:
                 batch = self._waiting[:_LARGEST_BATCH]
                 del self._waiting[:_LARGEST_BATCH]
+                self._flying = len(batch)
+                slow = asyncio.get_running_loop().call_later(_LONG, self._notice_silence)
                 try:
                     results = await self._send([outgoing for outgoing, _ in batch])
                 except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
                     failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
                     results = [failure] * len(batch)
+                finally:
+                    slow.cancel()
+                    self._flying = 0
                 for (_, answer), result in zip(batch, results, strict=True):
                     answer(result)
         finally:
@@ -185,6 +210,10 @@ class Target:
         failures = 0
         while not self._closed:
             again = [place for place, result in enumerate(results) if isinstance(result, ConnectionLost)]
+            if again:
+                self._life.lose(cast("ConnectionLost", results[again[0]]))
+            elif self._life.failures:
+                self._life.recover()
             failures += 1
             pause = min(5.0, 0.05 * 2.0**failures) * random.uniform(0.5, 1.0)
             if not again or time.monotonic() + pause > give_up:
@@ -194,11 +223,16 @@ class Target:
                 results[place] = result
         return results
 
+    def _notice_silence(self) -> None:
+        """A client library that connects again by itself (librdkafka) says nothing until it gives up."""
+        self._life.lose(ConnectionLost(f"target {self.name!r}: no confirmation for {_LONG:g} s"))
+
     async def close(self) -> None:
         """Wait for what is on its way, then refuse more."""
         self._closed = True
         if self._sending is not None:
             await asyncio.wait([self._sending], timeout=self._settings.publish_timeout)
+        self._life.become("closed")
 
 
 def _write(what: EventObject | str, payload: Mapping[str, Any] | EventObject | None) -> tuple[str, bytes]:

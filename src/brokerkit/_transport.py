@@ -146,7 +146,8 @@ class Source(Protocol):
 
         Called by up to `Capabilities.pollers` tasks of the core, and never cancelled. Returns an empty list after
         `stop`, and may return one at any time. After a lost connection it raises, and the next call reconnects: the core
-        waits in between.
+        waits in between, longer each time. Once the broker answers again it returns, empty if need be: that is how the
+        core knows. A client library that reconnects by itself must not hide that it does.
 
         Raises:
             ConnectionLost: trying again may help.

@@ -253,3 +253,5 @@ async def test_a_web_service_publishes_and_consumes(
         assert answer.json()["id"]
         await counted.wait()
         assert (await web.get("/players/5/logins")).json() == {"logins": 1}
+        ready = await web.get("/ready")
+        assert (ready.status_code, ready.json()["sources"]["bus"]["state"]) == (200, "consuming")

@@ -28,6 +28,8 @@ from brokerkit._consuming._settlement import Settlement
 from brokerkit._consuming._trouble import DUE, FAILURES, Memory, Trouble, copy_of
 from brokerkit._consuming._workers import Workers
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule, describe
+from brokerkit._health import Life, SourceHealth
+from brokerkit._hooks import Hooks, Kind, Notice
 from brokerkit._message import (
     ACK,
     RELEASE,
@@ -50,6 +52,7 @@ _DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
 """Releases and crashes count as deliveries too, so there may be more of them than attempts."""
 _SOON: Final = 0.02
 _LONGEST_PAUSE: Final = 10.0
+_LAG_TIMEOUT: Final = 2.0
 _GRACE: Final = 1.0
 """Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
 
@@ -88,6 +91,7 @@ class Consumer:
         routes: the handlers by event name.
         dead_letters: where what cannot be handled goes.
         stop_timeout: seconds for which handlers may run on once `stop` was called.
+        hooks: told of what is rare.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Consumer:
         routes: Routes,
         dead_letters: DeadLetters,
         stop_timeout: float,
+        hooks: Hooks,
     ) -> None:
         self.name = name
         self.stats = Stats()
@@ -110,6 +115,15 @@ class Consumer:
         subscription = settings.subscription(self._capabilities, drain_timeout=stop_timeout)
         self._source = adapter.subscribe(subscription, self._lost)
         self._max_in_flight = subscription.max_in_flight
+        about = Notice(
+            kind="stopped",
+            broker=self._capabilities.broker,
+            source=name,
+            topic=subscription.topics[0],
+            group=settings.group,
+        )
+        self._hooks = hooks
+        self.life = Life(hooks, about, state="starting", good="consuming")
 
         wire = settings.wire
         self._rules = settings.name_from or wire.name_from
@@ -167,8 +181,25 @@ class Consumer:
         self._over = asyncio.Event()
 
     def __repr__(self) -> str:
-        state = "stopping" if self._stopping.is_set() else "consuming" if self._pollers else "new"
-        return f"<Consumer {self.name}: {state}, {self._in_flight} in flight, {len(self._held)} held>"
+        return f"<Consumer {self.name}: {self.life.state}, {self._in_flight} in flight, {len(self._held)} held>"
+
+    async def health(self, *, lag: bool) -> SourceHealth:
+        """How it is now; with ``lag`` the broker is asked, for a little while."""
+        known: int | None = None
+        if lag and self.life.state == "consuming":
+            with suppress(BrokerkitError, TimeoutError):
+                async with asyncio.timeout(_LAG_TIMEOUT):
+                    known = await self._source.lag()
+        return SourceHealth(
+            broker=self.life.broker,
+            state=self.life.state,
+            since=self.life.since,
+            error=self.life.error,
+            failures=self.life.failures,
+            in_flight=self._in_flight,
+            held=len(self._held),
+            lag=known,
+        )
 
     # ---- life ------------------------------------------------------------------------------------------------
 
@@ -180,6 +211,7 @@ class Consumer:
         """
         await self._dead_letters.open()
         await self._source.open()
+        self.life.become("consuming")
         self._workers.start()
         self._run_beside(self._settlement.run())
         self._run_beside(self._burial.run())
@@ -201,6 +233,8 @@ class Consumer:
         """
         deadline = self._loop.time() + self._stop_timeout
         self._stopping.set()
+        if self._failure is None:
+            self.life.become("stopping")
         await self._source.stop()
         self._free_slots()
         if self._pollers:
@@ -214,6 +248,9 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*self._pollers, *self._background, return_exceptions=True)
         await self._source.close()
+        if self._failure is None:
+            self.life.become("stopped")
+        self.life.tell("stopped", error=self._failure)
 
     def _run_beside(self, coroutine: Any) -> None:
         """Run one of the consumer's long-lived tasks; its failure is the consumer's."""
@@ -229,6 +266,9 @@ class Consumer:
         if self._failure is None:
             self._failure = error
             logger.error("source %s ends: %s: %s", self.name, type(error).__name__, describe(error))
+            self.life.note(error)
+            self.life.become("failed")
+            self.life.tell("source_failed", error=error)
         self._over.set()
 
     # ---- in: receive, look up, lanes -------------------------------------------------------------------------
@@ -249,6 +289,7 @@ class Consumer:
             except ConnectionLost as error:
                 failures += 1
                 logger.warning("source %s: %s; trying again (%d)", self.name, error, failures)
+                self.life.lose(error)
                 await self._back_off(failures)
                 continue
             except Exception as error:  # noqa: BLE001 (whatever it is, it ends the source, and serve raises it)
@@ -256,6 +297,8 @@ class Consumer:
                 return
             finally:
                 self._asked -= limit
+            if self.life.failures and not self._stopping.is_set():
+                self.life.recover()
             failures = 0
             if batch:
                 try:
@@ -414,6 +457,7 @@ class Consumer:
             type(error).__name__,
             describe(error),
         )
+        self._tell("failed", delivery, error=error, wait=wait)
         # Held messages occupy slots: where half of them are taken, even a short wait is left to the broker.
         short = wait <= self._settings.hold and len(self._held) < self._max_in_flight // 2
         if self._settings.order == "strict" or not self._capabilities.durable_retry or short:
@@ -471,6 +515,7 @@ class Consumer:
 
     def _buried(self, delivery: Delivery) -> None:
         self.stats.dead_lettered += 1
+        self._tell("dead_letter", delivery, error=delivery.trouble.error)
         self._settlement.add(delivery, ACK)
 
     def _not_buried(self, delivery: Delivery) -> None:
@@ -496,6 +541,7 @@ class Consumer:
     def _settled(self, delivery: Delivery, outcome: Outcome, answer: Settled) -> None:
         if answer is Settled.LOST:
             self.stats.lost += 1
+            self._tell("lost", delivery)
         elif outcome is RELEASE:
             self.stats.released += 1
         if isinstance(outcome, RetryLater):
@@ -536,6 +582,7 @@ class Consumer:
         if self._probation is not None and delivery in self._probation.kept:
             self._probation.kept.remove(delivery)
         self.stats.lost += 1
+        self._tell("lost", delivery)
         self._forget()
         return True
 
@@ -552,6 +599,24 @@ class Consumer:
                 delivery.trouble.timer.cancel()
             if delivery.state is State.WAITING:
                 self._settlement.add(delivery, RELEASE)
+
+    # ---- what others are told --------------------------------------------------------------------------------
+
+    def _tell(
+        self, kind: Kind, delivery: Delivery, *, error: BaseException | None = None, wait: float | None = None
+    ) -> None:
+        """Tell the hooks what became of a message."""
+        if self._hooks:
+            trouble: Trouble | None = delivery.trouble
+            self.life.tell(
+                kind,
+                topic=delivery.topic,
+                event=delivery.route.name if delivery.route else "",
+                message_id=(trouble.origin if trouble else "") or delivery.stable_id,
+                attempt=trouble.failures if trouble else 0,
+                error=error,
+                wait=wait,
+            )
 
     # ---- waiting and waking ----------------------------------------------------------------------------------
 

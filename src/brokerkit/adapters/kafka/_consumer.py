@@ -34,6 +34,9 @@ PATIENCE: Final = 1.0
 """Seconds without a free slot before the partitions are paused, and the longest a paused consumer makes a slot wait.
 Pausing throws away what was fetched: done for every batch, it costs nineteen parts of twenty of the throughput."""
 
+LOOK: Final = 1.0
+"""Seconds between two looks whether a cluster that was out of reach is back; each look waits as long at most."""
+
 BLOCKING: Final = 10.0
 """Seconds for the calls of this thread that ask the broker and wait."""
 
@@ -52,6 +55,10 @@ class Owner(Protocol):
         ...
 
     def failed(self, error: BrokerkitError, *, final: bool) -> None: ...
+
+    def back(self) -> None:
+        """The cluster answers again."""
+        ...
 
     def ended(self) -> None: ...
 
@@ -99,6 +106,7 @@ class ConsumerThread:
         self._wake = threading.Event()
         self._closing = False
         self._paused = False
+        self._down_since = 0.0
         self._parked: dict[Place, float] = {}
         self._consumer = Consumer(config, logger=LIBRDKAFKA)
         self._thread = threading.Thread(target=self._run, name=f"brokerkit-kafka-{group}{role}", daemon=True)
@@ -153,6 +161,8 @@ class ConsumerThread:
     def _turn(self, consumer: Consumer) -> None:
         self._store_done(consumer)
         self._unpark(consumer)
+        if self._down_since and time.monotonic() - self._down_since >= LOOK:
+            self._look(consumer)
         if self._paused:
             if self._wanted and (
                 self._owner.in_flight <= self._low_water or time.monotonic() - self._wanted_since >= PATIENCE
@@ -172,6 +182,16 @@ class ConsumerThread:
         if taken := self._sift(consumer, messages):
             self._wanted = 0
             self._post(self._owner.arrived, taken)
+
+    def _look(self, consumer: Consumer) -> None:
+        """See whether the cluster is back: librdkafka tells that all brokers are down, and not that one is up again."""
+        try:
+            consumer.list_topics(self._topics[0], timeout=LOOK)
+        except KafkaException:
+            self._down_since = time.monotonic()
+        else:
+            self._down_since = 0.0
+            self._post(self._owner.back)
 
     def _wait_for_a_wish(self, consumer: Consumer) -> bool:
         """Wait for free slots, and store offsets meanwhile. False if there were none for too long."""
@@ -313,7 +333,10 @@ class ConsumerThread:
         if code == KafkaError._AUTHENTICATION:  # pyright: ignore[reportPrivateUsage]
             self._fail(translate(error, f"cannot log in to {self._where}"))
         elif code == KafkaError._ALL_BROKERS_DOWN:  # pyright: ignore[reportPrivateUsage]
-            self._fail(translate(error, f"no connection to {self._where}"))
+            # News once for each outage: the client repeats it with every try.
+            if not self._down_since:
+                self._fail(translate(error, f"no connection to {self._where}"))
+            self._down_since = time.monotonic()
         elif error.fatal():
             self._fail(translate(error, f"the consumer of {self._where} is dead"), final=True)
 

@@ -49,6 +49,7 @@ class KafkaSource:
         self._partitions: dict[Place, Offsets[Delivery]] = {}
         self._mailbox: list[Delivery] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._back = False
         self._error: BrokerkitError | None = None
         self._dead: BrokerkitError | None = None
         self._stopped = False
@@ -131,7 +132,7 @@ class KafkaSource:
         return [(topic, partition) for topic, count in counts.items() for partition in range(count)]
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
-        if not self._mailbox and not self._stopped and self._error is None and self._dead is None:
+        if not self._mailbox and not self._stopped and self._error is None and self._dead is None and not self._back:
             self._waiter = asyncio.get_running_loop().create_future()
             # What arrives beyond the limit waits in the mailbox for the next call.
             for thread in self._threads:
@@ -141,6 +142,7 @@ class KafkaSource:
         error, self._error = self._error or self._dead, None
         if error is not None and not self._stopped:
             raise error
+        self._back = False
         batch = self._mailbox[:limit]
         del self._mailbox[:limit]
         return batch
@@ -329,6 +331,10 @@ class KafkaSource:
             self._dead = error
         else:
             self._error = error
+        self._notify()
+
+    def back(self) -> None:
+        self._back = True
         self._notify()
 
     def ended(self) -> None:

@@ -79,9 +79,9 @@ class RabbitSource:
                 await asyncio.wait([self._opening])
                 if not self._opening.cancelled():
                     self._opening.result()
-            else:
-                self._wake.clear()
-                await self._wake.wait()
+                return []  # so that the core knows that the broker is back
+            self._wake.clear()
+            await self._wake.wait()
         return []
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:

@@ -203,6 +203,7 @@ class RedisPubSubSource:
         if self._broken is None:
             if self._reader is None:
                 await self.open()
+                return  # so that the core knows that the server is back
             self._bursting = False
             self._news.clear()
             if not self._buffer:
