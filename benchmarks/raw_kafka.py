@@ -1,0 +1,118 @@
+"""Kafka by hand: the best loops that confluent-kafka allows with the same safety (acks from all, commits after handling)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.work import Meter, Work
+
+
+def _producer(address: str) -> Producer:
+    return Producer(
+        {
+            "bootstrap.servers": address,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            "partitioner": "murmur2_random",
+        }
+    )
+
+
+async def create(address: str, topic: str) -> None:
+    """A topic of four partitions."""
+    admin = AdminClient({"bootstrap.servers": address})
+    for made in admin.create_topics([NewTopic(topic, num_partitions=4)]).values():
+        await asyncio.wrap_future(made)
+
+
+async def fill(address: str, topic: str, work: Work, count: int) -> None:
+    """Put messages there."""
+    await publish(address, topic, work, count)
+
+
+def _consumer(address: str, group: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": True,
+            "enable.auto.offset.store": False,
+            "auto.commit.interval.ms": 200,
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+    )
+
+
+async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+    """One thread polls a batch, parses and handles each message, and stores what is done."""
+
+    def loop() -> None:
+        consumer, read, tick = _consumer(address, "raw"), work.model.model_validate_json, meter.tick
+        consumer.subscribe([topic])
+        while meter.left:
+            first = consumer.poll(0.1)
+            if first is None:
+                continue
+            done: dict[int, int] = {}
+            for message in (first, *consumer.consume(499, 0)):
+                if message.error() is None and dict(message.headers() or ())["event"] == work.name.encode():
+                    tick(read(message.value()))
+                    done[message.partition()] = message.offset() + 1  # type: ignore[index, operator]
+            consumer.store_offsets(offsets=[TopicPartition(topic, number, at) for number, at in done.items()])
+        consumer.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        await asyncio.get_running_loop().run_in_executor(threads, loop)
+
+
+async def publish(address: str, topic: str, work: Work, count: int) -> None:
+    """Produce and flush."""
+    producer, confirmed = _producer(address), 0
+
+    def delivered(error: object, _message: object) -> None:
+        nonlocal confirmed
+        confirmed += error is None
+
+    headers = {"event": work.name}
+    for number in range(count):
+        while True:
+            try:
+                producer.produce(topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.01)
+        if number % 500 == 0:
+            producer.poll(0)
+    producer.flush()
+    assert confirmed == count
+
+
+async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+    """One message at a time, from the call of produce to the parsed event."""
+    producer, consumer = _producer(address), _consumer(address, "raw-latency")
+    consumer.subscribe([topic])
+    figures: list[float] = []
+
+    def loop() -> None:
+        while not consumer.assignment():
+            consumer.poll(0.1)
+        for _ in range(count):
+            begun = time.perf_counter()
+            producer.produce(topic, work.body, headers={"event": work.name})
+            producer.poll(0)
+            while (message := consumer.poll(1.0)) is None:
+                pass
+            work.model.model_validate_json(message.value() or b"")
+            figures.append(time.perf_counter() - begun)
+        producer.flush()
+        consumer.close()
+
+    await asyncio.to_thread(loop)
+    return figures

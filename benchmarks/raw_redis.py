@@ -1,0 +1,68 @@
+"""Redis Streams by hand: reads, acknowledgements and pipelines of 500."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from benchmarks.work import Meter, Work
+
+BATCH = 500
+
+
+async def create(address: str, topic: str) -> None:
+    """The stream with the groups that will read it."""
+    async with redis.asyncio.from_url(address) as client:
+        for group in ("raw", "brokerkit", "faststream"):
+            try:
+                await client.xgroup_create(topic, group, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+
+async def fill(address: str, topic: str, work: Work, count: int) -> None:
+    """Put messages there."""
+    await publish(address, topic, work, count)
+
+
+async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+    """Read 500, parse and handle each, acknowledge 500."""
+    read, tick, name = work.model.model_validate_json, meter.tick, work.name.encode()
+    async with redis.asyncio.from_url(address, socket_timeout=None) as client:
+        while meter.left:
+            answer = await client.xreadgroup("raw", "one", {topic: ">"}, count=BATCH, block=1000)
+            for _, entries in answer:
+                for _, fields in entries:
+                    if fields[b"event"] == name:
+                        tick(read(fields[b"data"]))
+                await client.xack(topic, "raw", *(number for number, _ in entries))
+
+
+async def publish(address: str, topic: str, work: Work, count: int) -> None:
+    """Pipelines of 500 XADD."""
+    async with redis.asyncio.from_url(address) as client:
+        for first in range(0, count, BATCH):
+            async with client.pipeline(transaction=False) as pipe:
+                for number in range(first, min(first + BATCH, count)):
+                    pipe.xadd(topic, {"data": work.body, "event": work.name, "key": str(number % 1000)})
+                await pipe.execute()
+
+
+async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+    """One message at a time, from the call of XADD to the parsed event."""
+    figures: list[float] = []
+    async with redis.asyncio.from_url(address) as writer, redis.asyncio.from_url(address) as reader:
+        for _ in range(count):
+            reading = asyncio.ensure_future(reader.xreadgroup("raw", "one", {topic: ">"}, count=1, block=2000))
+            await asyncio.sleep(0.002)  # until the read waits at the server
+            begun = time.perf_counter()
+            await writer.xadd(topic, {"data": work.body, "event": work.name})
+            [[_, [[number, fields]]]] = await reading
+            work.model.model_validate_json(fields[b"data"])
+            figures.append(time.perf_counter() - begun)
+            await reader.xack(topic, "raw", number)
+    return figures

@@ -1,0 +1,84 @@
+"""brokerkit with its default guarantees, the same code for every broker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.work import Meter, Work
+from brokerkit import Bus, Message, Receipt
+
+
+def _bus(settings: dict[str, Any], topic: str, group: str = "brokerkit") -> Bus:
+    # As an integrator reads EvenBet: where a broker has a routing key, the name is there.
+    given = {"format": "evenbet", "topic": topic, "group": group, **settings}
+    return Bus(given.pop("url"), **given)
+
+
+async def prepare(settings: dict[str, Any], topic: str) -> None:
+    """Make the group, where it must be there before the messages (RabbitMQ)."""
+    bus = _bus(settings, topic)
+    bus.on("*")(_nothing)
+    async with bus, bus.serving():
+        pass
+
+
+async def _nothing(_event: object) -> None: ...
+
+
+async def consume(settings: dict[str, Any], topic: str, work: Work, meter: Meter) -> None:
+    """One handler."""
+    bus, tick = _bus(settings, topic), meter.tick
+
+    @bus.on(work.model)
+    async def handle(event: Any) -> None:
+        tick(event)
+
+    async with bus.serving():
+        await meter.done.wait()
+
+
+async def publish(settings: dict[str, Any], topic: str, work: Work, count: int) -> None:
+    """`publish_many` of ready messages, 500 at a time; the raw client has its bytes ready as well."""
+    async with _bus(settings, topic) as bus:
+        for first in range(0, count, 5_000):
+            batch = [
+                Message(work.name, work.body, key=str(number % 1000), headers={"event": work.name})
+                for number in range(first, min(first + 5_000, count))
+            ]
+            results = await bus.publish_many(batch)
+            assert all(isinstance(result, Receipt) for result in results), results[0]
+
+
+async def publish_each(settings: dict[str, Any], topic: str, work: Work, count: int) -> None:
+    """500 concurrent calls of `publish`, again and again."""
+    event = work.model.model_validate_json(work.body)
+    async with _bus(settings, topic) as bus:
+        for first in range(0, count, 500):
+            await asyncio.gather(*(bus.publish(event, key=str(n)) for n in range(min(500, count - first))))
+
+
+async def latency(settings: dict[str, Any], topic: str, work: Work, count: int) -> list[float]:
+    """One message at a time, from the call of publish to the handler."""
+    bus, figures = _bus(settings, topic, "brokerkit-latency"), list[float]()
+    arrived: asyncio.Queue[float] = asyncio.Queue()
+
+    @bus.on(work.model)
+    async def handle(_event: Any) -> None:
+        arrived.put_nowait(time.perf_counter())
+
+    async with bus, bus.serving():
+        message = Message(work.name, work.body, headers={"event": work.name})
+        while arrived.empty():  # until the group has its partitions
+            await bus.publish(message)
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(2.0)
+        while not arrived.empty():
+            arrived.get_nowait()
+        for _ in range(count):
+            begun = time.perf_counter()
+            await bus.publish(message)
+            figures.append(await arrived.get() - begun)
+            await asyncio.sleep(0.002)
+    return figures
