@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
-
 from tests.brokers import aws, kafka, rabbitmq, redis
 from tests.brokers.fixtures import running
 
@@ -90,7 +89,16 @@ def _start(broker: str, stack: ExitStack) -> dict[str, str]:
 
 
 def _measure(line: Comparison, contender: str, environment: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.measure", line.broker, line.what, contender, line.size, str(line.count)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.measure",
+        line.broker,
+        line.what,
+        contender,
+        line.size,
+        str(line.count),
+    ]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     if ended.returncode:
         raise SystemExit(f"{' '.join(command[2:])} failed:\n{ended.stderr[-3000:]}")

@@ -34,17 +34,17 @@ def compile_rules(rules: Iterable[str], *, what: str, fields_if: Callable[[Deliv
     Raises:
         ConfigError: a rule is not one of the forms above.
     """
-    lookups = [_compile(rule, what, fields_if) for rule in rules]
-    if len(lookups) == 1:
-        return lookups[0]
+    first, *others = (_compile(rule, what, fields_if) for rule in rules)
 
-    def first(delivery: Delivery) -> str | bytes | None:
-        for lookup in lookups:
-            if value := lookup(delivery):
+    def lookup(delivery: Delivery) -> str | bytes | None:
+        if value := first(delivery):
+            return value
+        for other in others:
+            if value := other(delivery):
                 return value
         return None
 
-    return first
+    return lookup if others else first
 
 
 def split_rule(rule: str, *, what: str) -> tuple[str, str]:

@@ -164,6 +164,7 @@ class Consumer:
         self._settlement = Settlement(
             self._source,
             name=name,
+            acknowledged=self._forget,
             settled=self._settled,
             not_put_off=self._not_put_off,
             stopping=self._stopping,
@@ -315,7 +316,7 @@ class Consumer:
             self._leases.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
-        by_key, memory = self._settings.order != "none", self._memory
+        by_key, remembered = self._settings.order != "none", self._memory.troubles
         before = len(ready)
         for delivery in batch:
             if delivery.state is not State.WAITING:
@@ -326,7 +327,7 @@ class Consumer:
                 delivery.id = found if isinstance(found, str) else str(text(found))
             name = name_of(delivery)
             delivery.route = route = find(name) or self._routes[name]
-            if (FAILURES in delivery.headers or memory) and not self._recall(delivery):
+            if (FAILURES in delivery.headers or remembered) and not self._recall(delivery):
                 continue
             if (not route.known or self._probation is not None) and not self._recognise(delivery, route):
                 continue
@@ -558,9 +559,9 @@ class Consumer:
         )
         self._hold(delivery, outcome.after)
 
-    def _forget(self) -> None:
-        """One delivery is no longer ours: its slot is free."""
-        self._in_flight -= 1
+    def _forget(self, count: int = 1) -> None:
+        """So many deliveries are no longer ours: their slots are free."""
+        self._in_flight -= count
         self._free_slots()
         self._tell_progress()
 

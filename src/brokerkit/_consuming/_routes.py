@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -29,10 +29,19 @@ class Call:
 
     Attributes:
         read: makes the event of a delivery, or raises `DecodeError`.
+        function: the handler's.
+        takes_message: the handler's.
     """
 
     handler: Handler
     read: Read
+    function: Callable[..., Any] = field(init=False)
+    takes_message: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked for each message: one attribute less on the way.
+        object.__setattr__(self, "function", self.handler.function)
+        object.__setattr__(self, "takes_message", self.handler.takes_message)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +52,17 @@ class Route:
         name: the event name; ``""`` for messages that have none.
         calls: the handlers in the order in which they run.
         known: whether a handler wants the name, or a family of this source has it.
+        only: the handler, where there is one and it is a coroutine function.
     """
 
     name: str
     calls: tuple[Call, ...]
     known: bool
+    only: Call | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        only = self.calls[0] if len(self.calls) == 1 and self.calls[0].handler.is_async else None
+        object.__setattr__(self, "only", only)
 
 
 NAMELESS: Final = Route("", (), False)
@@ -140,15 +155,17 @@ class Routes:
         payload, zone = self._format.payload, self._settings.tz
 
         def read(delivery: Delivery) -> Any:
-            # A body that a rule has parsed already is not parsed again.
             if payload is not None:
                 body = payload(delivery)
+            elif delivery.parsed.__class__ is dict:  # by a rule: it is not parsed again
+                body = delivery.parsed
             else:
-                parsed: Any = delivery.parsed
-                body = parsed if parsed.__class__ is dict else delivery.body
+                body = delivery.body
+            if body.__class__ is bytes:
+                return read_bytes(body)
             if body is None:
                 raise DecodeError("the message has no body", family=family.name, event=name)
-            return read_bytes(body) if isinstance(body, bytes) else family.read(name, body)
+            return family.read(name, body)
 
         if zone is None:
             return read

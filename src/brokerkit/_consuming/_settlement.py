@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from brokerkit._consuming._trouble import Trouble
-from brokerkit._message import Delivery, Outcome, RetryLater, Settled, State
+from brokerkit._message import ACK, Delivery, Outcome, RetryLater, Settled, State
 from brokerkit._transport import Source
 
 logger = logging.getLogger("brokerkit")
@@ -23,7 +23,8 @@ class Settlement:
     Args:
         source: settles.
         name: the source's name, for the log.
-        settled: told the broker's answer for each delivery that is no longer ours.
+        acknowledged: told how many deliveries are acknowledged and over, all of one batch at once.
+        settled: told the broker's answer for each other delivery that is no longer ours.
         not_put_off: told of each delivery that the broker could not put off durably; it is still ours.
         stopping: set when nothing is tried again any more.
     """
@@ -33,12 +34,14 @@ class Settlement:
         source: Source,
         *,
         name: str,
+        acknowledged: Callable[[int], None],
         settled: Callable[[Delivery, Outcome, Settled], None],
         not_put_off: Callable[[Delivery, RetryLater], None],
         stopping: asyncio.Event,
     ) -> None:
         self._source = source
         self._name = name
+        self._acknowledged = acknowledged
         self._settled = settled
         self._not_put_off = not_put_off
         self._stopping = stopping
@@ -61,11 +64,16 @@ class Settlement:
             self._added.clear()
             pairs, self._waiting = self._waiting, []
             answers = await self._source.settle(pairs)
+            acknowledged, done, settled = 0, Settled.DONE, State.SETTLED
             for (delivery, outcome), answer in zip(pairs, answers, strict=True):
-                if answer is Settled.FAILED and self._try_again(delivery, outcome):
-                    continue
-                delivery.state = State.SETTLED
-                self._settled(delivery, outcome, answer)
+                if answer is done and outcome is ACK:
+                    delivery.state = settled
+                    acknowledged += 1
+                elif answer is not Settled.FAILED or not self._try_again(delivery, outcome):
+                    delivery.state = settled
+                    self._settled(delivery, outcome, answer)
+            if acknowledged:
+                self._acknowledged(acknowledged)
 
     def _try_again(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Do something about a settlement that did not work; False where the broker is left to redeliver the message.

@@ -102,24 +102,24 @@ class Memory:
     """Troubles of messages that come again as they are, and not as a copy whose headers say it; the oldest go first."""
 
     def __init__(self) -> None:
-        self._troubles: dict[str, Trouble] = {}
+        self.troubles: dict[str, Trouble] = {}
 
     def __len__(self) -> int:
-        return len(self._troubles)
+        return len(self.troubles)
 
     def __repr__(self) -> str:
-        return f"<Memory of {len(self._troubles)} failed messages>"
+        return f"<Memory of {len(self.troubles)} failed messages>"
 
     def keep(self, delivery: Delivery) -> None:
         """Keep what is known of a message that is given back."""
         if delivery.trouble is not None and (stable_id := delivery.stable_id) is not None:
-            if len(self._troubles) >= _REMEMBERED:
-                del self._troubles[next(iter(self._troubles))]
-            self._troubles[stable_id] = delivery.trouble
+            if len(self.troubles) >= _REMEMBERED:
+                del self.troubles[next(iter(self.troubles))]
+            self.troubles[stable_id] = delivery.trouble
 
     def take(self, delivery: Delivery) -> Trouble | None:
         """What is known of a message that came again, once."""
-        return self._troubles.pop(delivery.stable_id or "", None)
+        return self.troubles.pop(delivery.stable_id or "", None)
 
 
 def copy_of(delivery: Delivery) -> Outgoing:

@@ -46,14 +46,20 @@ class Results(Protocol):
 
 
 class _Worker:
-    """One slot."""
+    """One slot, and what runs in it.
 
-    __slots__ = ("deadline", "delivery", "task", "timed_out")
+    Attributes:
+        seen: the delivery and call that the watch over timeouts saw at its last look, and when it saw them first. So no
+            message has to take the time itself.
+    """
+
+    __slots__ = ("call", "delivery", "seen", "task", "timed_out")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None]
         self.delivery: Delivery | None = None
-        self.deadline = 0.0
+        self.call: Call | None = None
+        self.seen: tuple[Delivery | None, Call | None, float] = (None, None, 0.0)
         self.timed_out = False
 
     def __repr__(self) -> str:
@@ -160,7 +166,24 @@ class Workers:
                     continue
                 worker.delivery = delivery
                 delivery.state = State.RUNNING
-                await self._run(delivery, worker)
+                call = delivery.route.only
+                if call is None or delivery.trouble is not None:
+                    await self._run(delivery, worker)
+                else:
+                    # The usual message, without a coroutine of our own around the handler's.
+                    worker.call = call
+                    try:
+                        if call.takes_message:
+                            await call.function(call.read(delivery), self._message(delivery))
+                        else:
+                            await call.function(call.read(delivery))
+                    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (any error of a handler is a failure)
+                        self._fail(delivery, worker, call, error)
+                    else:
+                        if worker.timed_out:
+                            self._fail(delivery, worker, call, None)
+                        else:
+                            results.handled(delivery)
                 worker.delivery = None
                 if copy_context() != baseline:
                     # A handler has set a context variable. The next message must not see it, and only a new task is
@@ -183,40 +206,44 @@ class Workers:
         read = event = message = None
         calls = delivery.route.calls
         for call in calls:
-            handler = call.handler
-            if trouble is not None and handler.name in trouble.done:
+            if trouble is not None and call.handler.name in trouble.done:
                 continue
+            worker.call = call
             error: BaseException | None = None
-            worker.deadline = time.monotonic() + (handler.timeout or self._timeout)
             try:
                 if call.read is not read:
                     event, read = call.read(delivery), call.read
-                if handler.takes_message:
+                if call.takes_message:
                     message = message or self._message(delivery)
-                arguments: tuple[Any, ...] = (event, message) if handler.takes_message else (event,)
-                if handler.is_async:
-                    await handler.function(*arguments)
+                arguments: tuple[Any, ...] = (event, message) if call.takes_message else (event,)
+                if call.handler.is_async:
+                    await call.function(*arguments)
                 else:
-                    await self._run_in_thread(handler.function, *arguments)
-            except Exception as raised:  # noqa: BLE001 (any error of a handler is a failure)
+                    await self._run_in_thread(call.function, *arguments)
+            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 (any error of a handler is a failure)
                 error = raised
-            except asyncio.CancelledError as raised:
-                if not worker.timed_out and worker.task.cancelling():
-                    raise
-                error = raised  # of a timeout, or of something that the handler itself waited for
-            if worker.timed_out:
-                error = self._time_out(worker, call)
-            elif error is not None and worker.task.cancelling():
-                # Client libraries turn a cancellation into errors of their own; it is one all the same.
-                self._results.cancelled(delivery)
-                return
-            if error is not None:
-                self._results.failed(delivery, call, error)
+            if error is not None or worker.timed_out:
+                self._fail(delivery, worker, call, error)
                 return
             if len(calls) > 1:
                 trouble = delivery.trouble = trouble or Trouble()
-                trouble.done = (*trouble.done, handler.name)
+                trouble.done = (*trouble.done, call.handler.name)
         self._results.handled(delivery)
+
+    def _fail(self, delivery: Delivery, worker: _Worker, call: Call, error: BaseException | None) -> None:
+        """Tell what a handler's error means: its timeout, its failure, or that it was cancelled by `stop`.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled by `stop`.
+        """
+        if worker.timed_out:
+            self._results.failed(delivery, call, self._time_out(worker, call))
+        elif worker.task.cancelling():
+            # Client libraries turn a cancellation into errors of their own; it is one all the same.
+            raise asyncio.CancelledError from error
+        else:
+            assert error is not None
+            self._results.failed(delivery, call, error)
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a plain function in a worker thread, with the context that a coroutine would have."""
@@ -227,13 +254,18 @@ class Workers:
             await result
 
     async def _watch_timeouts(self) -> None:
-        """Cancel handlers that take too long: one look at all slots is cheaper than a timer for each message."""
+        """Cancel handlers that take too long: one look at all slots is cheaper than a clock for each message."""
         pause = min(max(self._shortest_timeout / 20, 0.01), 1.0)
         while True:
             await asyncio.sleep(pause)
             now = time.monotonic()
             for worker in self._workers:
-                if worker.delivery is not None and now > worker.deadline and not worker.timed_out:
+                if worker.delivery is None or worker.timed_out:
+                    continue
+                delivery, call, since = worker.seen
+                if worker.delivery is not delivery or worker.call is not call:
+                    worker.seen = (worker.delivery, worker.call, now)
+                elif call is not None and now - since > (call.handler.timeout or self._timeout):
                     worker.timed_out = True
                     worker.task.cancel()
 
