@@ -7,6 +7,8 @@
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
 #   make lint                      ruff: rules and layout
 #   make types                     mypy and pyright, both strict
+#   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
+#   make bench B='kafka --rounds 3'  some brokers, and any other words for python -m benchmarks
 #   make docs                      write what in docs/ and README.md follows from the code
 #   make clean                     back to a fresh checkout
 #
@@ -19,8 +21,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?=
+B ?=
 
-.PHONY: demo test brokers lint types docs clean
+.PHONY: demo test brokers lint types bench docs clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -41,6 +44,11 @@ lint: .venv/.dev
 types: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: .venv/.dev
+	@bash tests/brokers/install.sh
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m benchmarks $(B)
 
 docs: .venv/.dev
 	$(BIN)/python scripts/generate_docs.py

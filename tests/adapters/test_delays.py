@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerkit.adapters.rabbitmq._delays import LEVELS, label, level_for
+from brokerkit.adapters._delays import LEVELS, label, level_for
 
 
 @given(st.floats(min_value=LEVELS[0], max_value=10**9))

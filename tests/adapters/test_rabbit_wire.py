@@ -15,7 +15,7 @@ from pamqp.header import ContentHeader
 
 from brokerkit._errors import InvalidMessage
 from brokerkit._message import Delivery, Outgoing
-from brokerkit.adapters.rabbitmq._delays import LEVELS, label
+from brokerkit.adapters._delays import LEVELS, label
 from brokerkit.adapters.rabbitmq._wire import (
     SHORT_STRING,
     Letter,

@@ -275,7 +275,8 @@ class Consumer:
     # ---- in: receive, look up, lanes -------------------------------------------------------------------------
 
     async def _poll(self) -> None:
-        share = -(-self._max_in_flight // self._capabilities.pollers)
+        # Never all at once: while one half is handled the adapter fetches the other.
+        share = -(-self._max_in_flight // max(self._capabilities.pollers, 2))
         failures = 0
         while not self._stopping.is_set():
             limit = min(self._max_in_flight - self._in_flight - self._asked, share)
@@ -316,10 +317,11 @@ class Consumer:
             self._leases.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
+        waiting = State.WAITING
         by_key, remembered = self._settings.order != "none", self._memory.troubles
         before = len(ready)
         for delivery in batch:
-            if delivery.state is not State.WAITING:
+            if delivery.state is not waiting:
                 continue  # lost on the way here
             if key_of is not None:
                 delivery.key = key_of(delivery) or delivery.key
@@ -398,9 +400,12 @@ class Consumer:
     # ---- what the workers say (`Results`) --------------------------------------------------------------------
 
     def handled(self, delivery: Delivery) -> None:
-        """Acknowledge."""
+        """Acknowledge, and let the next message of the key begin."""
         self.stats.handled += 1
-        self._finish(delivery, ACK)
+        self._settlement.add(delivery, ACK)
+        if delivery.lane is not None and (following := self._lanes.leave(delivery)) is not None:
+            # Nobody need be woken for it: the worker that says this looks for its next delivery now.
+            self._workers.ready.append(following)
 
     def cancelled(self, delivery: Delivery) -> None:
         """Release: a handler that was cancelled at shutdown has not failed."""

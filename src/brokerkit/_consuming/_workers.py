@@ -152,6 +152,7 @@ class Workers:
 
     async def _work(self, worker: _Worker) -> None:
         ready, results, baseline = self.ready, self._results, copy_context()
+        waiting, running = State.WAITING, State.RUNNING
         try:
             while True:
                 while not ready:
@@ -161,11 +162,11 @@ class Workers:
                     self._idle.append(waiter)
                     await waiter
                 delivery = ready.popleft()
-                if delivery.state is not State.WAITING:
+                if delivery.state is not waiting:
                     results.passed_over(delivery)
                     continue
                 worker.delivery = delivery
-                delivery.state = State.RUNNING
+                delivery.state = running
                 call = delivery.route.only
                 if call is None or delivery.trouble is not None:
                     await self._run(delivery, worker)

@@ -13,13 +13,13 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import AccessDenied, BrokerkitError, NotFound
-from brokerkit._message import ID_HEADER, Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
+from brokerkit._message import ACK, ID_HEADER, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Lost, Subscription
+from brokerkit.adapters._delays import LEVELS, label, level_for
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LOG, Settings
 from brokerkit.adapters.kafka._consumer import ConsumerThread, Place
 from brokerkit.adapters.kafka._offsets import Offsets
-from brokerkit.adapters.rabbitmq._delays import LEVELS, label, level_for
 
 Send = Callable[[Sequence[Outgoing]], Awaitable[list[Receipt | BrokerkitError]]]
 
@@ -158,7 +158,7 @@ class KafkaSource:
             if not offsets.live:
                 answers.append(lost)
                 continue
-            if isinstance(outcome, Ack):
+            if outcome is ACK:
                 finished += offsets.done(delivery.position[1])  # type: ignore[index, arg-type]
                 touched.add(offsets)
             elif isinstance(outcome, RetryLater):

@@ -49,7 +49,7 @@ from typing import Final
 from brokerkit._errors import BrokerkitError, UnsupportedFeature
 from brokerkit._message import Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters.rabbitmq._delays import LEVELS
+from brokerkit.adapters._delays import LEVELS
 from brokerkit.adapters.rabbitmq._link import Link
 from brokerkit.adapters.rabbitmq._publisher import Publisher
 from brokerkit.adapters.rabbitmq._source import RabbitSource

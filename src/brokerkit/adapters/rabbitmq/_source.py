@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelInvalidStateError
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
 from brokerkit._message import Delivery, Outcome, Release, RetryLater, Settled
 from brokerkit._transport import Lost, Subscription
-from brokerkit.adapters.rabbitmq._delays import level_for
+from brokerkit.adapters._delays import level_for
 from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
 from brokerkit.adapters.rabbitmq._topology import check_delays, count_messages, open_delay, open_queue
 from brokerkit.adapters.rabbitmq._wire import Letter, delivery, retry_letter, split_prefix

@@ -16,7 +16,7 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from brokerkit._errors import AccessDenied, ConnectionLost, NotFound, UnsupportedFeature
 from brokerkit._transport import Subscription
-from brokerkit.adapters.rabbitmq._delays import LEVELS, label
+from brokerkit.adapters._delays import LEVELS, label
 from brokerkit.adapters.rabbitmq._link import Link
 from brokerkit.adapters.rabbitmq._wire import queue_name, role_name
 

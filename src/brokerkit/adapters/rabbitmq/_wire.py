@@ -20,7 +20,7 @@ from pamqp.commands import Basic
 from brokerkit._derived import RABBITMQ, derived_name
 from brokerkit._errors import InvalidMessage
 from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing
-from brokerkit.adapters.rabbitmq._delays import LEVELS, label
+from brokerkit.adapters._delays import LEVELS, label
 
 if TYPE_CHECKING:
     from aiormq.abc import DeliveredMessage
