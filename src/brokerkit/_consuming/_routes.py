@@ -161,7 +161,7 @@ class Routes:
                 body = delivery.parsed
             else:
                 body = delivery.body
-            if body.__class__ is bytes:
+            if isinstance(body, bytes):
                 return read_bytes(body)
             if body is None:
                 raise DecodeError("the message has no body", family=family.name, event=name)
