@@ -203,6 +203,23 @@ class Bus:
         )
         return Health(ready=ready, sources={**idle, **served}, targets=targets)
 
+    def adapter(self, source: str | None = None, /) -> Adapter:
+        """The adapter of a source, for what only its broker can do; see the pages of the adapters.
+
+        It is good for one opening of the bus.
+
+        Args:
+            source: name of the source; needed only where there are several.
+
+        Raises:
+            ConfigError: there is no such source.
+        """
+        if source is None and len(self._sources) == 1:
+            [source] = self._sources
+        if source not in self._sources:
+            raise ConfigError(f"there is no source {source!r}; there are {', '.join(self._sources) or 'none'}")
+        return self._sources[source]
+
     # ---- publishing ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
