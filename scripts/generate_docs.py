@@ -51,6 +51,7 @@ ADAPTERS: Final = {
     "Redis Streams": ("redis://localhost", ""),
     "Redis list": ("redis+list://localhost", ""),
     "Redis Pub/Sub": ("redis+pubsub://localhost", ""),
+    "WebSocket": ("wss://localhost", ""),
 }
 """A URL and a topic for each column of promises."""
 
@@ -171,7 +172,7 @@ def guarantees(_: str) -> str:
             [
                 name,
                 "at least once" if each.at_least_once else "**at most once**",
-                _yes(each.confirmed_publish),
+                _confirmed(each),
                 *(_PROMISES[label](each) for label in ("groups", "order by key", "longest durable retry")),
                 _yes(each.attempts == "deliveries"),
                 "beside the topic" if each.dead_letters else "only where you say",
@@ -184,6 +185,10 @@ def guarantees(_: str) -> str:
 def _capabilities(url: str, topic: str) -> Capabilities:
     connection = ConnectionSettings.model_validate({"url": url}).connection()
     return make(connection).capabilities(topic)
+
+
+def _confirmed(each: Capabilities) -> str:
+    return _yes(each.confirmed_publish) if each.publishes else "nothing is published"
 
 
 def _yes(value: bool) -> str:
@@ -201,7 +206,7 @@ def _duration(seconds: float | None) -> str:
 
 _PROMISES: Final[dict[str, Callable[[Capabilities], str]]] = {
     "at least once": lambda each: _yes(each.at_least_once),
-    "publish is confirmed": lambda each: _yes(each.confirmed_publish),
+    "publish is confirmed": lambda each: _confirmed(each),
     "groups": lambda each: {"many": "many", "one": "one: the topic", "none": "none"}[each.groups],
     "order by key": lambda each: {
         "group": "across the group",

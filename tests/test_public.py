@@ -17,6 +17,7 @@ LIBRARIES = {
     "aio_pika": ("amqp://localhost", "rabbitmq"),
     "aiobotocore": ("sqs://us-east-1/", "sqs"),
     "redis": ("redis://localhost", "redis"),
+    "websockets": ("wss://localhost", "websocket"),
 }
 
 

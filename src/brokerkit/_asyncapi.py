@@ -75,12 +75,18 @@ def document(
     """
     routes = {name: Routes(handlers, source, source=name) for name, source in settings.sources.items()}
     received = {name: _wanted(routes[name], source) for name, source in settings.sources.items()}
-    sent = {name: _of_family(target) for name, target in settings.targets.items()}
+    # A bus with one topic has a target on the same broker, whether events can be published there or not.
+    writable = {
+        name: target
+        for name, target in settings.targets.items()
+        if targets[name].capabilities(target.topic or "").publishes
+    }
+    sent = {name: _of_family(target) for name, target in writable.items()}
     schemas = _Schemas([found for group in (*received.values(), *sent.values()) for found in group])
     writer = _Writer(schemas)
     for name, source in settings.sources.items():
         writer.source(name, source, sources[name], received[name], others=routes[name].takes_any)
-    for name, target in settings.targets.items():
+    for name, target in writable.items():
         writer.target(name, target, targets[name], sent[name])
     made: Json = {
         "asyncapi": "3.0.0",

@@ -1,6 +1,7 @@
 """What AsyncAPI knows of each protocol: servers without their secrets, and bindings of channels, operations and messages.
 
-The bindings are those that AsyncAPI 3.0.0 takes: Kafka 0.5.0, AMQP 0.3.0, SQS 0.2.0, SNS 0.1.0
+The bindings are those that AsyncAPI 3.0.0 takes: Kafka 0.5.0, AMQP 0.3.0, SQS 0.2.0, SNS 0.1.0,
+WebSockets 0.1.0
 (https://github.com/asyncapi/spec-json-schemas/tree/master/definitions/3.0.0). Redis has a binding whose objects must be
 empty (https://github.com/asyncapi/bindings/tree/master/redis).
 """
@@ -21,6 +22,7 @@ _KAFKA: Final = {"bindingVersion": "0.5.0"}
 _AMQP: Final = {"bindingVersion": "0.3.0"}
 _SQS: Final = {"bindingVersion": "0.2.0"}
 _SNS: Final = {"bindingVersion": "0.1.0"}
+_WS: Final = {"bindingVersion": "0.1.0"}
 
 _DEFAULT_HOSTS: Final[Mapping[str, str]] = {
     "kafka": "localhost:9092",
@@ -33,7 +35,7 @@ _FIFO: Final = ".fifo"
 def binding_of(url: Url) -> str:
     """The name of a URL's bindings: its scheme without what says how the connection or the data is made."""
     name = url.scheme.partition("+")[0]
-    return {"amqps": "amqp", "rediss": "redis"}.get(name, name)
+    return {"amqps": "amqp", "rediss": "redis", "wss": "ws"}.get(name, name)
 
 
 def servers(settings: ConnectionSettings) -> Iterator[Json]:
@@ -47,8 +49,10 @@ def servers(settings: ConnectionSettings) -> Iterator[Json]:
         endpoint = urlsplit(connection.endpoint).netloc.rpartition("@")[2] if connection.endpoint else ""
         yield {"host": endpoint or f"{binding}{region}.amazonaws.com", **server}
         return
-    if url.path and binding in ("amqp", "redis"):
+    if url.path and binding in ("amqp", "redis", "ws"):
         server["pathname"] = f"/{url.path}"
+    if binding == "ws":
+        server["security"] = [{"type": "httpApiKey", "name": "token", "in": "query"}]
     if url.user is not None:
         server["security"] = [{"type": "userPassword"}]
     for host in url.hosts or (_DEFAULT_HOSTS.get(binding, "localhost"),):
@@ -78,6 +82,8 @@ def channel_bindings(binding: str, address: str, *, stored: bool, vhost: str) ->
             return {"sns": {"name": _last(address), "ordering": {"type": order}, **_SNS}}
         case "redis":
             return {"redis": {}}
+        case "ws":
+            return {"ws": {"method": "GET", **_WS}}
         case _:
             return {}
 

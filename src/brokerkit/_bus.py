@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
 from brokerkit import adapters
-from brokerkit._config import BusSettings, elsewhere, from_file, from_keywords
+from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
 from brokerkit._consuming._consumer import Consumer, Stats
 from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
 from brokerkit._consuming._routes import Routes
@@ -120,6 +120,12 @@ class Bus:
         }
         for name, source in settings.sources.items():
             _check_promises(name, source, self._promises(name), [source.retry])
+        for name, target in settings.targets.items():
+            promises = self._adapter(target).capabilities(target.topic or "")
+            if name != ONLY and not promises.publishes:
+                raise UnsupportedFeature(
+                    broker=promises.broker, feature=f"targets (target {name!r})", alternative="name another broker"
+                )
         self._consumers: dict[str, Consumer] = {}
         self._stats: dict[str, Stats] = {}
         self._served: dict[str, Consumer] = {}

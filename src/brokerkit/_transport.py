@@ -37,6 +37,7 @@ class Capabilities:
         broker: its name in errors and documents.
         at_least_once: a message that was not acknowledged comes back.
         confirmed_publish: `send` returns only when the broker has the message.
+        publishes: events can be published at all; where not, every `send` is refused.
         groups: ``many`` groups each get every message; ``one``: the topic is its only group; ``none``: no groups,
             every reader gets everything.
         order: how far order by key reaches: across the ``group``, within one ``process``, or ``none``.
@@ -60,6 +61,7 @@ class Capabilities:
     broker: str
     at_least_once: bool = True
     confirmed_publish: bool = True
+    publishes: bool = True
     groups: Literal["many", "one", "none"] = "many"
     order: Literal["group", "process", "none"] = "process"
     attempts: Literal["deliveries", "none"] = "none"

@@ -176,6 +176,9 @@ async def test_a_named_source_of_a_file_serves_typed_handlers(
         assert event.data.currency == JACKPOT["data"]["currency"]
         with pytest.raises(ConfigError, match="is not on ws://"):
             client_of(bus, "other")
+        for name in (None, "nobody"):
+            with pytest.raises(ConfigError, match="there are thrillconnect, other"):
+                client_of(bus, name)
     assert server.upgrades == [{"token": "good", "currency": "SEK", "lang": "sv"}]
 
 
@@ -659,7 +662,9 @@ async def test_publishing_is_refused_and_says_what_to_do(server: ThrillConnectSe
     assert server.upgrades == []
 
 
-async def test_what_it_cannot_do_is_refused_at_the_start(server: ThrillConnectServer, noted: Noted) -> None:
+async def test_what_it_cannot_do_is_refused_at_the_start(
+    server: ThrillConnectServer, noted: Noted, tmp_path: Path
+) -> None:
     error = await failure_of(make_bus(server, noted, topic=None, queue="q"))
     assert isinstance(error, UnsupportedFeature)
     source = Bus("memory://websocket-dead", topic="t", dead_letter=f"{server.url}?topic=dead")
@@ -667,6 +672,10 @@ async def test_what_it_cannot_do_is_refused_at_the_start(server: ThrillConnectSe
     assert isinstance(await failure_of(source), UnsupportedFeature)
     with pytest.raises(UnsupportedFeature):
         make_bus(server, noted, name_from="header:event")
+    file = tmp_path / "target.toml"
+    file.write_text(f'[targets.out]\nurl = "{server.url}"\nformat = "thrillconnect"\ntopic = "thrillpots"')
+    with pytest.raises(UnsupportedFeature, match="target 'out'"):
+        Bus.from_config(file)
 
 
 async def test_one_url_and_token_serve_one_source_at_a_time_and_again_later(

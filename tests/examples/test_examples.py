@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.adapters.thrillconnect_server import playing
+from tests.adapters.thrillconnect_server import sample as thrillconnect_sample
 from tests.brokers.aws import REGION
 
 from brokerkit import Bus, Message
@@ -155,6 +157,21 @@ async def test_one_handler_file_runs_on_every_broker(
     assert "hand 77: player 5 holds 12500 cents" in printed
     assert "login: ann from 192.0.2.7" in printed
     assert "attempt 1" in printed
+
+
+async def test_jackpots_are_followed_over_a_websocket_and_the_tickets_asked_for() -> None:
+    async with asyncio.timeout(WITHIN), playing() as server:
+        words = ["jackpots.py", f"{server.url}?currency=EUR", "pl-7"]
+        ran = asyncio.create_task(asyncio.to_thread(run, *words, environment={"THRILLCONNECT_TOKEN": "good"}))
+        while not server.connections and not ran.done():
+            await asyncio.sleep(0.01)
+        await server.push(thrillconnect_sample("JackpotUpdate"), thrillconnect_sample("RaffleWinEvent"))
+        printed = await ran
+    assert "lumen: bronze is worth 2748.0 SEK" in printed
+    assert "Midsummer Draw is drawn" in printed
+    assert "pl-7 had {'instance_id': " in printed
+    assert "3 messages, 0 dropped, 0 gaps" in printed
+    assert server.requests[1]["PlayerRaffleTicketsRequest"]["brand_id"] == "northlight:lumen"
 
 
 def test_own_events_are_published_and_handled() -> None:

@@ -64,6 +64,7 @@ CAPABILITIES: Final = Capabilities(
     broker="ThrillConnect's WebSocket",
     at_least_once=False,
     confirmed_publish=False,
+    publishes=False,
     groups="none",
     dead_letters=False,
     name_places=frozenset({"field"}),
