@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.adapters.thrillconnect_server import PATH, PUSHED, ThrillConnectServer, playing, sample
 from tests.every_broker import until
 
-from brokerkit import Bus, Handlers, Message
+from brokerkit import Bus, Handlers, Message, Notice
 from brokerkit._consuming._consumer import Consumer
 from brokerkit._errors import AccessDenied, Closed, ConfigError, ConnectionLost, InvalidMessage, UnsupportedFeature
 from brokerkit._transport import Connection
@@ -57,10 +57,17 @@ async def server() -> AsyncIterator[ThrillConnectServer]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reconnect soon: how long the core waits in between is the core's, and tested there."""
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Reconnect soon: how long the core waits after so many failures is the core's, and tested there."""
+    seen: list[int] = []
     back_off = Consumer._back_off
-    monkeypatch.setattr(Consumer, "_back_off", lambda self, failures: back_off(self, -3))
+
+    async def soon(consumer: Consumer, failures: int) -> None:
+        seen.append(failures)
+        await back_off(consumer, -3)
+
+    monkeypatch.setattr(Consumer, "_back_off", soon)
+    return seen
 
 
 class Noted:
@@ -373,6 +380,25 @@ async def test_a_server_in_trouble_is_waited_for_and_at_the_start_told(
         await until(lambda: len(server.upgrades) > 4)
         server.tokens = {"good"}
         await until(lambda: bool(server.connections))
+
+
+async def test_a_server_that_accepts_and_closes_is_asked_less_and_less_often(
+    server: ThrillConnectServer, noted: Noted, failures: list[int]
+) -> None:
+    notices: list[Notice] = []
+    bus = make_bus(server, noted)
+    bus.add_hook(notices.append)
+    async with consuming(bus, server):
+        server.tokens, server.status, server.closes_with = set(), None, (1013, "try again later")
+        server.cut()
+        await until(lambda: len(failures) == 5)
+        server.tokens = {"good"}
+        await until(lambda: [notice.kind for notice in notices] == ["connection_lost", "connection_back"])
+        assert failures[:5] == [1, 2, 3, 4, 5]
+        assert (await bus.health()).ready
+        await server.push(JACKPOT)
+        await until(lambda: noted.names == ["JackpotUpdate"])
+    assert notices[0].broker == "ThrillConnect's WebSocket"
 
 
 async def test_a_server_that_falls_silent_is_found_out(server: ThrillConnectServer, noted: Noted) -> None:

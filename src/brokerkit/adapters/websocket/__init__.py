@@ -20,7 +20,8 @@ What a topic and a group become
 Delivery
     At most once. Nothing is stored and nothing can be asked for again: what happens while the connection is away, or
     faster than the handlers are, is missed. A source reads ahead into a buffer of ``max_in_flight`` messages and at most
-    64 MiB, and drops what does not fit. `Client.dropped` and `Client.gaps` count both kinds of loss, and each is logged.
+    64 MiB, and drops what does not fit. `Client.dropped` and `Client.gaps` count both kinds of loss; both are logged, and
+    hooks are told of each gap (``connection_lost``, ``connection_back``).
     A lost connection is made again after a pause that grows to 10 s, with jitter. Answers (``Message``) and errors
     (``Error``) reach handlers like events do; names that ThrillConnect does not document reach handlers of ``"*"``.
     A refused token (HTTP 401 or 403; or a close with 4401, 4403, 1008, a reason that begins with 401 or 403, or an

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection
@@ -22,6 +23,10 @@ log = logging.getLogger("brokerkit.websocket")
 
 BUFFER_BYTES: Final = 64 * 1024 * 1024
 """What waits for handlers at most, however few frames it is."""
+
+_LASTING: Final = 1.0
+"""Seconds that a new connection must last, or bring a frame, before it counts: a server in trouble may accept and close,
+and must not be asked again at once each time."""
 
 _BREATH: Final = 256
 """Frames after which the reading task lets others run: reading what is here already never waits."""
@@ -139,18 +144,22 @@ class WebSocketSource:
         return delivery
 
     async def _wait(self) -> None:
-        """Wait for the first frame, for `stop`, or for the connection to break.
+        """Wait for the first frame, for `stop`, for the connection to break, or for a new one to have lasted a while.
 
         Raises:
             ConnectionLost: it broke. The next call connects and subscribes again.
             AccessDenied: the server refuses the token, and another one cannot be had.
         """
+        lasting = None
         if self._reader is None:
             await self._reopen()
+            lasting = _LASTING
         self._bursting = False
         self._news.clear()
         if not self._buffer and self._broken is None and not self._stopping:
-            await self._news.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lasting):
+                    await self._news.wait()
         if self._broken is None or self._buffer or self._stopping:
             return
         broken, self._broken = self._broken, None
