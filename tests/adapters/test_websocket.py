@@ -589,6 +589,17 @@ async def test_answers_are_told_apart_by_player_and_instance(server: ThrillConne
         assert [one.data.model_extra["tickets"] for one in answers] == [3, 2, 1]
 
 
+async def test_of_requests_that_are_alike_the_oldest_gets_the_answer(server: ThrillConnectServer, noted: Noted) -> None:
+    server.answers = False
+    async with consuming(make_bus(server, noted), server) as client:
+        asked = [asyncio.create_task(client.raffle_tickets(QUESTION)) for _ in range(2)]
+        await until(lambda: len(server.requests) == 3)
+        for number in (1, 2):
+            await server.push({**sample("PlayerRaffleTicketResponse"), "data": {"tickets": number}})
+        answers = await asyncio.gather(*asked)
+        assert [one.data.model_extra for one in answers] == [{"tickets": 1}, {"tickets": 2}]
+
+
 async def test_the_second_form_of_opting_in_is_sent(server: ThrillConnectServer, noted: Noted) -> None:
     choice = OptInChoiceV2(
         target=OptInTarget(type="source", id="slots-main"),
@@ -759,6 +770,43 @@ def test_text_options_of_a_url_are_taken() -> None:
     assert (made.ping_interval, made.max_size, made.proxy) == (5.0, 1_000_000, "http://p:1")
     assert made.uri("a b&c") == "wss://[::1]:8443/a%20b/c?token=a%20b%26c&flag=true"
     assert made.uri(None) == "wss://[::1]:8443/a%20b/c?flag=true"
+
+
+async def test_headers_go_along(server: ThrillConnectServer, noted: Noted) -> None:
+    async with consuming(make_bus(server, noted, options={"headers": {"X-Key": "k"}}), server):
+        assert server.asked_with["X-Key"] == "k"
+
+
+async def test_a_proxy_is_used_where_it_is_named_and_only_there(
+    server: ThrillConnectServer, noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def serve_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        there, out = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(pump(reader, out), pump(there, writer))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(serve_proxy, "127.0.0.1", 0) as proxy:
+        address = f"http://ann:sECRET@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        async with consuming(make_bus(server, noted, options={"proxy": address}), server):
+            await server.push(JACKPOT)
+            await until(lambda: noted.names == ["JackpotUpdate"])
+        assert asked[0].startswith(f"CONNECT 127.0.0.1:{server.port} ".encode())
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, address)
+        async with consuming(make_bus(server, noted), server):
+            assert len(asked) == 1
+    error = await failure_of(make_bus(server, noted, options={"proxy": address}))
+    assert isinstance(error, ConnectionLost)
+    assert "sECRET" not in shown(error)
 
 
 async def a_token() -> str:

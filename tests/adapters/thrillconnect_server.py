@@ -41,7 +41,9 @@ class ThrillConnectServer:
         status: answered to an upgrade with a wrong token, or None: then the socket opens first.
         closes_with: code and reason for a wrong token after the socket has opened; a code that is illegal goes out raw.
         answers: whether requests are answered.
+        headers: answered to a refused upgrade.
         upgrades: the query of each upgrade.
+        asked_with: the headers of the last one.
         requests: what clients sent.
         connections: those that live, and subscribed.
     """
@@ -54,6 +56,7 @@ class ThrillConnectServer:
         self.headers: dict[str, str] = {}
         self.paths: list[str] = []
         self.upgrades: list[dict[str, str]] = []
+        self.asked_with: Mapping[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.connections: list[ServerConnection] = []
         self.closed: list[int | None] = []
@@ -88,6 +91,7 @@ class ThrillConnectServer:
     async def _upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
         parts = urlsplit(request.path)
         self.paths.append(parts.path)
+        self.asked_with = request.headers
         self.upgrades.append({name: values[0] for name, values in parse_qs(parts.query).items()})
         if self.upgrades[-1].get("token") in self.tokens or self.status is None:
             return None
