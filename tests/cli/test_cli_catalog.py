@@ -9,6 +9,7 @@ from tests.cli.program import Cli, Result
 
 from brokerkit import events
 from brokerkit.events import Family
+from brokerkit.events._registry import _Families
 
 
 def qualified_names() -> Iterator[str]:
@@ -72,7 +73,8 @@ def test_a_name_of_several_families_lists_them(cli: Cli, monkeypatch: pytest.Mon
     class Twin(BaseModel):
         table: int
 
-    known = {**events.families(), "twin": Family("twin", {"OnGameDone": Twin})}
+    known = _Families()
+    known.add(Family("twin", {"OnGameDone": Twin}))
     monkeypatch.setattr("brokerkit.events._registry._FAMILIES", known)
     result = cli("catalog", "show", "OnGameDone")
     assert result.code == 1
