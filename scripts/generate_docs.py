@@ -101,12 +101,13 @@ def _retry_settings() -> str:
     said = attributes(RetryPolicy, "Args")
     policy = RetryPolicy()
     rows = [
-        [f"`{name}`", "true or false" if name == "jitter" else "number", _shown(getattr(policy, name)), said[name]]
+        [f"`{name}`", _RETRY_TYPES.get(name, "number"), _shown(getattr(policy, name)), said[name]]
         for name in RetryPolicy.__dataclass_fields__
     ]
     return table(_SETTINGS_HEAD, rows)
 
 
+_RETRY_TYPES: Final = {"jitter": "true or false", "by_error": "table"}
 _SETTINGS_HEAD: Final = ["key", "type", "default", "meaning"]
 
 _SETTING_TYPES: Final[dict[Any, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,3 +59,40 @@ def test_a_retry_in_the_past_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         Retry(after=-1)
     assert Retry("later", after=0).after == 0
+
+
+class Slow(TimeoutError):
+    """An error of a class that no policy names."""
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(Slow(), 20), (TimeoutError(), 20), (OSError(), 2), (ValueError(), None), (KeyError(), 5)]
+)
+def test_the_class_nearest_to_the_error_decides(error: BaseException, attempts: int | None) -> None:
+    by_error = {OSError: RetryPolicy(attempts=2), TimeoutError: RetryPolicy(attempts=20), ValueError: None}
+    found = RetryPolicy(by_error=by_error).for_error(error)
+    assert (found and found.attempts) == attempts
+
+
+@given(POLICIES, POLICIES)
+def test_the_longest_total_is_that_of_the_worst_mixture_of_errors(one: RetryPolicy, other: RetryPolicy) -> None:
+    policy = replace(one, by_error={OSError: other, ValueError: None})
+    worst = sum(
+        max(each.longest_wait(failures) for each in (one, other) if failures < each.attempts)
+        for failures in range(1, max(one.attempts, other.attempts))
+    )
+    assert policy.longest_total == pytest.approx(worst)
+
+
+def test_endless_attempts_have_a_total_that_is_told_at_once() -> None:
+    policy = RetryPolicy(attempts=10**12, cap=2, by_error={OSError: RetryPolicy(attempts=10**9, cap=3)})
+    assert policy.longest_total == pytest.approx(1e9 * 3 + (1e12 - 1e9) * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("by_error", "words"),
+    [({int: None}, "no class of errors"), ({OSError: RetryPolicy(by_error={OSError: None})}, "OSError has a by_error")],
+)
+def test_a_policy_by_error_that_makes_no_sense_is_refused(by_error: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        RetryPolicy(by_error=by_error)

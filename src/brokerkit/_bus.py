@@ -502,6 +502,6 @@ def _check_promises(name: str, source: SourceSettings, promises: Capabilities, p
                 f'order = "strict" with retries that wait {longest:g} s in all',
                 f'keep the waits below {promises.max_hold:g} s, or use order = "key"',
             )
-        longest = policy.longest_wait(max(policy.attempts - 1, 1))
+        longest = max(each.longest_wait(max(each.attempts - 1, 1)) for each in policy.policies)
         if promises.durable_retry and longest > max(promises.durable_retry, source.hold):
             refuse(f"retries after {longest:g} s", f"set retry.cap to at most {promises.durable_retry:g} s")

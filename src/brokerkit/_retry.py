@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from brokerkit._errors import ConfigError
 
@@ -15,12 +16,18 @@ class RetryPolicy:
     The wait before attempt *n* + 1 is random between half and the whole of ``first * factor ** (n - 1)``, at most
     ``cap``: spread, so that many messages that failed at once do not come back at once.
 
+    Example::
+
+        RetryPolicy(attempts=5, by_error={TimeoutError: RetryPolicy(attempts=20, cap=600), ValueError: None})
+
     Args:
         attempts: how many times a handler is called for one message in all; 1 means no retry.
         first: seconds before the second attempt.
         factor: what each further wait is multiplied by.
         cap: the longest wait in seconds.
         jitter: whether waits are spread; without it each is the full figure.
+        by_error: other policies for classes of errors; None makes the message a dead letter at once. The class that is
+            nearest to the error's own decides. All failures of a message count, whichever policy decided on them.
     """
 
     attempts: int = 5
@@ -28,6 +35,9 @@ class RetryPolicy:
     factor: float = 2.0
     cap: float = 60.0
     jitter: bool = True
+    by_error: Mapping[type[BaseException], RetryPolicy | None] = field(
+        default_factory=dict[type[BaseException], "RetryPolicy | None"], hash=False
+    )
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -36,6 +46,23 @@ class RetryPolicy:
             raise ConfigError(f"retry.first and retry.cap must not be negative, got {self.first} and {self.cap}")
         if self.factor < 1:
             raise ConfigError(f"retry.factor must be at least 1, got {self.factor}")
+        for error, policy in self.by_error.items():
+            if not (isinstance(error, type) and issubclass(error, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigError(f"retry.by_error: {error!r} is no class of errors")
+            if policy is not None and policy.by_error:
+                raise ConfigError(f"retry.by_error: the policy for {error.__name__} has a by_error of its own")
+
+    def for_error(self, error: BaseException) -> RetryPolicy | None:
+        """The policy that decides on an error; None where it is not to be tried again."""
+        for kind in type(error).__mro__ if self.by_error else ():
+            if kind in self.by_error:
+                return self.by_error[kind]
+        return self
+
+    @property
+    def policies(self) -> tuple[RetryPolicy, ...]:
+        """The policy itself, and those for errors."""
+        return (self, *(policy for policy in self.by_error.values() if policy is not None))
 
     def longest_wait(self, failures: int) -> float:
         """Seconds that the wait after the given number of failures can last at most."""
@@ -51,11 +78,14 @@ class RetryPolicy:
 
     @property
     def longest_total(self) -> float:
-        """Seconds that all waits of one message can last together."""
-        total, before = 0.0, -1.0
-        for failures in range(1, self.attempts):
-            wait = self.longest_wait(failures)
-            if wait == before:  # so are all that follow: a policy may have attempts without end
-                return total + wait * (self.attempts - failures)
-            total, before = total + wait, wait
+        """Seconds that all waits of one message can last together, whatever its errors are."""
+        total, failures = 0.0, 1
+        while left := [policy for policy in self.policies if failures < policy.attempts]:
+            waits = [policy.longest_wait(failures) for policy in left]
+            times = 1
+            if waits == [policy.longest_wait(failures + 1) for policy in left]:
+                # So are all that follow: a policy may have attempts without end.
+                times = min(policy.attempts for policy in left) - failures
+            total += max(waits) * times
+            failures += times
         return total

@@ -6,6 +6,7 @@ they are, and what they may be.
 
 from __future__ import annotations
 
+import importlib
 from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -47,10 +48,35 @@ def _as_policy(value: object) -> object:
         known = RetryPolicy.__dataclass_fields__
         if strange := [key for key in value if key not in known]:
             raise ValueError(f"{strange[0]!r} is not known; allowed are {', '.join(known)}")
-        return TypeAdapter(RetryPolicy).validate_python(value)
+        by_error = value.get("by_error", {})
+        if not isinstance(by_error, dict):
+            raise ValueError("by_error must be a table of error classes")
+        inside = {
+            _error_class(name): _policy_or_none(one) for name, one in cast("dict[object, object]", by_error).items()
+        }
+        return TypeAdapter(RetryPolicy).validate_python({**value, "by_error": inside})
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         return RetryPolicy(attempts=int(value))
     return value
+
+
+def _policy_or_none(value: object) -> object:
+    """TOML has no null: ``false`` stands for it."""
+    return None if value is False else _as_policy(value)
+
+
+def _error_class(name: object) -> object:
+    """The class of a dotted name (``"httpx.TimeoutException"``); one without a dot is built in."""
+    if not isinstance(name, str):
+        return name
+    module, _, attribute = name.rpartition(".")
+    try:
+        found: object = getattr(importlib.import_module(module or "builtins"), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"by_error: there is no {name!r} ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise ValueError(f"by_error: {name!r} is no class of errors")
+    return found
 
 
 def _as_zone(value: object) -> object:
