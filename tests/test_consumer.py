@@ -12,7 +12,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import brokerkit.adapters
-from brokerkit import Bus, ConfigError, Message, Reject, Retry, RetryPolicy, WrongNameRule
+from brokerkit import (
+    BrokerkitError,
+    Bus,
+    ConfigError,
+    ConnectionLost,
+    Message,
+    Notice,
+    Receipt,
+    Reject,
+    Retry,
+    RetryPolicy,
+    WrongNameRule,
+)
 from brokerkit._message import Delivery, Outcome, Outgoing, Settled, text
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
@@ -118,6 +130,110 @@ async def test_no_more_than_max_in_flight_are_taken_and_consuming_goes_on_afterw
         assert stats.received == 10
         gate.set()
         await over(bus, 51)
+
+
+async def test_the_class_of_the_error_chooses_the_policy(memory: Broker) -> None:
+    runs: dict[int, int] = {1: 0, 2: 0, 3: 0}
+    errors = {1: ValueError("never"), 2: TimeoutError("often"), 3: KeyError("twice")}
+    quick = RetryPolicy(attempts=4, first=0.0)
+    bus = memory.bus(retry=RetryPolicy(attempts=2, first=0.0, by_error={ValueError: None, OSError: quick}))
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        number = event.player_id or 0
+        runs[number] += 1
+        raise errors[number]
+
+    async with asyncio.timeout(5), bus, bus.serving():
+        await bus.publish_many([seated(1), seated(2), seated(3)])
+        await over(bus, 3)
+    assert runs == {1: 1, 2: 4, 3: 2}
+
+
+async def test_a_message_that_asks_for_no_wait_at_all_does_not_spin(memory: Broker) -> None:
+    runs, others = 0, 0
+    bus = memory.bus(retry=RetryPolicy(attempts=1_000_000))
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        nonlocal runs, others
+        if event.player_id == 2:
+            others += 1
+        else:
+            runs += 1
+            raise Retry(after=0)
+
+    begun = asyncio.get_running_loop().time()
+    async with asyncio.timeout(5), bus, bus.serving():
+        await bus.publish(seated(1), key="k")
+        await until(lambda: runs == 5)
+        await bus.publish(seated(2), key="other")
+        await until(lambda: others == 1)
+        took = asyncio.get_running_loop().time() - begun
+        assert runs <= 1 + took / 0.05
+
+
+async def test_a_wait_longer_than_the_broker_keeps_a_message_is_done_in_steps(memory: Broker) -> None:
+    at = list[float]()
+    bus = memory.bus(hold=0.0, retry=FAST, options={"durable_retry": 0.1, "copies_retries": False})
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        at.append(asyncio.get_running_loop().time())
+        if len(at) == 1:
+            raise Retry(after=0.6)
+
+    async with asyncio.timeout(5), bus, bus.serving():
+        await bus.publish(seated(1))
+        await over(bus, 1)
+        assert bus.stats["bus"].received > 3  # it came and went again in between
+    assert at[1] - at[0] >= 0.55
+
+
+async def test_a_strict_order_cuts_a_wait_that_cannot_be_held_and_says_so(
+    memory: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    notices, runs = list[Notice](), list[int]()
+    bus = memory.bus(order="strict", retry=FAST, options={"max_hold": 0.2})
+    bus.add_hook(notices.append)
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        runs.append(event.player_id or 0)
+        if runs == [1]:
+            raise Retry(after=3600)
+
+    async with asyncio.timeout(5), bus, bus.serving():
+        await bus.publish_many([seated(1), seated(2)], key="k")
+        await over(bus, 2)
+    assert runs == [1, 1, 2]
+    assert notices[0].wait == 0.2
+    assert "can be held for 0.2 s and not for 3.6e+03" in caplog.text
+
+
+@pytest.mark.parametrize(("order", "waits"), [("strict", True), ("key", False)])
+async def test_under_a_strict_order_the_key_waits_until_a_dead_letter_is_stored(
+    memory: Broker, adapters: list[_Adapter], order: Any, waits: bool
+) -> None:
+    runs = list[tuple[str, int]]()
+    bus = memory.bus(order=order, retry=FAST)
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
+        runs.append((str(message.key), event.player_id or 0))
+        if event.player_id == 1:
+            raise Reject("not this one")
+
+    async with asyncio.timeout(8), bus, bus.serving():
+        adapters[0].stores = False
+        await bus.publish_many([seated(1), seated(2)], key="k")
+        await until(lambda: adapters[0].refused > 0)
+        await bus.publish(seated(3), key="other")
+        await until(lambda: ("other", 3) in runs)
+        assert (("k", 2) not in runs) is waits
+        adapters[0].stores = True
+        await over(bus, 3)
+    assert ("k", 2) in runs
 
 
 async def test_held_messages_never_stop_the_source(memory: Broker) -> None:
@@ -436,6 +552,14 @@ class _Source(MemorySource):
 
 class _Adapter(MemoryAdapter):
     source: _Source
+    stores = True
+    refused = 0
+
+    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
+        if not self.stores and batch[0].stored:
+            self.refused += 1
+            return [ConnectionLost("no letters now") for _ in batch]
+        return await super().send(batch)
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> MemorySource:
         self.source = _Source(self, self._broker, subscription, lost)

@@ -805,21 +805,12 @@ async def test_a_deleted_queue_is_made_again(bench: Bench) -> None:
     await channel.queue_delete(f"{topic}.wallet")
     with pytest.raises(ConnectionLost, match="queue is gone"):
         await asyncio.wait_for(receiving, PATIENCE)
+    assert await asyncio.wait_for(source.receive(10), PATIENCE) == []  # the core learns that the broker is back
     receiving = asyncio.create_task(source.receive(10))
-    await waiting_for_queue(bench, f"{topic}.wallet")
     async with asyncio.timeout(PATIENCE):
         while not isinstance((await adapter.send([outgoing(topic)]))[0], Receipt):
             await asyncio.sleep(0.02)
     assert len(await asyncio.wait_for(receiving, PATIENCE)) == 1
-
-
-async def waiting_for_queue(bench: Bench, queue: str) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with contextlib.suppress(aio_pika.exceptions.ChannelNotFoundEntity):
-                await (await bench.raw()).declare_queue(queue, passive=True)
-                return
-            await asyncio.sleep(0.02)
 
 
 async def test_a_lost_handler_that_still_runs_is_waited_for_before_reconnecting(bench: Bench) -> None:
@@ -842,7 +833,8 @@ async def test_a_lost_handler_that_still_runs_is_waited_for_before_reconnecting(
     await waiting(bench, f"{topic}.wallet", 1)
     assert not again.done()
     done.set()
-    assert len(await asyncio.wait_for(again, PATIENCE)) == 1
+    assert await asyncio.wait_for(again, PATIENCE) == []  # the core learns that the broker is back
+    await take(source, 1)
     await source.close()
 
 

@@ -22,12 +22,13 @@ from typing import Any, Final
 from brokerkit._consuming._deadletters import Burial, DeadLetters
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._leases import OURS, Leases
+from brokerkit._consuming._patience import Patience
 from brokerkit._consuming._probation import Probation, show
 from brokerkit._consuming._routes import Call, Route, Routes
 from brokerkit._consuming._settlement import Settlement
 from brokerkit._consuming._trouble import DUE, FAILURES, Memory, Trouble, copy_of
 from brokerkit._consuming._workers import Workers
-from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, Retry, WrongNameRule, describe
+from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, WrongNameRule, describe
 from brokerkit._health import Life, SourceHealth
 from brokerkit._hooks import Hooks, Kind, Notice
 from brokerkit._message import (
@@ -122,6 +123,7 @@ class Consumer:
             topic=subscription.topics[0],
             group=settings.group,
         )
+        self._patience = Patience.of(settings, self._capabilities)
         self._hooks = hooks
         self.life = Life(hooks, about, state="starting", good="consuming")
 
@@ -133,7 +135,7 @@ class Consumer:
         self._id_of = _lookup(settings.id_from, wire.id_from, wire, what="id_from")
         self._key_of = _lookup(settings.key_from, (), wire, what="key_from")
 
-        attempts = max(settings.retry.attempts, *(policy.attempts for policy in routes.policies), 1)
+        attempts = max(each.attempts for policy in (settings.retry, *routes.policies) for each in policy.policies)
         self._most_deliveries = settings.max_deliveries or _DELIVERIES_FOR_EACH_ATTEMPT * attempts
 
         self._in_flight = 0
@@ -383,18 +385,19 @@ class Consumer:
     def _recall(self, delivery: Delivery) -> bool:
         """Restore what is known of a message that failed before. False where its time has not come yet."""
         if FAILURES not in delivery.headers:
-            delivery.trouble = self._memory.take(delivery)
-            return True
-        delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
+            delivery.trouble = trouble = self._memory.take(delivery)
+            if trouble is None:
+                return True
+        else:
+            delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
         if trouble.topic:
             delivery.topic = trouble.topic
         wait = trouble.due - time.time()
         if wait <= _SOON:
             return True
-        if wait > self._settings.hold and self._capabilities.durable_retry:
-            self._finish(delivery, self._retry_later(delivery, wait))
-        else:
-            self._hold(delivery, min(wait, self._settings.hold))
+        if self._patience.strict and delivery.key is not None and not self._lanes.enter(delivery, delivery.key):
+            return False  # behind another of its key, which it must not overtake
+        self._put_off(delivery, wait, crowded=False)
         return False
 
     # ---- what the workers say (`Results`) --------------------------------------------------------------------
@@ -443,14 +446,22 @@ class Consumer:
         trouble.handler = call.handler.name if call else ""
         trouble.first_failure = trouble.first_failure or time.time()
         policy = (call and call.handler.retry) or self._settings.retry
-        if isinstance(error, (Reject, DecodeError)) or trouble.failures >= policy.attempts:
+        asked = self._patience.wait(error, policy, trouble.failures)
+        if asked is None:
             self._bury(delivery, error)
             return
         trouble.error = error
         self.stats.retried += 1
-        wait = policy.wait(trouble.failures)
-        if isinstance(error, Retry) and error.after is not None:
-            wait = error.after
+        wait = self._patience.cut(asked)
+        if wait < asked:
+            logger.warning(
+                'source %s: %s can be held for %.3g s and not for %.3g: with order = "strict" it is tried again earlier',
+                self.name,
+                delivery.stable_id or "a message without an id",
+                wait,
+                asked,
+            )
+        trouble.due = time.time() + wait
         logger.warning(
             "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
             self.name,
@@ -458,23 +469,26 @@ class Consumer:
             delivery.route.name,
             delivery.stable_id or "without an id",
             trouble.failures,
-            policy.attempts,
+            (policy.for_error(error) or policy).attempts,
             wait,
             type(error).__name__,
             describe(error),
         )
         self._tell("failed", delivery, error=error, wait=wait)
-        # Held messages occupy slots: where half of them are taken, even a short wait is left to the broker.
-        short = wait <= self._settings.hold and len(self._held) < self._max_in_flight // 2
-        if self._settings.order == "strict" or not self._capabilities.durable_retry or short:
-            self._hold(delivery, wait)
+        self._put_off(delivery, wait, crowded=len(self._held) >= self._max_in_flight // 2)
+
+    def _put_off(self, delivery: Delivery, wait: float, *, crowded: bool) -> None:
+        """Have a message wait until it is due, here or at the broker."""
+        if self._patience.here(wait, crowded=crowded):
+            self._hold(delivery)
         else:
             self._finish(delivery, self._retry_later(delivery, wait))
 
-    def _hold(self, delivery: Delivery, wait: float) -> None:
-        """Keep a message in its lane and try it again after some seconds, as many as it can be held at most."""
+    def _hold(self, delivery: Delivery) -> None:
+        """Keep a message in its lane until it is due, or for as long as that is possible at a stretch."""
         delivery.state = State.WAITING
         self._held.add(delivery)
+        wait = max(delivery.trouble.due - time.time(), 0.0)
         longest = self._capabilities.max_hold or wait
         delivery.trouble.timer = self._loop.call_later(min(wait, longest), self._resume, delivery)
         self._tell_progress()
@@ -482,6 +496,10 @@ class Consumer:
     def _resume(self, delivery: Delivery) -> None:
         self._held.discard(delivery)
         delivery.trouble.timer = None
+        if (left := delivery.trouble.due - time.time()) > _SOON:
+            # It could not wait at the broker before, and cannot wait here any longer.
+            self._put_off(delivery, left, crowded=True)
+            return
         if not delivery.route.known:
             self._handle_unknown(delivery)
             return
@@ -495,14 +513,15 @@ class Consumer:
         self._workers.wake(1)
 
     def _retry_later(self, delivery: Delivery, wait: float) -> RetryLater:
-        wait = min(wait, self._capabilities.durable_retry)
+        """What the broker is asked for; a wait longer than it can keep is done in steps, see `_recall`."""
         if not self._capabilities.copies_retries:
             self._memory.keep(delivery)
         copy = copy_of(delivery)
-        return RetryLater(wait, replace(copy, headers={**copy.headers, DUE: f"{time.time() + wait:.3f}"}))
+        copy = replace(copy, headers={**copy.headers, DUE: f"{delivery.trouble.due:.3f}"})
+        return RetryLater(min(wait, self._capabilities.durable_retry), copy)
 
     def _bury(self, delivery: Delivery, error: BaseException) -> None:
-        """Make it a dead letter; the lane goes on, the original stays unsettled until the letter is confirmed."""
+        """Make it a dead letter; the original stays unsettled until the letter is confirmed."""
         delivery.trouble = trouble = delivery.trouble or Trouble()
         trouble.error = error
         trouble.first_failure = trouble.first_failure or time.time()
@@ -517,12 +536,15 @@ class Consumer:
         )
         delivery.state = State.FINISHED
         self._burial.add(delivery)
-        self._advance(delivery)
+        if not self._patience.strict:
+            self._advance(delivery)
 
     def _buried(self, delivery: Delivery) -> None:
         self.stats.dead_lettered += 1
         self._tell("dead_letter", delivery, error=delivery.trouble.error)
         self._settlement.add(delivery, ACK)
+        # Under a strict order the key has waited for the letter: whoever replays it finds nothing done behind it before.
+        self._advance(delivery)
 
     def _not_buried(self, delivery: Delivery) -> None:
         self._settlement.add(delivery, RELEASE)
@@ -562,7 +584,7 @@ class Consumer:
             delivery,
             outcome.after,
         )
-        self._hold(delivery, outcome.after)
+        self._hold(delivery)
 
     def _forget(self, count: int = 1) -> None:
         """So many deliveries are no longer ours: their slots are free."""
