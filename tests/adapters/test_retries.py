@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 import pytest
+from tests.every_broker import Broker, until
 
 import brokerkit.adapters
 from brokerkit import Message, Retry, RetryPolicy
 from brokerkit._transport import Adapter, Capabilities, Connection
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from tests.every_broker import Broker, until
 
 NAME: Final = "OnPlayerSeatedDown"
 
