@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
-from brokerkit import adapters
+from brokerkit import _clock, adapters
 from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
 from brokerkit._consuming._consumer import Consumer, Stats
 from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
@@ -129,7 +128,7 @@ class Bus:
         self._consumers: dict[str, Consumer] = {}
         self._stats: dict[str, Stats] = {}
         self._served: dict[str, Consumer] = {}
-        self._since = time.time()
+        self._since = _clock.now()
         self._open = False
 
     def _adapter(self, settings: ConnectionSettings) -> Adapter:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from brokerkit import _clock
 from brokerkit._errors import describe
 from brokerkit._hooks import Hooks, Kind, Notice
 
@@ -87,7 +87,7 @@ class Life:
 
     def __init__(self, hooks: Hooks, about: Notice, *, state: Condition, good: Condition) -> None:
         self.state: Condition = state
-        self.since = time.time()
+        self.since = _clock.now()
         self.error = ""
         self.failures = 0
         self.broker = about.broker
@@ -102,7 +102,7 @@ class Life:
         """Enter a state; its time begins where it is another one."""
         if state != self.state:
             self.state = state
-            self.since = time.time()
+            self.since = _clock.now()
 
     def lose(self, error: BaseException) -> None:
         """A try to reach the broker failed."""

@@ -6,12 +6,11 @@ import asyncio
 import itertools
 import os
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from brokerkit import events
+from brokerkit import _clock, events
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
 from brokerkit._health import Life, TargetHealth
 from brokerkit._hooks import Hooks, Notice
@@ -118,7 +117,7 @@ class Target:
 
     def _wrap(self, outgoing: Outgoing) -> None:
         if self._format.wrap is not None:
-            self._format.wrap(outgoing, time.time())
+            self._format.wrap(outgoing, _clock.now())
         if not self._format.writes_name:
             self._write_name(outgoing)
 
@@ -205,7 +204,8 @@ class Target:
 
     async def _send(self, batch: list[Outgoing]) -> list[Receipt | BrokerkitError]:
         """Send one batch, and again what a broken connection kept from being confirmed; ids stay the same."""
-        give_up = time.monotonic() + self._settings.publish_timeout
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._settings.publish_timeout
         results = await self._adapter.send(batch)
         failures = 0
         while not self._closed:
@@ -216,7 +216,7 @@ class Target:
                 self._life.recover()
             failures += 1
             pause = min(5.0, 0.05 * 2.0**failures) * random.uniform(0.5, 1.0)
-            if not again or time.monotonic() + pause > give_up:
+            if not again or loop.time() + pause > give_up:
                 break
             await asyncio.sleep(pause)
             for place, result in zip(again, await self._adapter.send([batch[place] for place in again]), strict=True):

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from brokerkit import _clock
 from brokerkit._consuming._deadletters import Burial, DeadLetters
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._leases import OURS, Leases
@@ -392,7 +392,7 @@ class Consumer:
             delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
         if trouble.topic:
             delivery.topic = trouble.topic
-        wait = trouble.due - time.time()
+        wait = trouble.due - _clock.now()
         if wait <= _SOON:
             return True
         if self._patience.strict and delivery.key is not None and not self._lanes.enter(delivery, delivery.key):
@@ -444,7 +444,7 @@ class Consumer:
         delivery.trouble = trouble
         trouble.failures += 1
         trouble.handler = call.handler.name if call else ""
-        trouble.first_failure = trouble.first_failure or time.time()
+        trouble.first_failure = trouble.first_failure or _clock.now()
         policy = (call and call.handler.retry) or self._settings.retry
         asked = self._patience.wait(error, policy, trouble.failures)
         if asked is None:
@@ -461,7 +461,7 @@ class Consumer:
                 wait,
                 asked,
             )
-        trouble.due = time.time() + wait
+        trouble.due = _clock.now() + wait
         logger.warning(
             "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
             self.name,
@@ -488,7 +488,7 @@ class Consumer:
         """Keep a message in its lane until it is due, or for as long as that is possible at a stretch."""
         delivery.state = State.WAITING
         self._held.add(delivery)
-        wait = max(delivery.trouble.due - time.time(), 0.0)
+        wait = max(delivery.trouble.due - _clock.now(), 0.0)
         longest = self._capabilities.max_hold or wait
         delivery.trouble.timer = self._loop.call_later(min(wait, longest), self._resume, delivery)
         self._tell_progress()
@@ -496,7 +496,7 @@ class Consumer:
     def _resume(self, delivery: Delivery) -> None:
         self._held.discard(delivery)
         delivery.trouble.timer = None
-        if (left := delivery.trouble.due - time.time()) > _SOON:
+        if (left := delivery.trouble.due - _clock.now()) > _SOON:
             # It could not wait at the broker before, and cannot wait here any longer.
             self._put_off(delivery, left, crowded=True)
             return
@@ -524,7 +524,7 @@ class Consumer:
         """Make it a dead letter; the original stays unsettled until the letter is confirmed."""
         delivery.trouble = trouble = delivery.trouble or Trouble()
         trouble.error = error
-        trouble.first_failure = trouble.first_failure or time.time()
+        trouble.first_failure = trouble.first_failure or _clock.now()
         logger.error(
             "source %s: dead letter: %s %s (failed attempts: %d): %s: %s",
             self.name,

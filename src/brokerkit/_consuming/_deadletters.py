@@ -7,12 +7,12 @@ import base64
 import json
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from brokerkit import _clock
 from brokerkit._consuming._trouble import (
     DONE,
     DUE,
@@ -51,7 +51,7 @@ def dead_letter(delivery: Delivery, *, group: str | None) -> Outgoing:
             HANDLER: trouble.handler,
             ERROR_TYPE: type(error).__name__,
             ERROR: describe(error).encode(errors="replace")[:_LONGEST_ERROR].decode(errors="ignore"),
-            LAST_FAILURE: str(int(time.time())),
+            LAST_FAILURE: str(int(_clock.now())),
         },
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -259,7 +258,7 @@ class Workers:
         pause = min(max(self._shortest_timeout / 20, 0.01), 1.0)
         while True:
             await asyncio.sleep(pause)
-            now = time.monotonic()
+            now = self._loop.time()
             for worker in self._workers:
                 if worker.delivery is None or worker.timed_out:
                     continue

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from brokerkit import _clock
 from brokerkit._derived import NameStyle, derived_name
 from brokerkit._errors import (
     BrokerkitError,
@@ -165,7 +165,7 @@ class MemoryAdapter:
         topic = self._broker.topics.get(message.topic)
         if topic is None:
             return NotFound(f"{self._url} has no topic {message.topic!r}")
-        number, now = next(self._broker.numbers), time.time()
+        number, now = next(self._broker.numbers), _clock.now()
         topic.log.append(_Entry(message, number, now))
         for queue in topic.groups.values():
             queue.put([_Entry(message, number, now)])
@@ -199,6 +199,7 @@ class MemorySource:
         self._queues: list[tuple[str, _Queue]] = []
         self._held: dict[_Entry, tuple[Delivery, _Queue]] = {}
         self._wakeup = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._stopped = False
         self._sweeper: asyncio.Task[None] | None = None
         self._own_group = f"broadcast-{uuid.uuid4().hex}" if subscription.broadcast else ""
@@ -249,7 +250,7 @@ class MemorySource:
     def _deliver(self, name: str, queue: _Queue, entry: _Entry) -> Delivery:
         message = entry.message
         entry.count += 1
-        entry.leased_until = time.monotonic() + (self._lease or 0.0)
+        entry.leased_until = self._loop.time() + (self._lease or 0.0)
         headers = dict(message.headers)
         if message.content_type is not None:
             headers[CONTENT_TYPE] = message.content_type
@@ -282,14 +283,14 @@ class MemorySource:
         del self._held[entry]
         queue = held[1]
         if isinstance(outcome, RetryLater):
-            asyncio.get_running_loop().call_later(outcome.after, queue.put_back, entry)
+            self._loop.call_later(outcome.after, queue.put_back, entry)
         elif outcome is RELEASE:
             queue.put_back(entry)
         return Settled.DONE
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:
         """See `Source.extend`."""
-        until = time.monotonic() + (self._lease or 0.0)
+        until = self._loop.time() + (self._lease or 0.0)
         answers: list[Settled] = []
         for delivery in deliveries:
             entry: _Entry = delivery.token
@@ -302,7 +303,7 @@ class MemorySource:
         """Put back what was not settled within its lease."""
         while True:
             await asyncio.sleep(lease / 4)
-            now = time.monotonic()
+            now = self._loop.time()
             over = [entry for entry in self._held if entry.leased_until < now]
             if over:
                 deliveries = [self._held[entry][0] for entry in over]
