@@ -30,6 +30,7 @@ from brokerkit._config import BusSettings
 from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit._transport import Capabilities
 from brokerkit.adapters import make
+from brokerkit.dedupe import Dedupe
 from brokerkit.events import get_family
 from brokerkit.events._registry import BUILT_IN
 
@@ -118,6 +119,7 @@ _SETTING_TYPES: Final[dict[Any, str]] = {
     SecretStr: "URL",
     ZoneInfo: "zone name",
     RetryPolicy: "table, or a number of attempts",
+    Dedupe: "URL or table",
 }
 
 

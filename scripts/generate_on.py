@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ov
 if TYPE_CHECKING:
     from brokerkit._registrar import Registrar
     from brokerkit._retry import RetryPolicy
+    from brokerkit.dedupe import Dedupe
     from brokerkit.events import {modules}
 
 M = TypeVar("M")

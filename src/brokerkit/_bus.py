@@ -14,6 +14,7 @@ from brokerkit import _clock, adapters
 from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
 from brokerkit._consuming._consumer import Consumer, Stats
 from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
+from brokerkit._consuming._once import Once
 from brokerkit._consuming._routes import Routes
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
 from brokerkit._handlers import Handlers
@@ -26,6 +27,8 @@ from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
 from brokerkit._target import Publishable, Target
 from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
 from brokerkit._url import Url
+from brokerkit.dedupe._dedupe import Dedupe
+from brokerkit.dedupe._store import Store
 from brokerkit.events._shapes import EventObject
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ class Settings(TypedDict, total=False):
     hold: float
     timeout: float
     dead_letter: str
+    dedupe: Dedupe | Store | str
     overflow: str
     options: Mapping[str, object]
     connect_timeout: float
@@ -377,6 +381,11 @@ class Bus:
             if not self._open:
                 await stack.enter_async_context(self)
             routes = self._routes()
+            for store in {
+                id(once.dedupe.store): once.dedupe.store for each in routes.values() for once in each.onces
+            }.values():
+                await store.open()
+                stack.push_async_callback(store.close)
             for name, settings in self._settings.sources.items():
                 self._consumers[name] = self._consumer(name, settings, routes[name])
             self._stats = {name: consumer.stats for name, consumer in self._consumers.items()}
@@ -413,6 +422,7 @@ class Bus:
         }
         for name, settings in self._settings.sources.items():
             _check_promises(name, settings, self._promises(name), routes[name].policies)
+            _check_onces(name, settings, self._promises(name), routes[name].onces)
         for handler in self.handlers:
             if not any(handler in each for each in routes.values()):
                 formats = ", ".join(f"{name} ({each.format})" for name, each in self._settings.sources.items())
@@ -504,3 +514,31 @@ def _check_promises(name: str, source: SourceSettings, promises: Capabilities, p
         longest = max(each.longest_wait(max(each.attempts - 1, 1)) for each in policy.policies)
         if promises.durable_retry and longest > max(promises.durable_retry, source.hold):
             refuse(f"retries after {longest:g} s", f"set retry.cap to at most {promises.durable_retry:g} s")
+
+
+def _check_onces(name: str, source: SourceSettings, promises: Capabilities, onces: Iterable[Once]) -> None:
+    """Refuse at the start what cannot run once for each message.
+
+    Raises:
+        ConfigError: the handler or the source does not go together with its store.
+        UnsupportedFeature: nothing tells one message from another.
+    """
+    for once in onces:
+        handler = once.handler.name
+        if source.broadcast:
+            raise ConfigError(
+                f"source {name!r}: with broadcast each process runs {handler} for each message, and dedupe would let only "
+                "one of them; leave one of the two out"
+            )
+        if once.dedupe.store.transactional and not once.handler.is_async:
+            raise ConfigError(
+                f"handler {handler} is a plain function, and the session of its dedupe store is for coroutines: "
+                "make it 'async def', or use another store"
+            )
+        if once.dedupe.key is None and not (promises.stable_id or source.id_from or source.wire.id_from):
+            raise UnsupportedFeature(
+                broker=promises.broker,
+                feature=f"dedupe of {handler} by the message's id (source {name!r}), because it gives messages none",
+                alternative="say where the producer writes one (id_from), or what to tell messages by "
+                "(Dedupe(key=...): 'id' for the id that the producer sets, or a function of the event)",
+            )

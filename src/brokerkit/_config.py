@@ -22,7 +22,7 @@ ONLY: Final = "bus"
 _SOURCE_KEYS: Final = frozenset(SourceSettings.model_fields)
 _TARGET_KEYS: Final = frozenset(TargetSettings.model_fields)
 _BUS_KEYS: Final = ("stop_timeout",)
-_SECRET_KEYS: Final = ("url", "dead_letter", "options", "endpoint")
+_SECRET_KEYS: Final = ("url", "dead_letter", "dedupe", "options", "endpoint")
 
 
 S = TypeVar("S", bound=ConnectionSettings)
@@ -268,8 +268,8 @@ def _add_environment(environ: Mapping[str, str], bus: _Layered, named: Mapping[s
 
 
 def _from_text(key: str, value: str, variable: str) -> Any:
-    """Tables (options, names, retry) are JSON in the environment; everything else is text."""
-    if key in ("options", "names", "retry") and value.lstrip().startswith("{"):
+    """Tables (options, names, retry, dedupe) are JSON in the environment; everything else is text."""
+    if key in ("options", "names", "retry", "dedupe") and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
         except ValueError as error:

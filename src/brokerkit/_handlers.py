@@ -7,12 +7,13 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from brokerkit import events
 from brokerkit._errors import ConfigError
 from brokerkit._message import Message
 from brokerkit._retry import RetryPolicy
+from brokerkit.dedupe._dedupe import Dedupe
 from brokerkit.events import Found
 from brokerkit.events._shapes import fits
 
@@ -34,6 +35,7 @@ class Handler:
         retry: its own retry policy, or None for the source's.
         timeout: seconds it may take, or None for the source's.
         source: the only source it listens to, or None for all.
+        dedupe: how it runs once for each message; None for the source's way, False for not at all.
     """
 
     function: Callable[..., Any]
@@ -44,6 +46,7 @@ class Handler:
     retry: RetryPolicy | None
     timeout: float | None
     source: str | None
+    dedupe: Dedupe | Literal[False] | None = None
 
     @property
     def handles_any(self) -> bool:
@@ -96,6 +99,8 @@ class Handlers:
             retry: a policy for this handler, instead of the source's.
             timeout: seconds that a call may take, instead of the source's; a longer one counts as a failure.
             source: the only source whose messages it gets.
+            dedupe: run it once for each message, however often the message comes; False: not even where the source
+                does so.
 
         The function takes the event, or the event and the `Message`. A plain function runs in a worker thread. Several
         handlers of one message run in the order of registration, those for ``"*"`` last.
@@ -111,11 +116,14 @@ class Handlers:
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if not events:
             raise ConfigError("on() needs an event name, a model class or '*'")
         if ANY_EVENT in events and len(events) > 1:
             raise ConfigError("on('*') is every name already: it takes no other")
+        if dedupe and not isinstance(dedupe, Dedupe):  # pyright: ignore[reportUnnecessaryIsInstance] (users without a checker)
+            raise ConfigError(f"dedupe must be Dedupe(store, ...) or False, not a {type(dedupe).__name__}")
         if timeout is not None and timeout <= 0:
             raise ConfigError(f"timeout must be more than 0 seconds, got {timeout}")
 
@@ -130,6 +138,7 @@ class Handlers:
                     retry=retry,
                     timeout=timeout,
                     source=source,
+                    dedupe=dedupe,
                 )
             )
             return function

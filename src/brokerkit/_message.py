@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+from brokerkit._errors import ConfigError
 
 Headers = Mapping[str, str | bytes]
 
@@ -283,6 +288,15 @@ class Message:
     def headers(self) -> dict[str, str | bytes]:
         """What travelled beside the body, without brokerkit's own headers; values are text where they are UTF-8."""
         return {name: text(value) for name, value in self._headers.items() if not name.startswith(INTERNAL)}
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session of SQLAlchemy whose transaction commits when the handler returns, with the mark that it is done.
+
+        Raises:
+            ConfigError: the handler has no ``dedupe=Dedupe(SqlStore(…))``.
+        """
+        raise ConfigError("this message has no session: its handler needs dedupe=Dedupe(SqlStore(...))")
 
     def __repr__(self) -> str:
         size = "no" if self.body is None else len(self.body)

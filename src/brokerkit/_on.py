@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ov
 if TYPE_CHECKING:
     from brokerkit._registrar import Registrar
     from brokerkit._retry import RetryPolicy
+    from brokerkit.dedupe import Dedupe
     from brokerkit.events import accelbyte, evenbet, session, thrillconnect, thrillpots
 
 M = TypeVar("M")
@@ -352,6 +353,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillFoundEvent]: ...
     @overload
     def __call__(
@@ -362,6 +364,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillProposalAcceptedEvent]: ...
     @overload
     def __call__(
@@ -372,6 +375,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillProposalExpiredEvent]: ...
     @overload
     def __call__(
@@ -382,6 +386,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillProposalRejectedEvent]: ...
     @overload
     def __call__(
@@ -392,6 +397,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillProposalSentEvent]: ...
     @overload
     def __call__(
@@ -402,6 +408,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.BackfillTicketExpiredEvent]: ...
     @overload
     def __call__(
@@ -412,6 +419,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionBackfillUpdateEvent]: ...
     @overload
     def __call__(
@@ -422,6 +430,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionCodeChangedEvent]: ...
     @overload
     def __call__(
@@ -432,6 +441,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionCodeRevokedEvent]: ...
     @overload
     def __call__(
@@ -442,6 +452,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionCreatedEvent]: ...
     @overload
     def __call__(
@@ -452,6 +463,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionDSStatusChangedEvent]: ...
     @overload
     def __call__(
@@ -462,6 +474,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionEndedEvent]: ...
     @overload
     def __call__(
@@ -472,6 +485,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionInvitedEvent]: ...
     @overload
     def __call__(
@@ -482,6 +496,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionJoinedEvent]: ...
     @overload
     def __call__(
@@ -492,6 +507,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionKickedEvent]: ...
     @overload
     def __call__(
@@ -502,6 +518,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionMembersChangedEvent]: ...
     @overload
     def __call__(
@@ -512,6 +529,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionRejectedEvent]: ...
     @overload
     def __call__(
@@ -522,6 +540,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.GameSessionUpdatedEvent]: ...
     @overload
     def __call__(
@@ -532,6 +551,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchFoundEvent]: ...
     @overload
     def __call__(
@@ -542,6 +562,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchHistoryEvent]: ...
     @overload
     def __call__(
@@ -552,6 +573,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingEvent]: ...
     @overload
     def __call__(
@@ -562,6 +584,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingSessionTickEvent]: ...
     @overload
     def __call__(
@@ -572,6 +595,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingStartedEvent]: ...
     @overload
     def __call__(
@@ -582,6 +606,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTickEvent]: ...
     @overload
     def __call__(
@@ -592,6 +617,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketCanceledEvent]: ...
     @overload
     def __call__(
@@ -602,6 +628,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketExpiredEvent]: ...
     @overload
     def __call__(
@@ -612,6 +639,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketFoundEvent]: ...
     @overload
     def __call__(
@@ -622,6 +650,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketRejectedEvent]: ...
     @overload
     def __call__(
@@ -632,6 +661,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketReturnedToPoolEvent]: ...
     @overload
     def __call__(
@@ -642,6 +672,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricAcquiringDsEvent]: ...
     @overload
     def __call__(
@@ -652,6 +683,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricAcquiringDsWaitTimeEvent]: ...
     @overload
     def __call__(
@@ -662,6 +694,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricCanceledMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -672,6 +705,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricCreatedMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -682,6 +716,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricExpiredMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -692,6 +727,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricMatchLengthDurationEvent]: ...
     @overload
     def __call__(
@@ -702,6 +738,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricMatchMatchmakingEvent]: ...
     @overload
     def __call__(
@@ -712,6 +749,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricMatchMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -722,6 +760,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricTotalActiveSessionEvent]: ...
     @overload
     def __call__(
@@ -732,6 +771,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.MetricTotalPlayerPersessionEvent]: ...
     @overload
     def __call__(
@@ -742,6 +782,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnDSStatusChanged]: ...
     @overload
     def __call__(
@@ -752,6 +793,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnGameSessionInviteCancelled]: ...
     @overload
     def __call__(
@@ -762,6 +804,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnGameSessionInviteTimeout]: ...
     @overload
     def __call__(
@@ -772,6 +815,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnGameSessionUpdated]: ...
     @overload
     def __call__(
@@ -782,6 +826,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyCreated]: ...
     @overload
     def __call__(
@@ -792,6 +837,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyInvited]: ...
     @overload
     def __call__(
@@ -802,6 +848,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyJoined]: ...
     @overload
     def __call__(
@@ -812,6 +859,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyKicked]: ...
     @overload
     def __call__(
@@ -822,6 +870,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyMembersChanged]: ...
     @overload
     def __call__(
@@ -832,6 +881,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyRejected]: ...
     @overload
     def __call__(
@@ -842,6 +892,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnPartyUpdated]: ...
     @overload
     def __call__(
@@ -852,6 +903,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionEnded]: ...
     @overload
     def __call__(
@@ -862,6 +914,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionInvited]: ...
     @overload
     def __call__(
@@ -872,6 +925,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionJoined]: ...
     @overload
     def __call__(
@@ -882,6 +936,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionJoinedSecret]: ...
     @overload
     def __call__(
@@ -892,6 +947,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionKicked]: ...
     @overload
     def __call__(
@@ -902,6 +958,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionMembersChanged]: ...
     @overload
     def __call__(
@@ -912,6 +969,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionNativePlatformSynced]: ...
     @overload
     def __call__(
@@ -922,6 +980,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionRejected]: ...
     @overload
     def __call__(
@@ -932,6 +991,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.OnSessionStorageChanged]: ...
     @overload
     def __call__(
@@ -942,6 +1002,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartialBackfillProposalRejectedEvent]: ...
     @overload
     def __call__(
@@ -952,6 +1013,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyBanEvent]: ...
     @overload
     def __call__(
@@ -962,6 +1024,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyCreatedEvent]: ...
     @overload
     def __call__(
@@ -972,6 +1035,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyDeletedEvent]: ...
     @overload
     def __call__(
@@ -982,6 +1046,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyDisconnectedEvent]: ...
     @overload
     def __call__(
@@ -992,6 +1057,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyDroppedEvent]: ...
     @overload
     def __call__(
@@ -1002,6 +1068,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyInviteCancelled]: ...
     @overload
     def __call__(
@@ -1012,6 +1079,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyInvitedEvent]: ...
     @overload
     def __call__(
@@ -1022,6 +1090,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyJoinedEvent]: ...
     @overload
     def __call__(
@@ -1032,6 +1101,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyKickedEvent]: ...
     @overload
     def __call__(
@@ -1042,6 +1112,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyLeaderChanged]: ...
     @overload
     def __call__(
@@ -1052,6 +1123,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyLeaveEvent]: ...
     @overload
     def __call__(
@@ -1062,6 +1134,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyLeftEvent]: ...
     @overload
     def __call__(
@@ -1072,6 +1145,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyMembersChangedEvent]: ...
     @overload
     def __call__(
@@ -1082,6 +1156,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyRejectedEvent]: ...
     @overload
     def __call__(
@@ -1092,6 +1167,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyRejoinedEvent]: ...
     @overload
     def __call__(
@@ -1102,6 +1178,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyUpdatedEvent]: ...
     @overload
     def __call__(
@@ -1112,6 +1189,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.PartyCreated]: ...
     @overload
     def __call__(
@@ -1122,6 +1200,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[accelbyte.SessionNotification]: ...
     @overload
     def __call__(
@@ -1132,6 +1211,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnCasinoRoundClosed]: ...
     @overload
     def __call__(
@@ -1142,6 +1222,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnCooperativeBlockDeleted]: ...
     @overload
     def __call__(
@@ -1152,6 +1233,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnCooperativeBlockUpdated]: ...
     @overload
     def __call__(
@@ -1162,6 +1244,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnExternalLogin]: ...
     @overload
     def __call__(
@@ -1172,6 +1255,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnFraudAutoReactionApplied]: ...
     @overload
     def __call__(
@@ -1182,6 +1266,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentCreated]: ...
     @overload
     def __call__(
@@ -1192,6 +1277,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentStatusChangedAutomatically]: ...
     @overload
     def __call__(
@@ -1202,6 +1288,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentUpdated]: ...
     @overload
     def __call__(
@@ -1212,6 +1299,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnGameDone]: ...
     @overload
     def __call__(
@@ -1222,6 +1310,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnGameHistoryDone]: ...
     @overload
     def __call__(
@@ -1232,6 +1321,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnGetBalance]: ...
     @overload
     def __call__(
@@ -1242,6 +1332,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnGetCash]: ...
     @overload
     def __call__(
@@ -1252,6 +1343,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnP2PTransfer]: ...
     @overload
     def __call__(
@@ -1262,6 +1354,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerAccountChanged]: ...
     @overload
     def __call__(
@@ -1272,6 +1365,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerBalanceChanged]: ...
     @overload
     def __call__(
@@ -1282,6 +1376,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerEntrySeatedDown]: ...
     @overload
     def __call__(
@@ -1292,6 +1387,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerLeaveTable]: ...
     @overload
     def __call__(
@@ -1302,6 +1398,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerLeftTournament]: ...
     @overload
     def __call__(
@@ -1312,6 +1409,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerRebuyOrAddonMaked]: ...
     @overload
     def __call__(
@@ -1322,6 +1420,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerRegistered]: ...
     @overload
     def __call__(
@@ -1332,6 +1431,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerSeatedDown]: ...
     @overload
     def __call__(
@@ -1342,6 +1442,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerTournamentTicketUpdated]: ...
     @overload
     def __call__(
@@ -1352,6 +1453,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerUnregisteredFromTournament]: ...
     @overload
     def __call__(
@@ -1362,6 +1464,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnPlayerWinInTournament]: ...
     @overload
     def __call__(
@@ -1372,6 +1475,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnReturnCash]: ...
     @overload
     def __call__(
@@ -1382,6 +1486,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTFALogin]: ...
     @overload
     def __call__(
@@ -1392,6 +1497,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTFAPreLogin]: ...
     @overload
     def __call__(
@@ -1402,6 +1508,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTableCreated]: ...
     @overload
     def __call__(
@@ -1412,6 +1519,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTournamentCompleted]: ...
     @overload
     def __call__(
@@ -1422,6 +1530,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTournamentCreated]: ...
     @overload
     def __call__(
@@ -1432,6 +1541,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTournamentPlayerRegisterResult]: ...
     @overload
     def __call__(
@@ -1442,6 +1552,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTournamentPlayerSeatedDown]: ...
     @overload
     def __call__(
@@ -1452,6 +1563,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTournamentStateChanged]: ...
     @overload
     def __call__(
@@ -1462,6 +1574,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnTransactionNotification]: ...
     @overload
     def __call__(
@@ -1472,6 +1585,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnUpdatePlayerBlockStatus]: ...
     @overload
     def __call__(
@@ -1482,6 +1596,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnUserLoggedIn]: ...
     @overload
     def __call__(
@@ -1492,6 +1607,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnUserLoggedOut]: ...
     @overload
     def __call__(
@@ -1502,6 +1618,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnCountryInfoChanged]: ...
     @overload
     def __call__(
@@ -1512,6 +1629,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnSkinInfoChanged]: ...
     @overload
     def __call__(
@@ -1522,6 +1640,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[evenbet.OnStateInfoChanged]: ...
     @overload
     def __call__(
@@ -1532,6 +1651,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Authenticate]: ...
     @overload
     def __call__(
@@ -1542,6 +1662,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.AuthenticateReject]: ...
     @overload
     def __call__(
@@ -1552,6 +1673,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Balance]: ...
     @overload
     def __call__(
@@ -1562,6 +1684,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.BalanceUpdated]: ...
     @overload
     def __call__(
@@ -1572,6 +1695,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.BetPlace]: ...
     @overload
     def __call__(
@@ -1582,6 +1706,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.BetPlaceRejected]: ...
     @overload
     def __call__(
@@ -1592,6 +1717,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.BetPlaced]: ...
     @overload
     def __call__(
@@ -1602,6 +1728,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Error]: ...
     @overload
     def __call__(
@@ -1612,6 +1739,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.JackpotDetails]: ...
     @overload
     def __call__(
@@ -1622,6 +1750,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.JackpotDetailsResult]: ...
     @overload
     def __call__(
@@ -1632,6 +1761,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.JackpotPaid]: ...
     @overload
     def __call__(
@@ -1642,6 +1772,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.JackpotPay]: ...
     @overload
     def __call__(
@@ -1652,6 +1783,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.JackpotPayRejected]: ...
     @overload
     def __call__(
@@ -1662,6 +1794,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.MatchStart]: ...
     @overload
     def __call__(
@@ -1672,6 +1805,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Ping]: ...
     @overload
     def __call__(
@@ -1682,6 +1816,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.PlayerDisconnected]: ...
     @overload
     def __call__(
@@ -1692,6 +1827,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.RtpTestResult]: ...
     @overload
     def __call__(
@@ -1702,6 +1838,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.RtpTestStart]: ...
     @overload
     def __call__(
@@ -1712,6 +1849,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Session]: ...
     @overload
     def __call__(
@@ -1722,6 +1860,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.Warning]: ...
     @overload
     def __call__(
@@ -1732,6 +1871,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.WinningPaid]: ...
     @overload
     def __call__(
@@ -1742,6 +1882,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.WinningPay]: ...
     @overload
     def __call__(
@@ -1752,6 +1893,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[session.WinningPayRejected]: ...
     @overload
     def __call__(
@@ -1762,6 +1904,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.CampaignDropWin]: ...
     @overload
     def __call__(
@@ -1772,6 +1915,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.JackpotUpdate]: ...
     @overload
     def __call__(
@@ -1782,6 +1926,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.OptInEvent]: ...
     @overload
     def __call__(
@@ -1792,6 +1937,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusAdded]: ...
     @overload
     def __call__(
@@ -1802,6 +1948,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusConsumed]: ...
     @overload
     def __call__(
@@ -1812,6 +1959,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusExpired]: ...
     @overload
     def __call__(
@@ -1822,6 +1970,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusRemoved]: ...
     @overload
     def __call__(
@@ -1832,6 +1981,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusUpdated]: ...
     @overload
     def __call__(
@@ -1842,6 +1992,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerOptInRequest]: ...
     @overload
     def __call__(
@@ -1852,6 +2003,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerOptInRequestV2]: ...
     @overload
     def __call__(
@@ -1862,6 +2014,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerRaffleTicketResponse]: ...
     @overload
     def __call__(
@@ -1872,6 +2025,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.PlayerRaffleTicketsRequest]: ...
     @overload
     def __call__(
@@ -1882,6 +2036,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.RaffleWinEvent]: ...
     @overload
     def __call__(
@@ -1892,6 +2047,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.SubscribeRequest]: ...
     @overload
     def __call__(
@@ -1902,6 +2058,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillconnect.WinEvent]: ...
     @overload
     def __call__(
@@ -1912,6 +2069,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.CommunityPayoutErrorEvent]: ...
     @overload
     def __call__(
@@ -1922,6 +2080,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.JackpotUpdateEvent]: ...
     @overload
     def __call__(
@@ -1932,6 +2091,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.JackpotWinEvent]: ...
     @overload
     def __call__(
@@ -1942,6 +2102,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.OptInEvent]: ...
     @overload
     def __call__(
@@ -1952,6 +2113,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.RafflePayoutErrorEvent]: ...
     @overload
     def __call__(
@@ -1962,6 +2124,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[thrillpots.RaffleWinEvent]: ...
     @overload
     def __call__(
@@ -1972,6 +2135,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -1982,6 +2146,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -1993,4 +2158,5 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[Any]: ...

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     SecretStr,
     TypeAdapter,
     model_validator,
@@ -27,6 +28,7 @@ from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
 from brokerkit._transport import Capabilities, Connection, Order, Provision, Start, Subscription
 from brokerkit._url import Url
+from brokerkit.dedupe._dedupe import Dedupe, as_dedupe
 
 Unknown = Literal["ack", "reject", "retry"]
 
@@ -180,6 +182,9 @@ class SourceSettings(ConnectionSettings):
         timeout: seconds that a handler may take.
         dead_letter: URL of another place for dead letters (``file:///path``, or a broker's with ``?topic=``); by
             default a queue of their own on the same broker.
+        dedupe: run the handlers once for each message: the URL of a store (``redis://…``, ``postgresql+asyncpg://…``,
+            ``sqlite+aiosqlite:///…``, ``memory://``), or a table with ``url``, ``keep``, ``lease`` and ``key``. See
+            docs/idempotency.md.
         overflow: file for dead letters that fit nowhere else.
     """
 
@@ -201,6 +206,7 @@ class SourceSettings(ConnectionSettings):
     hold: Seconds = 10.0
     timeout: Positive = 60.0
     dead_letter: Annotated[SecretStr, PlainSerializer(str)] | None = None
+    dedupe: Annotated[Dedupe | None, PlainValidator(as_dedupe), PlainSerializer(repr)] = None
     overflow: str = "brokerkit-overflow.jsonl"
 
     @model_validator(mode="after")

@@ -9,11 +9,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
-from tests.brokers import aws, kafka, rabbitmq, redis
+from tests.brokers import aws, kafka, postgresql, rabbitmq, redis
 from tests.brokers._server import BrokerUnavailable
 from tests.brokers.fixtures import Broker, running
 
-BROKERS: tuple[Callable[[], Broker], ...] = (redis.broker, aws.moto, aws.elasticmq, rabbitmq.broker, kafka.broker)
+BROKERS: tuple[Callable[[], Broker], ...] = (
+    redis.broker,
+    postgresql.server,
+    aws.moto,
+    aws.elasticmq,
+    rabbitmq.broker,
+    kafka.broker,
+)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from tests.brokers import aws, kafka, rabbitmq, redis
+from tests.brokers import aws, kafka, postgresql, rabbitmq, redis
 from tests.brokers._server import Server
 
 
@@ -86,3 +86,10 @@ def moto_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
     """SNS and SQS that know each other."""
     with running(aws.moto()) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.PostgresqlServer]:
+    """A PostgreSQL."""
+    with running(postgresql.server()) as server:
+        yield server

@@ -71,6 +71,7 @@ class Stats:
         skipped: acknowledged because no handler wants the name.
         released: given back at shutdown.
         lost: taken away by the broker (rebalance, lease over, connection gone): somebody gets them again.
+        duplicates: handlers that did not run, because their `Dedupe` has the message as done.
     """
 
     received: int = 0
@@ -81,6 +82,7 @@ class Stats:
     skipped: int = 0
     released: int = 0
     lost: int = 0
+    duplicates: int = 0
 
 
 class Consumer:
@@ -220,6 +222,8 @@ class Consumer:
         self._run_beside(self._burial.run())
         if self._capabilities.lease is not None:
             self._run_beside(self._leases.keep())
+        for once in self._routes.onces:
+            self._run_beside(once.keep())
         self._pollers = [self._loop.create_task(self._poll()) for _ in range(self._capabilities.pollers)]
 
     async def failure(self) -> BaseException:
@@ -414,6 +418,18 @@ class Consumer:
         """Release: a handler that was cancelled at shutdown has not failed."""
         self._finish(delivery, RELEASE)
 
+    def postponed(self, delivery: Delivery, wait: float) -> None:
+        """Try again without counting a failure: held here rather than with the broker, however long it may take."""
+        delivery.trouble = trouble = delivery.trouble or Trouble()
+        wait = min(wait, self._settings.hold) or wait
+        trouble.due = _clock.now() + wait
+        self._put_off(delivery, wait, crowded=self._is_crowded)
+
+    def duplicate(self, delivery: Delivery, call: Call) -> None:
+        """Count it, and tell the hooks."""
+        self.stats.duplicates += 1
+        self._tell("duplicate", delivery)
+
     def passed_over(self, delivery: Delivery) -> None:
         """Let the next of its lane begin."""
         self._advance(delivery)
@@ -475,7 +491,12 @@ class Consumer:
             describe(error),
         )
         self._tell("failed", delivery, error=error, wait=wait)
-        self._put_off(delivery, wait, crowded=len(self._held) >= self._max_in_flight // 2)
+        self._put_off(delivery, wait, crowded=self._is_crowded)
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether what waits here takes up so many slots that the rest should wait at the broker."""
+        return len(self._held) >= self._max_in_flight // 2
 
     def _put_off(self, delivery: Delivery, wait: float, *, crowded: bool) -> None:
         """Have a message wait until it is due, here or at the broker."""

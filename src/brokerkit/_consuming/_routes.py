@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from brokerkit import events
+from brokerkit._consuming._once import Once
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit._handlers import Handler
 from brokerkit._message import Delivery, text
@@ -31,10 +32,12 @@ class Call:
         read: makes the event of a delivery, or raises `DecodeError`.
         function: the handler's.
         takes_message: the handler's.
+        once: runs the handler once for each message; None where it simply runs.
     """
 
     handler: Handler
     read: Read
+    once: Once | None = None
     function: Callable[..., Any] = field(init=False)
     takes_message: bool = field(init=False)
 
@@ -52,7 +55,7 @@ class Route:
         name: the event name; ``""`` for messages that have none.
         calls: the handlers in the order in which they run.
         known: whether a handler wants the name, or a family of this source has it.
-        only: the handler, where there is one and it is a coroutine function.
+        only: the handler, where there is one and it is a coroutine function that simply runs.
     """
 
     name: str
@@ -61,7 +64,9 @@ class Route:
     only: Call | None = field(init=False)
 
     def __post_init__(self) -> None:
-        only = self.calls[0] if len(self.calls) == 1 and self.calls[0].handler.is_async else None
+        only = self.calls[0] if len(self.calls) == 1 else None
+        if only is not None and (only.once is not None or not only.handler.is_async):
+            only = None
         object.__setattr__(self, "only", only)
 
 
@@ -95,6 +100,12 @@ class Routes:
                 if handler not in wanted.setdefault(meaning.name, []):
                     wanted[meaning.name].append(handler)
         self._wanted = wanted
+        scope = settings.group or ",".join(settings.topic or settings.queue)
+        self._onces = {
+            handler.name: Once(handler, dedupe, scope=scope)
+            for handler in self._handlers
+            if handler in self and (dedupe := settings.dedupe if handler.dedupe is None else handler.dedupe)
+        }
         self._routes: dict[str | bytes | None, Route] = {None: NAMELESS, "": NAMELESS, b"": NAMELESS}
 
     def __getitem__(self, wire_name: str | bytes | None) -> Route:
@@ -125,6 +136,11 @@ class Routes:
         return [handler.retry for handler in self._handlers if handler.retry is not None]
 
     @property
+    def onces(self) -> Collection[Once]:
+        """The handlers that run once for each message."""
+        return self._onces.values()
+
+    @property
     def meanings(self) -> Collection[Found]:
         """What the event names of the handlers mean, those for every name left out."""
         return self._meanings.values()
@@ -142,8 +158,11 @@ class Routes:
     def _resolve(self, name: str) -> Route:
         meaning = self._meanings.get(name) or self._family_meaning(name)
         read = self._reader(meaning) if meaning else self._open_reader(name)
-        calls = tuple(Call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
+        calls = tuple(self._call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
         return Route(name, calls, bool(calls) or meaning is not None)
+
+    def _call(self, handler: Handler, read: Read) -> Call:
+        return Call(handler, read, self._onces.get(handler.name))
 
     def _family_meaning(self, name: str) -> Found | None:
         found = [meaning for meaning in events.find(name) if self._format.family in (None, meaning.family.name)]

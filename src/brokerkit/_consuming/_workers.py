@@ -12,6 +12,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol
 
+from brokerkit._consuming._once import Postponed
 from brokerkit._consuming._routes import Call
 from brokerkit._consuming._trouble import Trouble
 from brokerkit._errors import HandlerTimeout
@@ -31,12 +32,20 @@ class Results(Protocol):
         """One of its handlers failed."""
         ...
 
+    def postponed(self, delivery: Delivery, wait: float) -> None:
+        """One of its handlers is to run after so many seconds, without having failed."""
+        ...
+
     def cancelled(self, delivery: Delivery) -> None:
         """Its handler was cancelled by `Workers.stop`."""
         ...
 
     def passed_over(self, delivery: Delivery) -> None:
         """It was lost before its turn came; no handler ran."""
+        ...
+
+    def duplicate(self, delivery: Delivery, call: Call) -> None:
+        """One of its handlers did not run, because it is done with the message; more is said afterwards."""
         ...
 
     def crashed(self, error: BaseException) -> None:
@@ -216,7 +225,11 @@ class Workers:
                 if call.takes_message:
                     message = message or self._message(delivery)
                 arguments: tuple[Any, ...] = (event, message) if call.takes_message else (event,)
-                if call.handler.is_async:
+                if call.once is not None:
+                    message = message or self._message(delivery)
+                    if not await call.once(event, message, self._run_in_thread):
+                        self._results.duplicate(delivery, call)
+                elif call.handler.is_async:
                     await call.function(*arguments)
                 else:
                     await self._run_in_thread(call.function, *arguments)
@@ -241,6 +254,8 @@ class Workers:
         elif worker.task.cancelling():
             # Client libraries turn a cancellation into errors of their own; it is one all the same.
             raise asyncio.CancelledError from error
+        elif isinstance(error, Postponed):
+            self._results.postponed(delivery, error.wait)
         else:
             assert error is not None
             self._results.failed(delivery, call, error)

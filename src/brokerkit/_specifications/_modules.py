@@ -37,6 +37,7 @@ _RESERVED: Final = frozenset(
         "BaseModel",
         "Bus",
         "ConfigDict",
+        "Dedupe",
         "Enum",
         "Event",
         "FAMILY",
@@ -77,6 +78,7 @@ from brokerkit.events import Event, Family
 
 if TYPE_CHECKING:
     from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+    from brokerkit.dedupe import Dedupe
 
 __all__ = {exported}
 

@@ -22,6 +22,7 @@ OVERLOAD: Final = """\
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[{event}]: ...
 """
 
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 if TYPE_CHECKING:
     import {module} as models
     from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+    from brokerkit.dedupe import Dedupe
 
 M = TypeVar("M")
 

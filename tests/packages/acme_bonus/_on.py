@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 if TYPE_CHECKING:
     import acme_bonus as models
     from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+    from brokerkit.dedupe import Dedupe
 
 M = TypeVar("M")
 
@@ -36,6 +37,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[models.BonusExpired]: ...
     @overload
     def __call__(
@@ -46,6 +48,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[models.BonusGranted]: ...
     @overload
     def __call__(
@@ -56,6 +59,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[models.BonusPaid]: ...
     @overload
     def __call__(
@@ -66,6 +70,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -76,6 +81,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -87,6 +93,7 @@ class On(Protocol):
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
         source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
     ) -> Registrar[Any]: ...
 
 

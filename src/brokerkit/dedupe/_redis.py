@@ -1,0 +1,144 @@
+"""A store in Redis: one key for each message, each step one script, so that no two processes can both win."""
+
+# The client comes with types in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Awaitable
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from brokerkit._errors import ConfigError, ConnectionLost
+from brokerkit._url import mask
+from brokerkit.dedupe._store import DONE, Done, Taken
+
+# A value is the token of who has the claim, or "done". The client may send a script twice when an answer is lost:
+# each gives the same answer again.
+_CLAIM: Final = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return -1 end
+local value = redis.call('GET', KEYS[1])
+if value == ARGV[1] then return -1 end
+if value == 'done' then return -2 end
+return math.max(redis.call('PTTL', KEYS[1]), 0)
+"""
+_EXTEND: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
+# A claim that ended and that nobody took over is no hindrance: the handler has run, and that is the truth.
+_DONE: Final = """
+local value = redis.call('GET', KEYS[1])
+if value and value ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], 'done', 'PX', ARGV[2])
+return 1
+"""
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class RedisStore:
+    """Remembers in Redis, for any number of processes.
+
+    What is done is as durable as the Redis is: with ``appendfsync everysec`` a crash of the server forgets up to a second,
+    and a failover what was not replicated. The server must not evict keys (``maxmemory-policy noeviction``).
+
+    Args:
+        url: ``redis://`` or ``rediss://``; its query is the client library's.
+        prefix: what the names of its keys begin with.
+
+    Raises:
+        ConfigError: the URL is none.
+    """
+
+    transactional: bool = False
+
+    def __init__(self, url: str, *, prefix: str = "brokerkit:dedupe:") -> None:
+        self._shown = mask(url)
+        self._url = url
+        self._prefix = prefix
+        self._client: Redis | None = None
+        self._users = 0
+        try:
+            Redis.from_url(url)
+        except (ValueError, TypeError):  # whose text may hold the password
+            raise ConfigError(
+                f"{self._shown!r} is not the URL of a Redis; one looks like redis://host:6379/0"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._shown}>"
+
+    async def open(self) -> None:
+        """See `Store.open`."""
+        self._users += 1
+        if self._client is None:
+            self._client = Redis.from_url(self._url)
+        try:
+            await cast("Awaitable[Any]", self._client.ping())
+        except (RedisError, OSError) as error:
+            await self.close()
+            raise self._lost(error) from error
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        self._users -= 1
+        if self._users == 0 and self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def claim(self, key: str, *, lease: float, keep: float) -> _RedisClaim | Taken | Done:
+        """See `Store.claim`."""
+        claim = _RedisClaim(self, self._prefix + key, lease=lease, keep=keep)
+        answer = await self.run(_CLAIM, claim.key, claim.token, _milliseconds(lease))
+        if answer == -1:
+            return claim
+        return DONE if answer == -2 else Taken(answer / 1000)
+
+    async def run(self, script: str, key: str, *arguments: str | int) -> int:
+        """Run a script on a key.
+
+        Raises:
+            ConnectionLost: it may have run or not.
+        """
+        if self._client is None:
+            raise ConnectionLost(f"{self} is not open")
+        try:
+            return int(await self._client.register_script(script)(keys=[key], args=arguments))
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> ConnectionLost:
+        return ConnectionLost(f"{self} cannot be asked: {type(error).__name__}: {error}")
+
+
+class _RedisClaim:
+    __slots__ = ("_keep", "_lease", "_store", "key", "token")
+
+    session: None = None
+
+    def __init__(self, store: RedisStore, key: str, *, lease: float, keep: float) -> None:
+        self.key = key
+        self.token = secrets.token_hex(16)
+        self._store = store
+        self._lease = lease
+        self._keep = keep
+
+    async def extend(self) -> bool:
+        return await self._store.run(_EXTEND, self.key, self.token, _milliseconds(self._lease)) == 1
+
+    async def done(self) -> bool:
+        return await self._store.run(_DONE, self.key, self.token, _milliseconds(self._keep)) == 1
+
+    async def release(self) -> None:
+        await self._store.run(_RELEASE, self.key, self.token)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(math.ceil(seconds * 1000), 1)
