@@ -5,6 +5,7 @@
 #   make test T=tests/brokers      one folder, file or test
 #   make test ARGS='-x -k redis'   any other words for pytest
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
+#   make endurance                 the full form of tests/endurance, some minutes for each broker; prints its figures
 #   make lint                      ruff: rules and layout
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
@@ -23,7 +24,7 @@ BIN := .venv/bin
 T ?=
 B ?=
 
-.PHONY: demo test brokers lint types bench docs clean
+.PHONY: demo test brokers endurance lint types bench docs clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -36,6 +37,10 @@ test: .venv/.dev
 brokers: .venv/.dev
 	@bash tests/brokers/install.sh
 	@$(BIN)/python -m tests.brokers
+
+endurance: .venv/.dev
+	@bash tests/brokers/install.sh
+	BROKERKIT_ENDURANCE=full $(BIN)/pytest tests/endurance --timeout 3600 $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

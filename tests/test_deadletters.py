@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import pytest
 
-from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy
-from brokerkit._consuming._deadletters import FileOfDeadLetters, dead_letter
+from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy, adapters
+from brokerkit._consuming._deadletters import FileOfDeadLetters, QueueOfDeadLetters, dead_letter
 from brokerkit._consuming._routes import NAMELESS
 from brokerkit._consuming._trouble import DONE, ERROR, FAILURES, FIRST_FAILURE, Trouble
 from brokerkit._message import Delivery, Outgoing, text
+from brokerkit._settings import ConnectionSettings
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests import every_broker
 from tests.every_broker import Broker, until
@@ -187,3 +188,15 @@ async def test_a_file_keeps_what_was_in_it(tmp_path: Path) -> None:
     assert await letters.put([Outgoing(topic="t", body=None, name="N", id="1")]) == [None]
     old, new = lines(file)
     assert (old, new["body"]) == ({"old": 1}, None)
+
+
+async def test_a_letter_that_no_broker_takes_goes_to_the_overflow_file_and_not_round_and_round(
+    memory: Broker, tmp_path: Path
+) -> None:
+    adapter = adapters.make(ConnectionSettings.model_validate(dict(memory.settings)).connection())
+    await adapter.open()
+    place = QueueOfDeadLetters(adapter, "dlq", create=True, overflow=FileOfDeadLetters(tmp_path / "overflow"))
+    await place.open()
+    letter = Outgoing(topic="t", body=b"x", name=NAME, id="1", headers={"h": "\ud800"})
+    assert await place.put([letter]) == [None]
+    assert b'"h": "\xed\xa0\x80"' in (tmp_path / "overflow").read_bytes()

@@ -6,6 +6,7 @@ is what a handler sees of it. An `Outgoing` is a message on its way out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,6 +49,23 @@ def header_text(headers: Headers, name: str) -> str | None:
             return value.decode()
         except UnicodeDecodeError:
             return None
+    return value
+
+
+def strict_json(data: str) -> Any:
+    """JSON as it came from outside, of which every string can be written again.
+
+    JSON's escapes can spell half of a character, which no broker takes: its copy and its dead letter could never be sent.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deep, or holds a lone surrogate.
+    """
+    try:
+        value = json.loads(data)
+        if "\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     return value
 
 

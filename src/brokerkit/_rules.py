@@ -163,7 +163,8 @@ def _field(value: Any, path: list[str]) -> str | None:
         else:
             return None
     if isinstance(value, str):
-        return value
+        # JSON's escapes can spell a lone surrogate; with one the dead letter could never be published.
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
     return str(value) if isinstance(value, (int, ExactFloat)) and not isinstance(value, bool) else None
 
 

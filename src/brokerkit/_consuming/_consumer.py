@@ -52,6 +52,9 @@ logger = logging.getLogger("brokerkit")
 _DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
 """Releases and crashes count as deliveries too, so there may be more of them than attempts."""
 _SOON: Final = 0.02
+_YEAR: Final = 366 * 86_400.0
+_SKEW: Final = 60.0
+"""Seconds by which the clocks of two of our processes may differ."""
 _LONGEST_PAUSE: Final = 10.0
 _LAG_TIMEOUT: Final = 2.0
 _GRACE: Final = 1.0
@@ -394,6 +397,11 @@ class Consumer:
                 return True
         else:
             delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
+            # What nobody of us writes was written by somebody else: a topic that is not read here, a wait without end.
+            if trouble.topic not in self._settings.topic and not self._settings.queue:
+                trouble.topic = ""
+            if trouble.due - _clock.now() > min(self._capabilities.durable_retry, _YEAR) + _SKEW:
+                trouble.due = 0.0
         if trouble.topic:
             delivery.topic = trouble.topic
         wait = trouble.due - _clock.now()

@@ -27,7 +27,7 @@ from brokerkit._consuming._trouble import (
     Trouble,
     copy_of,
 )
-from brokerkit._errors import BrokerkitError, MessageTooLarge, describe
+from brokerkit._errors import BrokerkitError, InvalidMessage, MessageTooLarge, describe
 from brokerkit._message import Delivery, Outgoing, Receipt, text
 from brokerkit._transport import Adapter
 
@@ -36,6 +36,8 @@ logger = logging.getLogger("brokerkit")
 FAILURE_HEADERS: Final = (GROUP, EVENT, HANDLER, ERROR_TYPE, ERROR, FIRST_FAILURE, LAST_FAILURE, FAILURES, DONE)
 
 _LONGEST_ERROR: Final = 1024
+_HOPELESS: Final = (MessageTooLarge, InvalidMessage)
+"""Sending the same letter again would fail for ever."""
 
 
 def dead_letter(delivery: Delivery, *, group: str | None) -> Outgoing:
@@ -138,7 +140,8 @@ class QueueOfDeadLetters:
     """Dead letters on a broker: this source's own or another.
 
     Args:
-        overflow: takes what the broker cannot: larger than it takes even without the failure headers.
+        overflow: takes what the broker cannot: larger than it takes even without the failure headers, or with a header
+            that it refuses.
     """
 
     def __init__(self, adapter: Adapter, topic: str, *, create: bool | None, overflow: FileOfDeadLetters) -> None:
@@ -157,16 +160,16 @@ class QueueOfDeadLetters:
         addressed = [replace(letter, topic=self._topic, stored=True) for letter in letters]
         results = await self._adapter.send(addressed)
         return [
-            await self._squeeze(letter, result) if isinstance(result, MessageTooLarge) else _failure(result)
+            await self._squeeze(letter) if isinstance(result, _HOPELESS) else _failure(result)
             for letter, result in zip(addressed, results, strict=True)
         ]
 
-    async def _squeeze(self, letter: Outgoing, error: BrokerkitError) -> BrokerkitError | None:
+    async def _squeeze(self, letter: Outgoing) -> BrokerkitError | None:
         """Leave away the error's text, then every failure header; what does not fit then goes to the overflow file."""
         for dropped in ((ERROR,), FAILURE_HEADERS):
             headers = {name: value for name, value in letter.headers.items() if name not in dropped}
             [result] = await self._adapter.send([replace(letter, headers=headers)])
-            if not isinstance(result, MessageTooLarge):
+            if not isinstance(result, _HOPELESS):
                 return _failure(result)
         [stored] = await self._overflow.put([letter])
         return stored

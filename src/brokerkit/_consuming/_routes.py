@@ -22,6 +22,8 @@ Read = Callable[[Delivery], Any]
 
 _MOST_UNKNOWN: Final = 10_000
 """How many names that no handler was registered for are remembered: a producer's mistake must not eat the memory."""
+_LONGEST_UNKNOWN: Final = 1024
+"""Characters of the longest name that is remembered: some producers can write a megabyte there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +119,7 @@ class Routes:
         if isinstance(name, bytes):
             name = name.decode(errors="backslashreplace")
         route = self._resolve(self._settings.names.get(name, name))
-        if len(self._routes) < _MOST_UNKNOWN:
+        if len(self._routes) < _MOST_UNKNOWN and len(wire_name) <= _LONGEST_UNKNOWN:
             self._routes[wire_name] = route
         return route
 

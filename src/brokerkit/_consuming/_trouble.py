@@ -168,4 +168,6 @@ def _names(value: str | bytes | None) -> tuple[str, ...]:
         names: Any = json.loads(value or "[]")
     except (ValueError, RecursionError):
         return ()
-    return tuple(map(str, cast("list[object]", names))) if isinstance(names, list) else ()
+    return (
+        tuple(name for name in cast("list[object]", names) if isinstance(name, str)) if isinstance(names, list) else ()
+    )

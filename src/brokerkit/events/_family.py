@@ -99,6 +99,8 @@ class Family:
                 body = body.encode()
             except UnicodeEncodeError as error:
                 raise _decode_error(self, name, body, error) from error
+        if not isinstance(body, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] (a wire format found it in JSON)
+            raise DecodeError("Input should be an object", family=self.name, event=name, value=_printable(body))
         return reader(body)
 
     def adapter(self, model: type[Any]) -> TypeAdapter[Any]:

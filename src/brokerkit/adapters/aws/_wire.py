@@ -25,7 +25,17 @@ from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, INTERNAL, KEY_HEADER, NULL_HEADER, Delivery, Outgoing, text
+from brokerkit._message import (
+    CONTENT_TYPE,
+    ID_HEADER,
+    INTERNAL,
+    KEY_HEADER,
+    NULL_HEADER,
+    Delivery,
+    Outgoing,
+    strict_json,
+    text,
+)
 
 BATCH: Final = 10
 """Entries in one batch call, and messages in one receive, at most."""
@@ -124,8 +134,8 @@ def decode(native: Mapping[str, Any], topic: str, token: object, *, envelope: st
         headers[name] = attribute.get("StringValue", "") if value is None else value
     _merge(headers)
     body: bytes | None = _decoded_body(raw_body, headers.pop(BODY, None))
-    if headers.pop(NULL_HEADER, None) is not None:
-        body = None
+    if headers.pop(NULL_HEADER, None) is not None and not body:
+        body = None  # a body beside the flag is somebody else's, and stays
     found_id = headers.pop(ID_HEADER, None)
     id = found_id if isinstance(found_id, str) else None
     key = headers.pop(KEY_HEADER, None)
@@ -263,7 +273,7 @@ def _merge(headers: dict[str, str | bytes]) -> None:
     if not isinstance(packed, str):
         return
     try:
-        loaded: object = json.loads(packed)
+        loaded: object = strict_json(packed)
         if not isinstance(loaded, dict):
             return
         found = {name: _unpacked(value) for name, value in cast("dict[str, object]", loaded).items()}
@@ -297,7 +307,7 @@ def _encoded_body(body: bytes) -> tuple[str, str | None]:
 
 
 def _decoded_body(body: str, flag: str | bytes | None) -> bytes:
-    if flag == "empty":
+    if flag == "empty" and body == "-":
         return b""
     if flag == "base64":
         try:
@@ -322,7 +332,7 @@ def _unwrapped(body: str, topic: str) -> _Wrapped | None:
     if not body.startswith("{") or '"Notification"' not in body:
         return None
     try:
-        loaded: object = json.loads(body)
+        loaded: object = strict_json(body)
     except ValueError:
         return None
     match loaded:

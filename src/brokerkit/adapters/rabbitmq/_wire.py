@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from brokerkit._derived import RABBITMQ, derived_name
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing, strict_json
 from brokerkit.adapters._delays import LEVELS, label
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
     identifier = headers.get(ID_HEADER, properties.message_id)
     routing_key = headers.get(ROUTING_KEY_HEADER, frame.routing_key)
     return Delivery(
-        body=None if NULL_HEADER in headers else message.body,
+        body=None if NULL_HEADER in headers and not message.body else message.body,
         topic=topic,
         key=headers.get(KEY_HEADER),
         headers=headers,
@@ -188,7 +188,8 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
 def _add_long_headers(headers: dict[str, str | bytes]) -> None:
     """Put the headers with long names back to the others; what is not ours is left as it is."""
     try:
-        long: dict[str, Any] = json.loads(headers[LONG_HEADERS])
+        packed = headers[LONG_HEADERS]
+        long: dict[str, Any] = strict_json(packed if isinstance(packed, str) else packed.decode())
         found = {name: value if isinstance(value, str) else b64decode(value[0]) for name, value in long.items()}
     except (ValueError, AttributeError, LookupError, TypeError):
         return

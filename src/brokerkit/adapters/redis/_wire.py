@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing, strict_json
 
 MAGIC: Final = b"\x00bk\x01"
 _HEAD: Final = len(MAGIC) + 4
@@ -125,9 +125,8 @@ class EntryFormat:
         body = found.pop(None, None)
         key = found.pop(KEY_HEADER, None)
         id = found.pop(ID_HEADER, None)
-        if NULL_HEADER in found:
-            del found[NULL_HEADER]
-            body = None
+        if found.pop(NULL_HEADER, None) is not None and not body:
+            body = None  # a body beside the flag is somebody else's, and stays
         return body, key, None if id is None else id.decode(errors="backslashreplace"), found
 
 
@@ -166,17 +165,21 @@ def unwrap(data: bytes) -> Parts:
         return data, None, None, {}
     end = _HEAD + int.from_bytes(data[len(MAGIC) : _HEAD], "big")
     try:
-        head = json.loads(data[_HEAD:end].decode())
+        head = strict_json(data[_HEAD:end].decode())
+        # Somebody else's envelope: unpacked, a part of it would be gone.
+        if end > len(data) or head.keys() - _HEAD_FIELDS or (head.get("null") and end < len(data)):
+            return data, None, None, {}
         headers = {name: _plain(value) for name, value in head.get("headers", _NOTHING).items()}
         key = _plain(head["key"]) if "key" in head else None
         id = head.get("id")
         if not (id is None or isinstance(id, str)):
             raise TypeError
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         return data, None, None, {}
     return None if head.get("null") else data[end:], key, id, headers
 
 
+_HEAD_FIELDS: Final = frozenset({"headers", "id", "key", "null"})
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 

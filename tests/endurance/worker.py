@@ -1,0 +1,100 @@
+"""A consuming process for the endurance tests: `python -m tests.endurance.worker SETTINGS`.
+
+Its figures are its own, without the producer's and the test's. It answers each line on its standard input with one line
+of JSON on its standard output, and ends after ``stop``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import pickle
+import resource
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from brokerkit import Bus, Handlers, Message
+from brokerkit._settings import ConnectionSettings
+from brokerkit.adapters.memory import MemoryAdapter
+from tests.endurance.hostile import ALWAYS_FAILS, NAME, fingerprint_of
+from tests.endurance.plain import memory
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Worker:
+    """Some buses of one process.
+
+    Args:
+        settings: ``buses`` (a list of what `Bus` takes), ``log`` (file for one line for each handled message),
+            ``seconds`` (how long the handler takes).
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._buses = [Bus(bus.pop("url"), **bus) for bus in settings["buses"]]
+        self._log = Path(settings["log"]).open("a", buffering=1)  # noqa: SIM115 (for as long as the process lives)
+        self._seconds: float = settings["seconds"]
+        self._running = 0
+        handlers = Handlers()
+
+        @handlers.on(NAME)
+        async def handle(event: Any, message: Message) -> None:
+            self._running += 1
+            await asyncio.sleep(self._seconds)
+            self._running -= 1
+            if event.table_id == ALWAYS_FAILS:
+                raise RuntimeError("table 6 always fails")
+            print(event.player_id, fingerprint_of(message), file=self._log)
+
+        for bus in self._buses:
+            bus.include(handlers)
+
+    async def run(self) -> None:
+        """Consume until told to stop."""
+        async with AsyncExitStack() as stack:
+            for bus in self._buses:
+                await stack.enter_async_context(bus)
+                await stack.enter_async_context(bus.serving())
+            reader = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+            self._say()
+            while (line := (await reader.readline()).decode().strip()) not in ("", "stop"):
+                if line.startswith("seconds "):
+                    self._seconds = float(line.split()[1])
+                if line.startswith("publish "):
+                    await self._publish(*line.split()[1:])
+                else:
+                    self._say()
+
+    async def _publish(self, url: str, topic: str, path: str) -> None:
+        """Publish to the embedded broker, which nobody reaches from outside."""
+        adapter = MemoryAdapter(ConnectionSettings(url=SecretStr(url)).connection())
+        await adapter.open()
+        print(json.dumps(await memory(adapter, topic, pickle.loads(Path(path).read_bytes()))), flush=True)
+        await adapter.close()
+
+    def _say(self) -> None:
+        gc.collect()
+        counted = [{**_stats(bus), "lost": bus.stats["bus"].lost} for bus in self._buses]
+        print(json.dumps({"resident": resident(), "running": self._running, "buses": counted}), flush=True)
+
+
+def _stats(bus: Bus) -> dict[str, int]:
+    stats = bus.stats["bus"]
+    names = ("received", "handled", "failed", "retried", "dead_lettered", "skipped", "released")
+    return {name: getattr(stats, name) for name in names}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(filename=os.environ["ENDURANCE_LOG"], level=logging.ERROR)
+    asyncio.run(Worker(json.loads(sys.argv[1])).run())
