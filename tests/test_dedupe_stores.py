@@ -49,7 +49,9 @@ async def claimed(store: Store, key: str = KEY, *, lease: float = 30.0, keep: fl
 
 async def test_what_is_done_is_done_for_everybody(stores: tuple[Store, Store]) -> None:
     one, other = stores
-    assert await (await claimed(one)).done()
+    claim = await claimed(one)
+    assert await claim.done()
+    await claim.release()  # as one does who is cancelled just after the mark was made
     assert await one.claim(KEY, lease=30, keep=60) is DONE
     assert await other.claim(KEY, lease=30, keep=60) is DONE
     assert await (await claimed(other, KEY + "!")).done()
@@ -199,6 +201,20 @@ async def test_a_table_that_is_missing_is_told_at_open(tmp_path: Path) -> None:
     await store.create_tables()
     await store.open()
     await store.close()
+
+
+async def test_an_engine_that_two_share_is_disposed_of_by_the_last(tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path / 'shared.db'}")
+    other = SqlStore(store.engine)
+    await store.create_tables()
+    await store.open()
+    await other.open()
+    claim = await claimed(other)
+    await store.close()
+    assert await claim.done()
+    assert store.engine.pool.checkedin() > 0  # type: ignore[attr-defined]
+    await other.close()
+    assert store.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
 
 
 def test_tables_can_be_the_users_own() -> None:

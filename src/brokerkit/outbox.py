@@ -49,7 +49,7 @@ from brokerkit._bus import Bus
 from brokerkit._errors import BrokerkitError, ConfigError, describe
 from brokerkit._message import Headers, Message, Outgoing, Receipt, text
 from brokerkit._target import Target
-from brokerkit.dedupe._sql import AFTER_COMMIT, check_table, engine_of
+from brokerkit.dedupe._sql import AFTER_COMMIT, check_table, engine_of, join, leave
 from brokerkit.events._shapes import EventObject
 
 logger = logging.getLogger("brokerkit")
@@ -107,7 +107,6 @@ class Outbox:
     ) -> None:
         if poll <= 0 or lease <= 0:
             raise ConfigError(f"poll and lease must be more than 0 seconds, got {poll} and {lease}")
-        self._ours = isinstance(engine, str)
         self.engine = engine_of(engine)
         metadata = metadata if metadata is not None else MetaData()
         self.table = Table(
@@ -216,6 +215,7 @@ class Outbox:
         for table in (self.table, self.relay_table):
             await check_table(self.engine, table, create="Outbox.create_tables()")
         self._stopping = False
+        join(self.engine)
         self._relay = asyncio.create_task(self._run())
         return self
 
@@ -229,8 +229,7 @@ class Outbox:
         finally:
             self._relay.cancel()
             self._relay = None
-            if self._ours:
-                await self.engine.dispose()
+            await leave(self.engine)
 
     async def serve(self) -> None:
         """Relay until cancelled, for a process that does nothing else; the bus must be open.

@@ -174,6 +174,12 @@ async def test_jackpots_are_followed_over_a_websocket_and_the_tickets_asked_for(
     assert server.requests[1]["PlayerRaffleTicketsRequest"]["brand_id"] == "northlight:lumen"
 
 
+def test_money_moves_once_and_others_are_told(tmp_path: Path) -> None:
+    printed = run("ledger.py", f"sqlite+aiosqlite:///{tmp_path / 'ledger.db'}")
+    assert sorted(printed.splitlines()[:2]) == ["player 5 has 10500 cents", "player 6 has 9500 cents"]
+    assert printed.splitlines()[2:] == ["[(5, 500), (6, -500)]", "failed attempts: 1, duplicates: 1"]
+
+
 def test_own_events_are_published_and_handled() -> None:
     assert run("own_events.py") == (
         "player 1 gets 2.50\nthe bonus of player 1 ran out: time\nplayer 1 is paid 1.25, BonusPaid\n"

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, Double, MetaData, String, Table, delete, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,6 +33,8 @@ _SWEEP_SECONDS: Final = 600.0
 _SWEEP_ROWS: Final = 1_000
 _LONGEST_KEY: Final = 500
 
+_USERS: Final = WeakKeyDictionary[AsyncEngine, int]()
+"""The engines that were made here, and how many use them."""
 AFTER_COMMIT: Final = "brokerkit.after_commit"
 """Entry of a session's ``info``: what to call when the transaction of its message has been committed."""
 
@@ -65,7 +68,6 @@ class SqlStore:
         schema: str | None = None,
         metadata: MetaData | None = None,
     ) -> None:
-        self._ours = isinstance(engine, str)
         self.engine = engine_of(engine)
         self.table = Table(
             table,
@@ -84,7 +86,6 @@ class SqlStore:
             where=self.table.c.expires <= row.excluded.done_at,
         ).returning(self.table.c.key)
         self._turn = _NoTurn() if self._locks else asyncio.Lock()
-        self._users = 0
         self._sweep_at = _clock.now() + _SWEEP_SECONDS
 
     def __repr__(self) -> str:
@@ -98,13 +99,11 @@ class SqlStore:
     async def open(self) -> None:
         """See `Store.open`."""
         await check_table(self.engine, self.table, create="SqlStore.create_tables()")
-        self._users += 1
+        join(self.engine)
 
     async def close(self) -> None:
         """See `Store.close`; an engine that was given stays open."""
-        self._users -= 1
-        if self._users == 0 and self._ours:
-            await self.engine.dispose()
+        await leave(self.engine)
 
     async def claim(self, key: str, *, lease: float, keep: float) -> _SqlClaim | Taken | Done:
         """See `Store.claim`; the lease is the database's own: as long as the connection lives."""
@@ -159,13 +158,14 @@ class SqlStore:
 
 
 class _SqlClaim:
-    __slots__ = ("_after_commit", "_connection", "_store", "_transaction", "session")
+    __slots__ = ("_after_commit", "_connection", "_ended", "_store", "_transaction", "session")
 
     def __init__(self, store: SqlStore, connection: AsyncConnection, transaction: AsyncTransaction) -> None:
         self._store = store
         self._connection = connection
         self._transaction = transaction
         self._after_commit: list[Callable[[], None]] = []
+        self._ended = False
         # What the handler commits or rolls back is a savepoint: the transaction ends here and nowhere else.
         self.session = AsyncSession(
             connection,
@@ -195,9 +195,15 @@ class _SqlClaim:
         await self._end()
 
     async def _end(self) -> None:
-        with suppress(SQLAlchemyError, OSError):
-            await self.session.close()
-        await self._store.give_back(self._connection)
+        # Who is cancelled just after the commit gives the claim back once more: the turn is somebody else's by then.
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            with suppress(SQLAlchemyError, OSError):
+                await self.session.close()
+        finally:
+            await self._store.give_back(self._connection)
 
 
 class _NoTurn:
@@ -233,6 +239,7 @@ def engine_of(engine: AsyncEngine | str) -> AsyncEngine:
             # As many connections as a source has workers where nobody says how many; an SQLite in memory has one.
             pool = {"pool_size": 10, "max_overflow": 90} if url.get_backend_name() == "postgresql" else {}
             engine = create_async_engine(url, **pool)
+            _USERS[engine] = 0
         except (ArgumentError, InvalidRequestError, TypeError, ValueError):
             raise ConfigError(
                 f"{shown!r} is not the URL of an async engine; one looks like postgresql+asyncpg://host/database"
@@ -244,6 +251,22 @@ def engine_of(engine: AsyncEngine | str) -> AsyncEngine:
     if engine.dialect.name not in ("postgresql", "sqlite"):
         raise ConfigError(f"the database must be PostgreSQL or SQLite, not {engine.dialect.name}")
     return engine
+
+
+def join(engine: AsyncEngine) -> None:
+    """Say that an engine is in use, until `leave`."""
+    if engine in _USERS:
+        _USERS[engine] += 1
+
+
+async def leave(engine: AsyncEngine) -> None:
+    """End the use of an engine. One that was made here is disposed of by the last who leaves it: a store and an outbox
+    may share it, and a connection that is out while the engine is disposed of would never be closed.
+    """
+    if engine in _USERS:
+        _USERS[engine] -= 1
+        if _USERS[engine] == 0:
+            await engine.dispose()
 
 
 async def check_table(engine: AsyncEngine, table: Table, *, create: str) -> None:
