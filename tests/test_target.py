@@ -244,3 +244,17 @@ async def test_what_cannot_be_published_is_said_before_anything_is_sent(
     with pytest.raises(InvalidMessage, match=message):
         await sent(made, *what, **given)
     assert made[0].batches == []
+
+
+async def test_a_bus_that_closes_tells_all_who_wait_for_a_confirmation(made: list[_Adapter]) -> None:
+    async with asyncio.timeout(5):
+        async with make_bus(stop_timeout=0.1) as bus:
+            made[0].gate.clear()
+            on_the_way = asyncio.create_task(bus.publish(seated(1)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            behind = asyncio.create_task(bus.publish_many([seated(2), seated(3)]))
+            await asyncio.sleep(0)
+        with pytest.raises(ConnectionLost, match="closed before the broker confirmed"):
+            await on_the_way
+        assert [type(result) for result in await behind] == [ConnectionLost, ConnectionLost]

@@ -16,6 +16,7 @@ from brokerkit._consuming._consumer import Consumer, Stats
 from brokerkit._consuming._deadletters import DeadLetters, FileOfDeadLetters, NoDeadLetters, QueueOfDeadLetters
 from brokerkit._consuming._once import Once
 from brokerkit._consuming._routes import Routes
+from brokerkit._deadline import ADAPTER_GRACE, within
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
 from brokerkit._handlers import Handlers
 from brokerkit._health import Health, SourceHealth
@@ -133,6 +134,8 @@ class Bus:
         self._stats: dict[str, Stats] = {}
         self._served: dict[str, Consumer] = {}
         self._since = _clock.now()
+        # When consuming last began and ended to stop, in the loop's time.
+        self._stopped: tuple[float, float] | None = None
         self._open = False
 
     def _adapter(self, settings: ConnectionSettings) -> Adapter:
@@ -253,12 +256,19 @@ class Bus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Send what is on its way, and close every connection."""
+        """Send what is on its way, and close every connection.
+
+        Whatever the brokers do, this and the stop of consuming right before it end within ``stop_timeout`` and 15 seconds.
+        """
         self._open = False
-        for target in self._targets.values():
-            await target.close()
-        for _connection, adapter in self._adapters:
-            await adapter.close()
+        loop = asyncio.get_running_loop()
+        left = self._settings.stop_timeout
+        if self._stopped is not None and loop.time() - self._stopped[1] < 1.0:
+            # Consuming has just ended, and has used some of the time already.
+            left = max(self._stopped[0] + left - loop.time(), 1.0)
+        await asyncio.gather(*(target.close(left) for target in self._targets.values()))
+        closing = (within(ADAPTER_GRACE, f"the close of {adapter!r}", adapter.close()) for _, adapter in self._adapters)
+        await asyncio.gather(*closing)
         self._set_up_again()
 
     def _set_up_again(self) -> None:
@@ -397,6 +407,7 @@ class Bus:
 
     async def _stop_consumers(self) -> None:
         """Stop all consumers at once, whatever becomes of the task that asked for it."""
+        begun = asyncio.get_running_loop().time()
         stops = asyncio.gather(*(consumer.stop() for consumer in self._consumers.values()))
         try:
             await asyncio.shield(stops)
@@ -405,6 +416,7 @@ class Bus:
             raise
         finally:
             self._consumers = {}
+            self._stopped = (begun, asyncio.get_running_loop().time())
 
     def _promises(self, source: str) -> Capabilities:
         settings = self._settings.sources[source]

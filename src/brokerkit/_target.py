@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from brokerkit import _clock, events
+from brokerkit._deadline import CLEAN_UP
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
 from brokerkit._health import Life, TargetHealth
 from brokerkit._hooks import Hooks, Notice
@@ -194,6 +195,9 @@ class Target:
                     failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
                     results = [failure] * len(batch)
+                except asyncio.CancelledError:
+                    self._give_up(batch)
+                    raise
                 finally:
                     slow.cancel()
                     self._flying = 0
@@ -223,15 +227,26 @@ class Target:
                 results[place] = result
         return results
 
+    def _give_up(self, batch: list[tuple[Outgoing, Answer]]) -> None:
+        """The bus closes: whoever waits for a confirmation gets to know that there will be none."""
+        given_up, self._waiting = [*batch, *self._waiting], []
+        for _, answer in given_up:
+            answer(
+                ConnectionLost(f"target {self.name!r} was closed before the broker confirmed: it may have the message")
+            )
+
     def _notice_silence(self) -> None:
         """A client library that connects again by itself (librdkafka) says nothing until it gives up."""
         self._life.lose(ConnectionLost(f"target {self.name!r}: no confirmation for {_LONG:g} s"))
 
-    async def close(self) -> None:
-        """Wait for what is on its way, then refuse more."""
+    async def close(self, timeout: float) -> None:
+        """Refuse more, and wait for what is on its way; what is not confirmed after ``timeout`` seconds has failed."""
         self._closed = True
-        if self._sending is not None:
-            await asyncio.wait([self._sending], timeout=self._settings.publish_timeout)
+        if (sending := self._sending) is not None:
+            await asyncio.wait([sending], timeout=min(timeout, self._settings.publish_timeout))
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending], timeout=CLEAN_UP)
         self._life.become("closed")
 
 

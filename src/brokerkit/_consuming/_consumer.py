@@ -28,6 +28,7 @@ from brokerkit._consuming._routes import Call, Route, Routes
 from brokerkit._consuming._settlement import Settlement
 from brokerkit._consuming._trouble import DUE, FAILURES, Memory, Trouble, copy_of
 from brokerkit._consuming._workers import Workers
+from brokerkit._deadline import SOURCE_GRACE, within
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, WrongNameRule, describe
 from brokerkit._health import Life, SourceHealth
 from brokerkit._hooks import Hooks, Kind, Notice
@@ -245,19 +246,23 @@ class Consumer:
         self._stopping.set()
         if self._failure is None:
             self.life.become("stopping")
-        await self._source.stop()
+        await within(
+            min(self._stop_timeout, SOURCE_GRACE), f"source {self.name}: the end of reading", self._source.stop()
+        )
         self._free_slots()
         if self._pollers:
-            await asyncio.wait(self._pollers, timeout=self._stop_timeout)
+            await asyncio.wait(self._pollers, timeout=max(deadline - self._loop.time(), 0))
         self._release_waiting()
         await self._workers.stop(timeout=max(deadline - self._loop.time(), 0), grace=_GRACE)
         while self._in_flight and self._loop.time() < deadline + _GRACE:
             self._release_waiting()
             await self._progress(_GRACE)
-        for task in (*self._pollers, *self._background):
-            task.cancel()
-        await asyncio.gather(*self._pollers, *self._background, return_exceptions=True)
-        await self._source.close()
+        if ending := [*self._pollers, *self._background]:
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending, timeout=_GRACE)
+        left = deadline + SOURCE_GRACE - self._loop.time()
+        await within(max(left, _GRACE), f"source {self.name}: its close", self._source.close())
         if self._failure is None:
             self.life.become("stopped")
         self.life.tell("stopped", error=self._failure)

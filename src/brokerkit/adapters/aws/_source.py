@@ -425,8 +425,12 @@ class SqsSource:
     async def close(self) -> None:
         """Wait for the polls, give back what they brought, and remove a private queue."""
         await self.stop()
-        if self._polls:
-            await asyncio.wait(self._polls)
+        for tasks in (self._polls, self._work):
+            if tasks and (late := (await asyncio.wait(tasks, timeout=_LONG_POLL + 1))[1]):
+                # SQS does not answer: what it may hand to these requests stays hidden for a lease.
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late)
         for error in await asyncio.gather(*self._work, return_exceptions=True):
             if isinstance(error, Exception):
                 _log.warning("%r: ended with %s", self, error)

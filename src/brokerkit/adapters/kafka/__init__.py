@@ -60,7 +60,7 @@ __all__ = ["KafkaAdapter"]
 PUMP: Final = 0.001
 """Seconds between two looks for confirmations, while any are missing."""
 
-FLUSH: Final = 10.0
+FLUSH: Final = 4.0
 """Seconds that `close` waits for confirmations."""
 
 OVERHEAD: Final = 36

@@ -40,8 +40,11 @@ CLIENT_ERRORS: Final = (AMQPError, ChannelInvalidStateError, OSError)
 HEARTBEAT: Final = 10
 """Seconds. A peer that died without a word is noticed after about three of them; the client's default is 60."""
 
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a broker gets to agree to the end of a connection."""
+CLOSE_TIMEOUT: Final = 4.0
+"""Seconds that a broker gets for what is still under way at the end of a connection."""
+
+GOODBYE: Final = 1.5
+"""Seconds that a broker gets to agree to the end itself."""
 
 FRAMES: Final = 300
 """Frames that a channel takes in one go, three for each small message. The client's default of 10 hands messages over
@@ -211,5 +214,5 @@ class Link:
 async def discard(connection: AbstractConnection) -> None:
     """Close a connection, in whatever state it is. Does not raise."""
     with suppress(*CLIENT_ERRORS):
-        async with asyncio.timeout(CLOSE_TIMEOUT):
+        async with asyncio.timeout(GOODBYE):
             await connection.close()

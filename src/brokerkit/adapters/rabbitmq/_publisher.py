@@ -31,7 +31,7 @@ from brokerkit._errors import (
     PublishError,
     Unroutable,
 )
-from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, Link, discard
+from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
 from brokerkit.adapters.rabbitmq._wire import Letter
 
 CONFIRM_TIMEOUT: Final = 30.0
@@ -102,9 +102,11 @@ class Publisher:
     async def close(self) -> None:
         """Wait for what is under way, and disconnect. Does not raise; may be called twice."""
         self._closed = True
-        if self._flying:
-            await asyncio.wait(self._flying.values(), timeout=CONFIRM_TIMEOUT)
-        await self._drop()
+        try:
+            if self._flying:
+                await asyncio.wait(self._flying.values(), timeout=CLOSE_TIMEOUT)
+        finally:
+            await self._drop()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._connection is None else "connected"

@@ -148,14 +148,16 @@ class RabbitSource:
         self._wake.set()
         channel = self._channel
         self._forget()
-        if self._losing is not None:
-            await asyncio.wait([self._losing], timeout=self._subscription.drain_timeout)
-        if channel is not None:
-            with suppress(*CLIENT_ERRORS):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._flush(channel)
-                    await channel.close()
-        await self._disconnect()
+        try:
+            if self._losing is not None:
+                await asyncio.wait([self._losing], timeout=self._subscription.drain_timeout)
+            if channel is not None:
+                with suppress(*CLIENT_ERRORS):
+                    async with asyncio.timeout(CLOSE_TIMEOUT):
+                        await self._flush(channel)
+                        await channel.close()
+        finally:
+            await self._disconnect()
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "reading" if self._channel is not None else "disconnected"
