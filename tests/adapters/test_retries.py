@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import sys
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from tests.adapters.crashing import KILLED
 from tests.every_broker import Broker, until
 
 import brokerkit.adapters
 from brokerkit import Message, Retry, RetryPolicy
+from brokerkit._message import text
 from brokerkit._transport import Adapter, Capabilities, Connection
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 
@@ -57,3 +62,40 @@ async def test_a_wait_beyond_what_the_broker_keeps_is_done_in_steps_and_never_sh
     assert at[1] - at[0] >= 3.4
     assert attempts[0] == 1
     assert attempts[1] >= 2
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "sqs", "sqs-fifo", "sns", "redis-streams"], indirect=True)
+async def test_a_message_that_kills_its_process_is_a_dead_letter_after_max_deliveries(broker: Broker) -> None:
+    settings: dict[str, Any] = {
+        "topic": broker.topic(),
+        "group": "wallet",
+        "provision": "all",
+        "format": "evenbet",
+        "lease": 2.0,
+        "max_deliveries": 3,
+        **broker.settings,
+    }
+    async with asyncio.timeout(110):
+        bus = broker.bus()
+        bus.on(NAME)(_nothing)
+        async with bus:
+            async with bus.serving():
+                pass  # so that the group is there before the message
+            await bus.publish(OnPlayerSeatedDown(player_id=1), key="k", id="the-killer")
+        codes = list[int]()
+        while 0 not in codes:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.adapters.crashing", json.dumps(settings), stderr=asyncio.subprocess.PIPE
+            )
+            _, errors = await worker.communicate()
+            codes.append(worker.returncode or 0)
+            assert codes[-1] in (0, KILLED), errors.decode()
+        # A process that dies in the middle of a poll leaves that poll behind: SQS hands it the message, and counts.
+        unseen = broker.name.startswith("sqs") or broker.name == "sns"
+        assert 1 <= codes.count(KILLED) <= 3 if unseen else codes.count(KILLED) == 3
+        [letter] = await broker.dead_letters(1)
+        assert re.fullmatch("delivered [4-9] times without an end", str(text(letter.headers["bk-error"])))
+
+
+async def _nothing(event: OnPlayerSeatedDown) -> None:
+    raise AssertionError("nothing was published yet")

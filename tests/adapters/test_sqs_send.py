@@ -73,17 +73,29 @@ async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows
 
     async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
         calls.append([entry["MessageBody"] for entry in entries])
-        failed = [entry for entry in entries if entry["MessageBody"] == "3" and len(calls) < 3]
+        failed = [entry for entry in entries if entry["MessageBody"] == "3" and len(calls) < 5]
         return {
             "Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries if entry not in failed],
             "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in failed],
         }
 
-    # Under two lanes' worth of one key: all in one lane.
-    batch = [outgoing("t", str(n).encode(), key="k") for n in range(12)]
+    batch = [outgoing("t", str(n).encode(), key="k") for n in range(6)]
     results = await sender(post, fifo=True).send(batch)
     assert all(isinstance(result, Receipt) for result in results)
-    assert calls == [[str(n) for n in range(10)], ["3"], ["3"], ["10", "11"]]
+    assert calls == [["0"], ["1"], ["2"], ["3"], ["3"], ["4"], ["5"]]
+
+
+async def test_one_call_holds_one_message_of_a_fifo_group_so_that_none_passes_another_that_fails() -> None:
+    calls: list[list[str]] = []
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        calls.append([entry["MessageBody"] for entry in entries])
+        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
+
+    batch = [outgoing("t", f"{key}{n}".encode(), key=key) for key in "abc" for n in range(3)]
+    results = await sender(post, fifo=True).send(batch)
+    assert all(isinstance(result, Receipt) for result in results)
+    assert calls == [["a0", "b0", "c0"], ["a1", "b1", "c1"], ["a2", "b2", "c2"]]
 
 
 async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +108,9 @@ async def test_a_fifo_group_stops_at_a_message_that_is_not_confirmed(monkeypatch
             "Failed": [{"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"} for entry in bad],
         }
 
-    # Eleven of one group are more than one call.
     batch = [outgoing("t", str(n).encode(), key="a" if n < 11 else "b") for n in range(12)]
     results = await sender(post, fifo=True).send(batch)
-    assert [n for n, result in enumerate(results) if isinstance(result, PublishError)] == [3, 10]
+    assert [n for n, result in enumerate(results) if isinstance(result, PublishError)] == [3, *range(4, 11)]
     assert isinstance(results[11], Receipt)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,7 +113,7 @@ class Sender:
         Where a lost connection stopped it the rest counts as lost too: the core then sends all of it again, in order.
         """
         stuck: dict[str | None, BrokerkitError] = {}
-        for chunk in batches(((item.entry.size, item) for item in lane), target.batch_limit):
+        for chunk in _in_rounds(lane, target.batch_limit):
             free = [item for item in chunk if item.entry.group not in stuck]
             for item in chunk:
                 if (cause := stuck.get(item.entry.group)) is not None:
@@ -179,6 +180,23 @@ def _lanes(items: list[_Item]) -> list[list[_Item]]:
     for item in items:
         lanes[hash(item.entry.group) % count].append(item)
     return [lane for lane in lanes if lane]
+
+
+def _in_rounds(lane: list[_Item], limit: int) -> Iterator[list[_Item]]:
+    """Cut a lane into calls that hold one message of each group at most.
+
+    Where SQS fails an entry, it may take a later one of the same call: of one group that would be out of order for good.
+    """
+    rounds: list[list[_Item]] = []
+    seen: Counter[str | None] = Counter()
+    for item in lane:
+        place = seen[item.entry.group]
+        seen[item.entry.group] += 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(item)
+    for items in rounds:
+        yield from batches(((item.entry.size, item) for item in items), limit)
 
 
 def _failure(failed: dict[str, Any], item: _Item, target: Target) -> BrokerkitError:
