@@ -24,7 +24,8 @@ Order
     None on a standard queue. On FIFO the key is the message group, and order holds across the group. When a
     message goes back, those of its group that wait behind it in this process go back with it. A FIFO message
     without a key has a group of its own. Its id is the deduplication id: SQS drops a second send within five
-    minutes. Where SQS fails some entries of one batch, later ones of the same call may have passed them.
+    minutes. One call sends one message of a group at most, so that none
+    passes another that SQS fails.
 
 Limits and escaping
     1 MiB for body and attributes, or the queue's ``MaximumMessageSize``. Ten attributes: id, key and headers
