@@ -11,12 +11,11 @@ import os
 import resource
 import statistics
 import sys
-import time
 import uuid
 from typing import Any
 
 from benchmarks import raw_kafka, raw_rabbitmq, raw_redis, raw_sqs, with_brokerkit
-from benchmarks.work import Meter, Size, work
+from benchmarks.work import Meter, Size, Stopwatch, work
 
 RAW = {"kafka": raw_kafka, "redis": raw_redis, "rabbitmq": raw_rabbitmq, "sqs": raw_sqs}
 
@@ -46,16 +45,16 @@ async def measure(broker: str, what: str, contender: str, size: Size, count: int
             await raw.consume(address, topic, job, meter)
         seconds, cpu = meter.seconds, meter.cpu
     else:
-        before, begun, cpu_begun = _memory(), time.perf_counter(), time.process_time()
+        before, watch = _memory(), Stopwatch()
         if contender == "brokerkit":
-            await getattr(with_brokerkit, what)(settings, topic, job, count)
+            await getattr(with_brokerkit, what)(settings, topic, job, count, watch)
         elif contender == "faststream":
             from benchmarks import with_faststream
 
-            await with_faststream.publish_each(broker, address, topic, job, count)
+            await with_faststream.publish_each(broker, address, topic, job, count, watch)
         else:
-            await raw.publish(address, topic, job, count)
-        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
+            await raw.publish(address, topic, job, count, watch)
+        seconds, cpu = watch.seconds, watch.cpu
     return {"rate": count / seconds, "cpu": cpu / count * 1e6, "memory": _memory() - before}
 
 

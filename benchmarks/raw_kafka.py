@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 
 
 def _producer(address: str) -> Producer:
@@ -33,7 +33,7 @@ async def create(address: str, topic: str) -> None:
 
 async def fill(address: str, topic: str, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count)
+    await publish(address, topic, work, count, Stopwatch())
 
 
 def _consumer(address: str, group: str) -> Consumer:
@@ -72,7 +72,7 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
         await asyncio.get_running_loop().run_in_executor(threads, loop)
 
 
-async def publish(address: str, topic: str, work: Work, count: int) -> None:
+async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """Produce and flush."""
     producer, confirmed = _producer(address), 0
 
@@ -81,16 +81,18 @@ async def publish(address: str, topic: str, work: Work, count: int) -> None:
         confirmed += error is None
 
     headers = {"event": work.name}
-    for number in range(count):
-        while True:
-            try:
-                producer.produce(topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered)
-                break
-            except BufferError:
-                producer.poll(0.01)
-        if number % 500 == 0:
-            producer.poll(0)
-    producer.flush()
+    producer.list_topics(topic)
+    with watch:
+        for number in range(count):
+            while True:
+                try:
+                    producer.produce(topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.01)
+            if number % 500 == 0:
+                producer.poll(0)
+        producer.flush()
     assert confirmed == count
 
 

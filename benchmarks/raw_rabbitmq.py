@@ -8,7 +8,7 @@ import time
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 
 GROUPS = ("raw", "brokerkit", "faststream")
 _QUORUM = {"x-queue-type": "quorum"}
@@ -26,7 +26,7 @@ async def create(address: str, topic: str) -> None:
 
 async def fill(address: str, topic: str, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count)
+    await publish(address, topic, work, count, Stopwatch())
 
 
 async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
@@ -46,7 +46,7 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
         await meter.done.wait()
 
 
-async def publish(address: str, topic: str, work: Work, count: int) -> None:
+async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """Gathers of 500 confirmed publishes."""
     async with await aio_pika.connect(address) as connection:
         channel = await connection.channel(on_return_raises=True)
@@ -58,8 +58,9 @@ async def publish(address: str, topic: str, work: Work, count: int) -> None:
             )
             await exchange.publish(message, routing_key=work.name)
 
-        for first in range(0, count, 500):
-            await asyncio.gather(*(one(number) for number in range(first, min(first + 500, count))))
+        with watch:
+            for first in range(0, count, 500):
+                await asyncio.gather(*(one(number) for number in range(first, min(first + 500, count))))
 
 
 async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:

@@ -8,7 +8,7 @@ import time
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 
 BATCH = 500
 
@@ -26,7 +26,7 @@ async def create(address: str, topic: str) -> None:
 
 async def fill(address: str, topic: str, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count)
+    await publish(address, topic, work, count, Stopwatch())
 
 
 async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
@@ -42,14 +42,16 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
                 await client.xack(topic, "raw", *(number for number, _ in entries))
 
 
-async def publish(address: str, topic: str, work: Work, count: int) -> None:
+async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """Pipelines of 500 XADD."""
     async with redis.asyncio.from_url(address) as client:
-        for first in range(0, count, BATCH):
-            async with client.pipeline(transaction=False) as pipe:
-                for number in range(first, min(first + BATCH, count)):
-                    pipe.xadd(topic, {"data": work.body, "event": work.name, "key": str(number % 1000)})
-                await pipe.execute()
+        await client.ping()
+        with watch:
+            for first in range(0, count, BATCH):
+                async with client.pipeline(transaction=False) as pipe:
+                    for number in range(first, min(first + BATCH, count)):
+                        pipe.xadd(topic, {"data": work.body, "event": work.name, "key": str(number % 1000)})
+                    await pipe.execute()
 
 
 async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:

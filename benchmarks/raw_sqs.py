@@ -10,7 +10,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 
 
 def _client(address: str) -> AbstractAsyncContextManager[Any]:
@@ -26,7 +26,7 @@ async def create(address: str, topic: str) -> None:
 
 async def fill(address: str, topic: str, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count)
+    await publish(address, topic, work, count, Stopwatch())
 
 
 async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
@@ -54,7 +54,7 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
         await asyncio.gather(*(receive() for _ in range(8)))
 
 
-async def publish(address: str, topic: str, work: Work, count: int) -> None:
+async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """Eight tasks send ten at a time."""
     async with _client(address) as client:
         url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
@@ -70,7 +70,8 @@ async def publish(address: str, topic: str, work: Work, count: int) -> None:
                 answer = await client.send_message_batch(QueueUrl=url, Entries=entries)
                 assert not answer.get("Failed")
 
-        await asyncio.gather(*(send() for _ in range(8)))
+        with watch:
+            await asyncio.gather(*(send() for _ in range(8)))
 
 
 async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 from brokerkit import Bus, Message, Receipt
 
 
@@ -39,24 +39,26 @@ async def consume(settings: dict[str, Any], topic: str, work: Work, meter: Meter
         await meter.done.wait()
 
 
-async def publish(settings: dict[str, Any], topic: str, work: Work, count: int) -> None:
+async def publish(settings: dict[str, Any], topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """`publish_many` of ready messages, 500 at a time; the raw client has its bytes ready as well."""
     async with _bus(settings, topic) as bus:
-        for first in range(0, count, 5_000):
-            batch = [
-                Message(work.name, work.body, key=str(number % 1000), headers={"event": work.name})
-                for number in range(first, min(first + 5_000, count))
-            ]
-            results = await bus.publish_many(batch)
-            assert all(isinstance(result, Receipt) for result in results), results[0]
+        with watch:
+            for first in range(0, count, 5_000):
+                batch = [
+                    Message(work.name, work.body, key=str(number % 1000), headers={"event": work.name})
+                    for number in range(first, min(first + 5_000, count))
+                ]
+                results = await bus.publish_many(batch)
+                assert all(isinstance(result, Receipt) for result in results), results[0]
 
 
-async def publish_each(settings: dict[str, Any], topic: str, work: Work, count: int) -> None:
+async def publish_each(settings: dict[str, Any], topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """100 concurrent calls of `publish`, again and again: FastStream's Redis takes no more."""
     event = work.model.model_validate_json(work.body)
     async with _bus(settings, topic) as bus:
-        for first in range(0, count, 100):
-            await asyncio.gather(*(bus.publish(event, key=str(n)) for n in range(min(100, count - first))))
+        with watch:
+            for first in range(0, count, 100):
+                await asyncio.gather(*(bus.publish(event, key=str(n)) for n in range(min(100, count - first))))
 
 
 async def latency(settings: dict[str, Any], topic: str, work: Work, count: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from benchmarks.work import Meter, Work
+from benchmarks.work import Meter, Stopwatch, Work
 
 
 def _broker(kind: str, address: str) -> Any:
@@ -53,7 +53,7 @@ async def consume(kind: str, address: str, topic: str, work: Work, meter: Meter)
         await meter.done.wait()
 
 
-async def publish_each(kind: str, address: str, topic: str, work: Work, count: int) -> None:
+async def publish_each(kind: str, address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
     """100 concurrent calls of `publish`, again and again: FastStream's Redis takes no more."""
     event = work.model.model_validate_json(work.body)
     async with _broker(kind, address) as broker:
@@ -76,5 +76,6 @@ async def publish_each(kind: str, address: str, topic: str, work: Work, count: i
             async def one(number: int) -> None:
                 await broker.publish(event, exchange=exchange, routing_key=work.name, persist=True)
 
-        for first in range(0, count, 100):
-            await asyncio.gather(*(one(number) for number in range(min(100, count - first))))
+        with watch:
+            for first in range(0, count, 100):
+                await asyncio.gather(*(one(number) for number in range(min(100, count - first))))

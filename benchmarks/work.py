@@ -61,6 +61,20 @@ def work(size: Size) -> Work:
     return Work(name, model, json.dumps(wire, separators=(",", ":")).encode())
 
 
+class Stopwatch:
+    """Takes the time of a block; connecting and closing stay outside of it."""
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self._begun, self._cpu_begun = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._begun
+        self.cpu = time.process_time() - self._cpu_begun
+
+
 class Meter:
     """Counts handled messages, and takes the time from the first to the last of them, so that joining a group is free."""
 
