@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
@@ -94,6 +94,9 @@ class Bus:
         MissingExtra: the broker's client library is not installed.
     """
 
+    _make: Callable[[Connection], Adapter] = staticmethod(adapters.make)
+    """Makes the adapters; a test puts others into their place."""
+
     def __init__(self, url: str | None = None, /, **settings: Unpack[Settings]) -> None:
         self._hooks = Hooks()
         self._set_up(from_keywords({"url": url, **settings}, os.environ))
@@ -144,7 +147,7 @@ class Bus:
         for known, adapter in self._adapters:
             if known == connection:
                 return adapter
-        adapter = adapters.make(connection)
+        adapter = self._make(connection)
         self._adapters.append((connection, adapter))
         return adapter
 

@@ -75,6 +75,10 @@ class Hooks:
         """Tell this one too."""
         self._hooks.append(hook)
 
+    def remove(self, hook: Hook) -> None:
+        """Tell this one no more."""
+        self._hooks.remove(hook)
+
     def tell(self, notice: Notice) -> None:
         """Tell all of them. One that raises is logged, and changes nothing."""
         for hook in self._hooks:

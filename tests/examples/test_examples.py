@@ -186,6 +186,12 @@ def test_own_events_are_published_and_handled() -> None:
     )
 
 
+def test_a_service_is_tested_without_its_broker() -> None:
+    printed = run("testing_a_service.py")
+    assert "published (1):\n  Published(name='OnGameDone', event=OnGameDone(game_id=77" in printed
+    assert "unsettled: 0" in printed
+
+
 async def test_the_service_drains_at_sigterm_and_what_it_handled_does_not_come_again(
     address: Address,
 ) -> None:

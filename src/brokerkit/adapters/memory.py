@@ -72,14 +72,20 @@ class _Entry:
 
 
 class _Queue:
-    """The messages of one group, or of a stored queue."""
+    """The messages of one group, or of a stored queue.
+
+    Attributes:
+        unfinished: how many of them are not acknowledged: ready, delivered, or put off.
+    """
 
     def __init__(self) -> None:
+        self.unfinished = 0
         self.ready: deque[_Entry] = deque()
         self.readers: set[MemorySource] = set()
 
     def put(self, entries: Sequence[_Entry]) -> None:
         self.ready.extend(entries)
+        self.unfinished += len(entries)
         for reader in self.readers:
             reader.wake()
 
@@ -105,6 +111,11 @@ class _Broker:
 
 
 _BROKERS: dict[str, _Broker] = {}
+
+
+def forget(name: str) -> None:
+    """Drop the broker of this name with all that it holds; nothing of it may be open."""
+    _BROKERS.pop(name, None)
 
 
 class MemoryAdapter:
@@ -145,13 +156,24 @@ class MemoryAdapter:
                 continue
             if not create:
                 raise NotFound(f'{self._url} has no topic {topic!r}; create it, or set provision = "all"')
+            self.create(topic, stored=stored)
+
+    def create(self, topic: str, *, stored: bool) -> None:
+        """Create a topic (a queue, with ``stored``) where there is none of that name."""
+        if topic not in self._broker.topics:
             self._broker.topics[topic] = _Topic(topic, stored=stored)
+
+    def unfinished(self) -> int:
+        """How many messages are not acknowledged yet by the groups that are read now, those that were put off included."""
+        queues = [queue for topic in self._broker.topics.values() for queue in topic.groups.values()]
+        return sum(queue.unfinished for queue in queues if queue.readers)
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         """See `Adapter.send`."""
-        return [self._send(message) for message in batch]
+        return [self.put(message) for message in batch]
 
-    def _send(self, message: Outgoing) -> Receipt | BrokerkitError:
+    def put(self, message: Outgoing) -> Receipt | BrokerkitError:
+        """Send one message."""
         if not self._open:
             return Closed(f"{self._url} is closed")
         try:
@@ -194,6 +216,7 @@ class MemorySource:
         self._broker = broker
         self._subscription = subscription
         self._lost = lost
+        self._copies = adapter.capabilities().copies_retries
         self._counts = adapter.capabilities().attempts == "deliveries"
         self._lease = subscription.lease if adapter.capabilities().lease is not None else None
         self._queues: list[tuple[str, _Queue]] = []
@@ -221,7 +244,7 @@ class MemorySource:
                     raise NotFound(f'topic {name!r} has no group {group!r} yet; provision = "group" creates it')
                 queue = topic.groups[group] = _Queue()
                 if wanted.start == "earliest" and not wanted.broadcast:
-                    queue.ready.extend(replace(entry) for entry in topic.log)
+                    queue.put([replace(entry) for entry in topic.log])
             queue = topic.groups[group]
             queue.readers.add(self)
             self._queues.append((name, queue))
@@ -283,9 +306,13 @@ class MemorySource:
         del self._held[entry]
         queue = held[1]
         if isinstance(outcome, RetryLater):
+            if self._copies:
+                entry.message, entry.count = outcome.copy, 0
             self._loop.call_later(outcome.after, queue.put_back, entry)
         elif outcome is RELEASE:
             queue.put_back(entry)
+        else:
+            queue.unfinished -= 1
         return Settled.DONE
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:

@@ -1,5 +1,7 @@
 """What tests of programs that use brokerkit need; nothing here is loaded by `import brokerkit`."""
 
+from brokerkit.testing._records import DeadLetter, Handled, Published
+from brokerkit.testing._test_bus import TestBus
 from brokerkit.testing._virtual_time import virtual_time
 
-__all__ = ["virtual_time"]
+__all__ = ["DeadLetter", "Handled", "Published", "TestBus", "virtual_time"]
