@@ -94,8 +94,8 @@ class Bus:
         MissingExtra: the broker's client library is not installed.
     """
 
-    _make: Callable[[Connection], Adapter] = staticmethod(adapters.make)
-    """Makes the adapters; a test puts others into their place."""
+    _make: Callable[[Connection], Adapter] | None = None
+    """Makes other adapters than the URLs say: a test puts its own into their place."""
 
     def __init__(self, url: str | None = None, /, **settings: Unpack[Settings]) -> None:
         self._hooks = Hooks()
@@ -147,7 +147,7 @@ class Bus:
         for known, adapter in self._adapters:
             if known == connection:
                 return adapter
-        adapter = self._make(connection)
+        adapter = (self._make or adapters.make)(connection)
         self._adapters.append((connection, adapter))
         return adapter
 

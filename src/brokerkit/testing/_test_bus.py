@@ -120,7 +120,7 @@ class TestBus:
         await self._serving.aclose()
 
     def _give_back(self, settings: Any) -> None:
-        del self.bus._make
+        self.bus._make = None
         self.bus._settings = settings
         self.bus._hooks.remove(self._note)
         self.bus._set_up_again()
