@@ -153,7 +153,7 @@ async def until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _ignore(_: object) -> None:
+async def _ignore(_: object, *, gone: bool = True) -> None:
     """Nothing is lost while a test reads dead letters."""
 
 

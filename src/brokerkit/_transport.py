@@ -9,7 +9,7 @@ Everything runs on one event loop; an adapter that needs a thread keeps it to it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -49,6 +49,8 @@ class Capabilities:
         copies_retries: a `RetryLater` publishes its copy and acknowledges the original; otherwise the original itself
             comes back.
         broadcast: a private group for each process is possible.
+        prefix: the broker remembers one number for all deliveries with the same `Delivery.token`, and repeats
+            everything behind the first that is not done.
         dead_letters: messages can be stored on the same broker under a derived name.
         stable_id: every delivery has an id that is the same on each redelivery, whoever produced it.
         name_places: where a producer can write the event name, of ``header``, ``key``, ``topic``, ``routing_key``,
@@ -69,6 +71,7 @@ class Capabilities:
     max_hold: float | None = None
     durable_retry: float = 0.0
     copies_retries: bool = True
+    prefix: bool = False
     broadcast: bool = True
     dead_letters: bool = True
     stable_id: bool = False
@@ -124,9 +127,20 @@ class Subscription:
     drain_timeout: float = 20.0
 
 
-Lost = Callable[[Sequence[Delivery]], Awaitable[None]]
-"""The core's answer to deliveries that are no longer ours. It drops what has not started at once, and returns when the
-handlers that run are done and their outcomes settled. The adapter may give up waiting (`Subscription.drain_timeout`)."""
+class Lost(Protocol):
+    """The core's answer to deliveries that are no longer ours."""
+
+    def __call__(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> Awaitable[None]:
+        """Drop what has not started, and return when the handlers that run are done and their outcomes settled.
+
+        The adapter may give up waiting (`Subscription.drain_timeout`).
+
+        Args:
+            deliveries: which.
+            gone: they are somebody else's already. Where they are only about to go, and `Capabilities.prefix` is set,
+                what waits before a message that has begun is handled too.
+        """
+        ...
 
 
 class Source(Protocol):

@@ -84,7 +84,7 @@ class Lost:
         self.called = asyncio.Event()
         self._then = then
 
-    async def __call__(self, deliveries: Sequence[Delivery]) -> None:
+    async def __call__(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         self.deliveries += deliveries
         self.called.set()
         if self._then is not None:

@@ -44,7 +44,7 @@ class Lost:
         self.deliveries: list[Delivery] = []
         self.called = asyncio.Event()
 
-    async def __call__(self, deliveries: Sequence[Delivery]) -> None:
+    async def __call__(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         self.deliveries.extend(deliveries)
         self.called.set()
 
@@ -819,7 +819,7 @@ async def test_a_lost_handler_that_still_runs_is_waited_for_before_reconnecting(
     behind = await bench.adapter(url)
     done = asyncio.Event()
 
-    async def lost(deliveries: Sequence[Delivery]) -> None:
+    async def lost(deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         await done.wait()
 
     source = behind.subscribe(Subscription(topics=(topic,), group="wallet", provision="all"), lost)

@@ -352,7 +352,7 @@ async def test_what_waits_behind_a_fifo_message_goes_back_with_it(adapter: SqsAd
     topic = name(".fifo")
     told: list[Delivery] = []
 
-    async def lost(deliveries: Sequence[Delivery]) -> None:
+    async def lost(deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         for delivery in deliveries:
             delivery.state = State.LOST
         told.extend(deliveries)

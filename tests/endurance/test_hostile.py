@@ -164,5 +164,5 @@ async def _stop_when(source: Source, true: Callable[[], bool]) -> None:
     await source.stop()
 
 
-async def _ignore(_: object) -> None:
+async def _ignore(_: object, *, gone: bool = True) -> None:
     """Nothing is lost while letters are read."""

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -23,6 +24,7 @@ from brokerkit._consuming._deadletters import Burial, DeadLetters
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._leases import OURS, Leases
 from brokerkit._consuming._patience import Patience
+from brokerkit._consuming._prefix import Prefix
 from brokerkit._consuming._probation import Probation, show
 from brokerkit._consuming._routes import Call, Route, Routes
 from brokerkit._consuming._settlement import Settlement
@@ -151,6 +153,7 @@ class Consumer:
         self._probation: Probation | None = None
         if settings.unknown != "ack":
             self._probation = Probation(source=name, rules=self._rules, limit=self._max_in_flight)
+        self._prefix = Prefix()
         self._memory = Memory()
         self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
 
@@ -252,7 +255,7 @@ class Consumer:
         self._free_slots()
         if self._pollers:
             await asyncio.wait(self._pollers, timeout=max(deadline - self._loop.time(), 0))
-        self._release_waiting()
+        self._release_waiting(but=self._before_started())
         await self._workers.stop(timeout=max(deadline - self._loop.time(), 0), grace=_GRACE)
         while self._in_flight and self._loop.time() < deadline + _GRACE:
             self._release_waiting()
@@ -329,6 +332,8 @@ class Consumer:
         self.stats.received += len(batch)
         if self._capabilities.lease is not None:
             self._leases.add(batch)
+        if self._capabilities.prefix:
+            self._prefix.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
         waiting = State.WAITING
@@ -626,10 +631,19 @@ class Consumer:
         self._free_slots()
         self._tell_progress()
 
-    async def _lost(self, deliveries: Sequence[Delivery]) -> None:
+    async def _lost(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         """`Lost`: drop what has not started, wait for what runs and its settlement."""
-        while deliveries := [one for one in deliveries if not self._drop(one) and one.state in OURS]:
+        needed = set[Delivery]() if gone else self._before_started()
+        while deliveries := [
+            one
+            for one in deliveries
+            if ((one in needed and one not in self._held) or not self._drop(one)) and one.state in OURS
+        ]:
             await self._progress()
+
+    def _before_started(self) -> set[Delivery]:
+        """What has to be handled, or else what has begun is handled twice."""
+        return self._prefix.before_started(self._held)
 
     def _drop(self, delivery: Delivery) -> bool:
         """Forget a delivery that has not started. False where a handler is at it, or it waits to be settled."""
@@ -648,18 +662,20 @@ class Consumer:
         self._forget()
         return True
 
-    def _release_waiting(self) -> None:
-        """Give back everything that no handler has begun with."""
+    def _release_waiting(self, *, but: AbstractSet[Delivery] = frozenset()) -> None:
+        """Give back everything that no handler has begun with, but for some."""
         # The first of each lane goes first: a list has no other order than the one in which values come back to it.
         waiting = [*self._held, *self._workers.ready, *self._lanes.waiting()]
         waiting += self._probation.kept if self._probation else ()
+        kept = [delivery for delivery in self._workers.ready if delivery in but]
         self._workers.ready.clear()
+        self._workers.ready.extend(kept)
         self._held.clear()
         self._probation = None
         for delivery in waiting:
             if delivery.trouble is not None and delivery.trouble.timer is not None:
                 delivery.trouble.timer.cancel()
-            if delivery.state is State.WAITING:
+            if delivery.state is State.WAITING and delivery not in but:
                 self._settlement.add(delivery, RELEASE)
 
     # ---- what others are told --------------------------------------------------------------------------------

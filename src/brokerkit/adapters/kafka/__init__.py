@@ -68,6 +68,7 @@ OVERHEAD: Final = 36
 
 CAPABILITIES: Final = Capabilities(
     broker="Kafka",
+    prefix=True,
     order="group",
     durable_retry=7 * 86_400.0,
     stable_id=True,

@@ -300,7 +300,7 @@ class KafkaSource:
         self._mailbox = [delivery for delivery in self._mailbox if id(delivery) not in unseen]
         lost = [one for offsets in going for one in offsets.unsettled if id(one) not in unseen]
         if lost:
-            await self._drain(lost)
+            await self._drain(lost, gone=not ours)
         positions: list[tuple[str, int, int]] = []
         for offsets in going:
             offsets.revoke()
@@ -311,10 +311,10 @@ class KafkaSource:
                     self._starts[offsets.topic, offsets.partition] = at
         return positions
 
-    async def _drain(self, lost: Sequence[Delivery]) -> None:
+    async def _drain(self, lost: Sequence[Delivery], *, gone: bool) -> None:
         """Let the core finish what runs, for so long; it is not cancelled then, only no longer waited for."""
         begun = time.monotonic()
-        waiting = asyncio.ensure_future(self._lost(lost))
+        waiting = asyncio.ensure_future(self._lost(lost, gone=gone))
         self._draining.add(waiting)
         waiting.add_done_callback(self._drained)
         await asyncio.wait({waiting}, timeout=self._subscription.drain_timeout)
