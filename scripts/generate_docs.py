@@ -224,8 +224,18 @@ _PROMISES: Final[dict[str, Callable[[Capabilities], str]]] = {
     "dead letters beside the topic": lambda each: _yes(each.dead_letters),
     "stable id from any producer": lambda each: _yes(each.stable_id),
     "name can be written to": lambda each: ", ".join(f"`{place}`" for place in sorted(each.name_places)),
+    "looking at a topic": lambda each: _LOOKS[each.look],
+    "looking at a queue": lambda each: _LOOKS[each.look_stored],
     "`max_in_flight`": lambda each: str(each.max_in_flight),
     "`provision`": lambda each: f"`{each.default_provision}`",
+}
+
+
+_LOOKS: Final = {
+    "free": "changes nothing",
+    "touches": "counts as a delivery",
+    "new": "from then on",
+    "none": "not possible",
 }
 
 

@@ -9,7 +9,7 @@ Everything runs on one event loop; an adapter that needs a thread keeps it to it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -27,6 +27,12 @@ Start = Literal["earliest", "latest"]
 Order = Literal["none", "key", "strict"]
 """``key``: messages of one key are handled in order in this process; a durable retry lets later ones pass.
 ``strict``: a failing message is held and its key waits. ``none``: no lanes at all."""
+
+
+Look = Literal["free", "touches", "new", "none"]
+"""What it does to messages when somebody looks at them: ``free`` nothing; ``touches`` they count as delivered, and are
+hidden from readers while the look lasts; ``new`` only what is published from then on can be seen, through something
+of our own that goes away with the look; ``none`` nothing can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,8 @@ class Capabilities:
             ``type``, ``field``.
         max_in_flight: a good number of unsettled deliveries for one process when the user names none.
         pollers: how many `Source.receive` calls the core keeps under way at once.
+        look: what `Adapter.look` does to the messages of a topic.
+        look_stored: the same for a ``stored`` queue.
         default_provision: what may be created where the user says nothing about it.
     """
 
@@ -78,6 +86,8 @@ class Capabilities:
     name_places: frozenset[str] = frozenset({"header", "topic", "field"})
     max_in_flight: int = 500
     pollers: int = 1
+    look: Look = "none"
+    look_stored: Look = "none"
     default_provision: Provision = "group"
 
 
@@ -248,6 +258,29 @@ class Adapter(Protocol):
 
         Raises:
             UnsupportedFeature: the broker cannot do what the subscription asks for.
+        """
+        ...
+
+    def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        """Read messages without taking them from anybody: no group, no acknowledgement, nothing to settle.
+
+        Each message is given once. Closing the generator (``aclose``) frees everything and lets go of what was seen;
+        cancelling its ``anext`` ends it too. What the broker does to messages meanwhile is in `Capabilities.look`.
+
+        Args:
+            topics: what to look at.
+            stored: they are queues, as in `Subscription.stored`.
+            past: give what is there when the look begins, oldest first as far as the broker keeps an order. Nothing is
+                there where `Capabilities.look` is ``new``.
+            follow: then go on with what is new, for ever; without it the look ends.
+
+        Raises:
+            NotFound: a topic or queue does not exist.
+            AccessDenied: the broker refuses.
+            ConnectionLost: the connection broke, which ends the look.
+            UnsupportedFeature: this broker cannot be looked at so.
         """
         ...
 

@@ -22,7 +22,7 @@ import asyncio
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -51,6 +51,8 @@ CAPABILITIES: Final = Capabilities(
     copies_retries=False,
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "routing_key", "type", "field"}),
+    look="free",
+    look_stored="free",
     default_provision="all",
 )
 
@@ -101,6 +103,7 @@ class _Topic:
     def __init__(self, name: str, *, stored: bool) -> None:
         self.name = name
         self.log: deque[_Entry] = deque(maxlen=_KEPT)
+        self.watchers: set[asyncio.Event] = set()
         self.groups: dict[str, _Queue] = {"": _Queue()} if stored else {}
 
 
@@ -191,6 +194,8 @@ class MemoryAdapter:
         topic.log.append(_Entry(message, number, now))
         for queue in topic.groups.values():
             queue.put([_Entry(message, number, now)])
+        for watcher in topic.watchers:
+            watcher.set()
         return Receipt(message.topic, message.id, str(number))
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
@@ -202,6 +207,35 @@ class MemoryAdapter:
         if subscription.broadcast and not self._capabilities.broadcast:
             raise UnsupportedFeature(broker=self._capabilities.broker, feature="broadcast", alternative="use a group")
         return MemorySource(self, self._broker, subscription, lost)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        """See `Adapter.look`. Of a stored queue it gives what waits, of a topic what its log keeps."""
+        await self.ensure(topics, stored=stored, create=False)
+        seen = next(self._broker.numbers)
+        news = asyncio.Event()
+        found = [self._broker.topics[name] for name in topics]
+        for topic in found:
+            topic.watchers.add(news)
+        try:
+            if past:
+                there = [
+                    (topic, entry) for topic in found for entry in (topic.groups[""].ready if stored else topic.log)
+                ]
+                for topic, entry in sorted(there, key=lambda one: one[1].number):
+                    yield _delivery(entry, topic.name, entry.count)
+            while follow:
+                news.clear()
+                later = [(topic, entry) for topic in found for entry in topic.log if entry.number > seen]
+                for topic, entry in sorted(later, key=lambda one: one[1].number):
+                    seen = entry.number
+                    yield _delivery(entry, topic.name, entry.count)
+                if not later:
+                    await news.wait()
+        finally:
+            for topic in found:
+                topic.watchers.discard(news)
 
     async def close(self) -> None:
         """Messages stay: they belong to the process."""
@@ -271,26 +305,9 @@ class MemorySource:
                 yield name, queue, queue.ready.popleft()
 
     def _deliver(self, name: str, queue: _Queue, entry: _Entry) -> Delivery:
-        message = entry.message
         entry.count += 1
         entry.leased_until = self._loop.time() + (self._lease or 0.0)
-        headers = dict(message.headers)
-        if message.content_type is not None:
-            headers[CONTENT_TYPE] = message.content_type
-        delivery = Delivery(
-            message.body,
-            name,
-            message.key,
-            headers,
-            message.id,
-            str(entry.number),
-            entry.time,
-            entry.count if self._counts else 0,
-            message,
-            entry,
-            message.routing_key or message.name,
-            message.type,
-        )
+        delivery = _delivery(entry, name, entry.count if self._counts else 0)
         self._held[entry] = (delivery, queue)
         return delivery
 
@@ -363,3 +380,24 @@ class MemorySource:
             if self._own_group:
                 self._broker.topics[name].groups.pop(self._own_group, None)
         self._queues.clear()
+
+
+def _delivery(entry: _Entry, topic: str, count: int) -> Delivery:
+    message = entry.message
+    headers = dict(message.headers)
+    if message.content_type is not None:
+        headers[CONTENT_TYPE] = message.content_type
+    return Delivery(
+        message.body,
+        topic,
+        message.key,
+        headers,
+        message.id,
+        str(entry.number),
+        entry.time,
+        count,
+        message,
+        entry,
+        message.routing_key or message.name,
+        message.type,
+    )

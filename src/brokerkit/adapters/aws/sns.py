@@ -32,23 +32,26 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from brokerkit._derived import SQS, derived_name
 from brokerkit._errors import AccessDenied, BrokerkitError, ConfigError, NotFound, UnsupportedFeature
-from brokerkit._message import Outgoing, Receipt
+from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._looking import followed, ignored, listening, refuse_to_follow
 from brokerkit.adapters.aws._client import Answer, AwsClient, Refused
+from brokerkit.adapters.aws._look import look_at_queue
 from brokerkit.adapters.aws._queues import DEAD_LETTER_QUEUE, Queues
 from brokerkit.adapters.aws._send import Sender, Target
 from brokerkit.adapters.aws._source import Reading, SqsSource
 from brokerkit.adapters.aws._wire import ANY_TOPIC, FIFO_SUFFIX
 from brokerkit.adapters.aws.sqs import STANDARD, capabilities, reading
 
-_STANDARD: Final = replace(STANDARD, broker="SNS", groups="many", broadcast=True)
+_STANDARD: Final = replace(STANDARD, broker="SNS", groups="many", broadcast=True, look="new")
 
 _MAX_BYTES: Final = 262_144
 """One message, and all of one call, unless the topic allows more.
@@ -193,6 +196,23 @@ class SnsAdapter:
         else:
             prepare = partial(self._read_group, subscription, subscription.group)
         return SqsSource(self._sqs, subscription, lost, prepare=prepare)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        """Look at a topic through a queue of our own, with ``stored`` at queues; see `brokerkit._transport.Adapter.look`."""
+        if stored and follow:
+            raise refuse_to_follow("SNS", "follow the topic that fills the queue")
+        await self.ensure(topics, stored=stored, create=False)
+        for topic in topics if stored and past else ():
+            queue = await reading(self._queues, topic, envelope=ANY_TOPIC)
+            async with aclosing(look_at_queue(self._sqs, queue)) as there:
+                async for delivery in there:
+                    yield delivery
+        if follow:
+            async with aclosing(followed(self._broadcast(listening(topics), ignored))) as found:
+                async for delivery in found:
+                    yield delivery
 
     def _broadcast(self, subscription: Subscription, lost: Lost) -> SqsSource:
         if subscription.provision in ("check", "off"):

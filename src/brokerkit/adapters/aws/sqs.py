@@ -39,15 +39,18 @@ Native access
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
 from brokerkit._derived import SQS, derived_name
 from brokerkit._errors import BrokerkitError, UnsupportedFeature
-from brokerkit._message import Outgoing, Receipt
+from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._looking import refuse_to_follow
 from brokerkit.adapters.aws._client import AwsClient
+from brokerkit.adapters.aws._look import look_at_queue
 from brokerkit.adapters.aws._queues import DEAD_LETTER_QUEUE, Queues
 from brokerkit.adapters.aws._send import Sender, Target
 from brokerkit.adapters.aws._source import LONGEST_VISIBILITY, POLLERS, Reading, SqsSource
@@ -67,6 +70,8 @@ STANDARD: Final = Capabilities(
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "field"}),
     pollers=POLLERS,
+    look="touches",
+    look_stored="touches",
 )
 
 
@@ -124,6 +129,18 @@ class SqsAdapter:
             return [await reading(self._queues, topic) for topic in subscription.topics]
 
         return SqsSource(self._client, subscription, lost, prepare=prepare)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        """Look at queues; see `brokerkit._transport.Adapter.look`."""
+        if follow:
+            raise refuse_to_follow("SQS", "publish to an SNS topic and use sns://")
+        await self.ensure(topics, stored=stored, create=False)
+        for topic in topics if past else ():
+            async with aclosing(look_at_queue(self._client, await reading(self._queues, topic))) as found:
+                async for delivery in found:
+                    yield delivery
 
     def _note_group(self, subscription: Subscription) -> None:
         for topic in subscription.topics if subscription.group is not None else ():

@@ -41,7 +41,7 @@ Native access
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -49,10 +49,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, Outgoing, Receipt
+from brokerkit._message import CONTENT_TYPE, ID_HEADER, Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LOG, Settings, kafka_error, translate
+from brokerkit.adapters.kafka._look import look_at_topics
 from brokerkit.adapters.kafka._source import KafkaSource
 
 __all__ = ["KafkaAdapter"]
@@ -74,6 +75,8 @@ CAPABILITIES: Final = Capabilities(
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "field"}),
     max_in_flight=1_000,
+    look="free",
+    look_stored="free",
 )
 
 
@@ -242,6 +245,11 @@ class KafkaAdapter:
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> KafkaSource:
         return KafkaSource(subscription, lost, self._settings, self._opened, self.send)
+
+    def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        return look_at_topics(self._settings, self._opened(), topics, past=past, follow=follow)
 
     async def close(self) -> None:
         producer = self._producer

@@ -262,26 +262,8 @@ class KafkaSource:
                 offsets = partitions.get((topic, number))  # type: ignore[arg-type]
             if offsets is None:
                 continue  # It was taken away since.
-            kind, stamp = message.timestamp()
-            found = message.headers()
-            headers: dict[str, Any] = dict(found) if found else {}
-            if None in headers.values():
-                headers = {name: b"" if value is None else value for name, value in headers.items()}
-            identity = headers.get(ID_HEADER)
-            offset: int = message.offset()  # type: ignore[assignment]
-            delivery = Delivery(
-                message.value(),
-                offsets.topic,
-                message.key(),
-                headers,
-                identity.decode(errors="replace") if isinstance(identity, bytes) else identity,
-                (offsets.partition, offset),
-                None if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000,
-                0,
-                message,
-                offsets,
-            )
-            offsets.add(offset, delivery)
+            delivery = received(message, offsets.topic, offsets.partition, offsets)
+            offsets.add(delivery.position[1], delivery)  # type: ignore[index, arg-type]
             mailbox.append(delivery)
         self.in_flight += len(mailbox) - before
         self._notify()
@@ -345,6 +327,29 @@ class KafkaSource:
     def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def received(message: Message[Any, Any], topic: str, partition: int, token: object) -> Delivery:
+    """A message of the client library as the core sees it."""
+    kind, stamp = message.timestamp()
+    found = message.headers()
+    headers: dict[str, Any] = dict(found) if found else {}
+    if None in headers.values():
+        headers = {name: b"" if value is None else value for name, value in headers.items()}
+    identity = headers.get(ID_HEADER)
+    offset: int = message.offset()  # type: ignore[assignment]
+    return Delivery(
+        message.value(),
+        topic,
+        message.key(),
+        headers,
+        identity.decode(errors="replace") if isinstance(identity, bytes) else identity,
+        (partition, offset),
+        None if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000,
+        0,
+        message,
+        token,
+    )
 
 
 def _retry_topics(subscription: Subscription) -> dict[tuple[str, int], str]:

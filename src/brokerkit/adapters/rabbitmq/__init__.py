@@ -42,15 +42,18 @@ Native access
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final
 
 from brokerkit._errors import BrokerkitError, UnsupportedFeature
-from brokerkit._message import Outgoing, Receipt
+from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters._delays import LEVELS
+from brokerkit.adapters._looking import followed, ignored, listening, refuse_to_follow
 from brokerkit.adapters.rabbitmq._link import Link
+from brokerkit.adapters.rabbitmq._look import look_at_queues
 from brokerkit.adapters.rabbitmq._publisher import Publisher
 from brokerkit.adapters.rabbitmq._source import RabbitSource
 from brokerkit.adapters.rabbitmq._topology import ensure_exchange, ensure_queue
@@ -66,6 +69,8 @@ _CAPABILITIES: Final = Capabilities(
     # Twelve trips through the longest delay queue.
     durable_retry=12 * LEVELS[-1],
     name_places=frozenset({"header", "topic", "routing_key", "type", "field"}),
+    look="new",
+    look_stored="touches",
 )
 
 
@@ -126,6 +131,23 @@ class RabbitAdapter:
                 alternative="subscribe to the exchange that fills it",
             )
         return RabbitSource(self._link, self._publisher, subscription, lost)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        """See `Adapter.look`. What comes through an exchange is seen through an exclusive queue."""
+        if stored and follow:
+            raise refuse_to_follow("RabbitMQ", "follow the exchange that fills the queue")
+        await self.ensure(topics, stored=stored, create=False)
+        if stored and past:
+            looking = look_at_queues(self._link, topics)
+        elif follow:
+            looking = followed(RabbitSource(self._link, self._publisher, listening(topics), ignored))
+        else:
+            return
+        async with aclosing(looking) as found:
+            async for one in found:
+                yield one
 
     async def close(self) -> None:
         """See `Adapter.close`."""

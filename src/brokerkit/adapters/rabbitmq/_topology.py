@@ -85,6 +85,7 @@ async def open_queue(link: Link, connection: AbstractConnection, topic: str, sub
     if subscription.broadcast:
         # A new name each time: after a cut the broker may hold the old one for a dead connection for a while.
         queue = role_name(topic, uuid4().hex, "broadcast")
+        await _refuse_direct_exchange(link, connection, topic)
         await _declare_queue(link, connection, queue, {}, exclusive=True)
         await _bind(link, connection, queue, topic)
         return queue

@@ -16,7 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Headers, Outgoing, strict_json
+from brokerkit._message import (
+    CONTENT_TYPE,
+    ID_HEADER,
+    KEY_HEADER,
+    NULL_HEADER,
+    Delivery,
+    Headers,
+    Outgoing,
+    strict_json,
+)
 
 MAGIC: Final = b"\x00bk\x01"
 _HEAD: Final = len(MAGIC) + 4
@@ -128,6 +137,12 @@ class EntryFormat:
         if found.pop(NULL_HEADER, None) is not None and not body:
             body = None  # a body beside the flag is somebody else's, and stays
         return body, key, None if id is None else id.decode(errors="backslashreplace"), found
+
+    def delivery(self, topic: str, stream: bytes, id: bytes, flat: list[bytes], count: int, token: object) -> Delivery:
+        """An entry as it came from ``stream``, which holds the messages of ``topic``."""
+        body, key, message_id, headers = self.parts(flat)
+        time = int(id[: id.index(b"-")]) / 1000
+        return Delivery(body, topic, key, headers, message_id, id, time, count, (stream, id, flat), token)
 
 
 def wrap(outgoing: Outgoing, limit: int) -> bytes:

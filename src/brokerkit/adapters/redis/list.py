@@ -37,7 +37,8 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError
@@ -46,8 +47,10 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, Unroutable, UnsupportedFeature
 from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._looking import refuse_to_follow
 from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import Client, Command, publish_error, translated
+from brokerkit.adapters.redis._look import look_at_lists
 from brokerkit.adapters.redis._wire import unwrap, utf8, wrap
 
 log = logging.getLogger("brokerkit.redis")
@@ -58,6 +61,8 @@ CAPABILITIES: Final = Capabilities(
     lease=30.0,
     durable_retry=math.inf,
     broadcast=False,
+    look="free",
+    look_stored="free",
 )
 
 BLOCK: Final = 1.0
@@ -114,6 +119,16 @@ class RedisListAdapter:
                 alternative="use redis:// (streams) or redis+pubsub://",
             )
         return RedisListSource(self._client, subscription)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        if follow:
+            raise refuse_to_follow("Redis list", "use redis:// (streams) or redis+pubsub://")
+        await _check_lists(self._client, topics)
+        async with aclosing(look_at_lists(self._client, topics if past else ())) as found:
+            async for delivery in found:
+                yield delivery
 
     async def close(self) -> None:
         await self._client.close()

@@ -31,7 +31,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -40,6 +41,7 @@ from brokerkit._derived import REDIS, derived_name
 from brokerkit._errors import BrokerkitError, ConnectionLost
 from brokerkit._message import Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._looking import followed, listening
 from brokerkit.adapters.redis._client import Client, Command, publish_error, translate, translated
 from brokerkit.adapters.redis._wire import unwrap, utf8, wrap
 
@@ -52,6 +54,8 @@ CAPABILITIES: Final = Capabilities(
     groups="none",
     dead_letters=False,
     max_in_flight=10_000,
+    look="new",
+    look_stored="new",
 )
 
 QUIET: Final = 10.0
@@ -94,6 +98,14 @@ class RedisPubSubAdapter:
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> RedisPubSubSource:
         return RedisPubSubSource(self._client, subscription)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        if follow:
+            async with aclosing(followed(RedisPubSubSource(self._client, listening(topics)))) as found:
+                async for delivery in found:
+                    yield delivery
 
     async def close(self) -> None:
         await self._client.close()

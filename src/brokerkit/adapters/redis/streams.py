@@ -39,7 +39,8 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -50,6 +51,7 @@ from brokerkit._message import Ack, Delivery, Outcome, Outgoing, Receipt, RetryL
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import Client, Command, publish_error, translated
+from brokerkit.adapters.redis._look import look_at_streams
 from brokerkit.adapters.redis._wire import EntryFormat, utf8
 
 log = logging.getLogger("brokerkit.redis")
@@ -60,6 +62,8 @@ CAPABILITIES: Final = Capabilities(
     lease=30.0,
     durable_retry=math.inf,
     stable_id=True,
+    look="free",
+    look_stored="free",
 )
 
 BLOCK: Final = 1.0
@@ -145,6 +149,14 @@ class RedisStreamsAdapter:
         if not (subscription.group or subscription.broadcast or subscription.stored):
             raise ConfigError(f"{self._client.where}: Redis Streams reads through a group; name one")
         return RedisStreamsSource(self._client, self._format, subscription)
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        await self.ensure(topics, stored=stored, create=False)
+        async with aclosing(look_at_streams(self._client, self._format, topics, past=past, follow=follow)) as found:
+            async for delivery in found:
+                yield delivery
 
     async def close(self) -> None:
         await self._client.close()
@@ -433,14 +445,8 @@ class RedisStreamsSource:
         return got
 
     def _take(self, stream: _Stream, entries: list[Any]) -> list[Delivery]:
-        parts = self._format.parts
-        topic, name = stream.topic, stream.key
-        got: list[Delivery] = []
-        for id, flat in entries:
-            body, key, message_id, headers = parts(flat)
-            time = int(id[: id.index(b"-")]) / 1000
-            native = (name, id, flat)
-            got.append(Delivery(body, topic, key, headers, message_id, id, time, 1, native, (stream, id)))
+        delivery = self._format.delivery
+        got = [delivery(stream.topic, stream.key, id, flat, 1, (stream, id)) for id, flat in entries]
         stream.held.update([id for id, _ in entries])
         return got
 

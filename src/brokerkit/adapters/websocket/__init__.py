@@ -44,13 +44,16 @@ Native access
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brokerkit._derived import NameStyle, derived_name
 from brokerkit._errors import BrokerkitError, ConfigError, InvalidMessage, UnsupportedFeature
-from brokerkit._message import Outgoing, Receipt
+from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters._looking import followed, ignored, listening
 from brokerkit.adapters.websocket._client import Client, RequestFailed
 from brokerkit.adapters.websocket._link import Link
 from brokerkit.adapters.websocket._options import Options
@@ -70,6 +73,7 @@ CAPABILITIES: Final = Capabilities(
     dead_letters=False,
     name_places=frozenset({"field"}),
     max_in_flight=10_000,
+    look="new",
 )
 
 _STYLE: Final = NameStyle(limit=1024)
@@ -136,6 +140,15 @@ class WebSocketAdapter:
         link = Link(self._options, self._connect_timeout)
         self._source = WebSocketSource(link, self.client, subscription, proven=self._connect_timeout)
         return self._source
+
+    async def look(
+        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    ) -> AsyncGenerator[Delivery, None]:
+        source = self.subscribe(replace(listening(topics), stored=stored), ignored)
+        if follow:
+            async with aclosing(followed(source)) as found:
+                async for delivery in found:
+                    yield delivery
 
     def _cannot(self, feature: str, alternative: str) -> UnsupportedFeature:
         return UnsupportedFeature(broker=CAPABILITIES.broker, feature=feature, alternative=alternative)
