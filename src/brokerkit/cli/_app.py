@@ -39,6 +39,7 @@ app.command(
 )
 app.command("brokerkit.cli.run:run", name="run", help="Run a bus of your own until SIGTERM or SIGINT, then drain.")
 app.command("brokerkit.cli.publish:publish", name="publish", help="Publish one event, checked against its model.")
+app.command("brokerkit.cli.simulate:app", name="simulate", help="Publish plausible events without their producer.")
 app.command("brokerkit.cli.asyncapi:asyncapi", name="asyncapi", help="Describe a bus as an AsyncAPI 3.0 document.")
 app.command("brokerkit.cli.catalog:app", name="catalog", help="Look up the events that brokerkit knows.")
 

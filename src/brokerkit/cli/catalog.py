@@ -16,10 +16,10 @@ from rich.text import Text
 
 from brokerkit import ConfigError, events
 from brokerkit.cli._output import console
-from brokerkit.cli._simulation import simulate
 from brokerkit.events import Found
 from brokerkit.events._examples import example
 from brokerkit.events._shapes import fields, is_model, meaning
+from brokerkit.simulate import evenbet
 
 app: Final = App(name="catalog", help="Look up the events that brokerkit knows, and hand them to other tools.")
 app.command("brokerkit.cli._export:export", name="export", help="Write JSON Schemas and a folder of EventCatalog.")
@@ -162,7 +162,7 @@ def _first_line(documented: type[Any]) -> str:
 
 def _example(found: Found) -> str | None:
     """An event of this name as it is on the wire; EvenBet's are from the simulated poker room."""
-    simulated = itertools.islice(simulate(seed=1), _SEARCHED) if found.family.name == "evenbet" else ()
+    simulated = itertools.islice(evenbet.events(seed=1), _SEARCHED) if found.family.name == "evenbet" else ()
     for one in simulated:
         if one.name == found.name:
             return found.family.write(one.event, name=found.name).decode()

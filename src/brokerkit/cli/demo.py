@@ -21,8 +21,8 @@ from brokerkit.cli import _demo_handlers
 from brokerkit.cli._demo_handlers import Books, make_handlers
 from brokerkit.cli._demo_screen import Screen
 from brokerkit.cli._output import console
-from brokerkit.cli._simulation import simulate
 from brokerkit.events.evenbet import OnGameDone, OnTransactionNotification
+from brokerkit.simulate import evenbet
 
 _INTERVAL: Final = 0.02
 """Seconds from one event to the next, so that a reader can follow."""
@@ -115,7 +115,7 @@ class _Demo:
 
     async def _publish(self, seed: int, events: int, interval: float) -> None:
         started = time.monotonic()
-        for number, (name, event, key) in enumerate(itertools.islice(simulate(seed), events)):
+        for number, (name, event, key) in enumerate(itertools.islice(evenbet.events(seed), events)):
             if number == events // 4:
                 self._screen.say("published an OnGameDone that is cut off in the middle: no handler can read it")
                 await self._bus.publish(Message("OnGameDone", _CUT_OFF, key="660091"))

@@ -6,7 +6,6 @@ from itertools import islice
 
 import pytest
 
-from brokerkit.cli._simulation import Simulated, simulate
 from brokerkit.events.evenbet import (
     FAMILY,
     OnGameDone,
@@ -18,13 +17,14 @@ from brokerkit.events.evenbet import (
     Participation,
     TournamentState,
 )
+from brokerkit.simulate.evenbet import Simulated, events
 
 SEEDS = range(5)
 
 
 @pytest.fixture(scope="module", params=SEEDS)
 def stream(request: pytest.FixtureRequest) -> list[Simulated]:
-    return list(islice(simulate(request.param), 3_000))
+    return list(islice(events(request.param), 3_000))
 
 
 def hands(stream: list[Simulated]) -> Iterator[OnGameDone]:
@@ -42,8 +42,8 @@ def number(value: float | None) -> int:
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    assert list(islice(simulate(7), 500)) == list(islice(simulate(7), 500))
-    assert list(islice(simulate(7), 500)) != list(islice(simulate(8), 500))
+    assert list(islice(events(7), 500)) == list(islice(events(7), 500))
+    assert list(islice(events(7), 500)) != list(islice(events(8), 500))
 
 
 def test_every_event_is_written_and_read_back_unchanged(stream: list[Simulated]) -> None:

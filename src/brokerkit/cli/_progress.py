@@ -1,0 +1,58 @@
+"""How far a command is that publishes or records messages: a line that changes on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+_REFRESH: Final = 0.25
+"""Seconds between two looks at the count."""
+_AGAIN: Final = 2.0
+"""Seconds over which the rate is taken."""
+
+
+@contextlib.asynccontextmanager
+async def progress(what: str, count: Callable[[], int], *, total: int | None = None) -> AsyncGenerator[None]:
+    """Show a count and its rate on standard error while the block runs.
+
+    Args:
+        what: in front of the count: ``"published"``.
+        count: tells how far it is.
+        total: how far it goes, where that is known.
+    """
+    stderr = Console(stderr=True)
+    if not stderr.is_terminal:
+        yield
+        return
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+    columns += [BarColumn()] if total is not None else []
+    with Progress(*columns, TimeElapsedColumn(), console=stderr, transient=True) as shown:
+        task = shown.add_task(what, total=total)
+
+        async def refresh() -> None:
+            seen = [(time.monotonic(), count())]
+            while True:
+                await asyncio.sleep(_REFRESH)
+                seen.append((time.monotonic(), count()))
+                seen = [one for one in seen if one[0] >= seen[-1][0] - _AGAIN]
+                (before, earlier), (now, done) = seen[0], seen[-1]
+                of = "" if total is None else f" of {total:,}"
+                rate = (done - earlier) / (now - before) if now > before else 0.0
+                shown.update(task, completed=done, description=f"{what} {done:,}{of}, {rate:,.0f} a second")
+
+        refreshing = asyncio.create_task(refresh())
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+
+
+def summary(what: str, count: int, seconds: float) -> str:
+    """One line at the end: how many, in which time, how many a second."""
+    return f"{what} {count:,} messages in {seconds:,.1f} s, {count / max(seconds, 1e-9):,.0f} a second"

@@ -1,0 +1,34 @@
+"""Commands that go on until they are stopped: the first SIGTERM or SIGINT lets them finish, the second ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Generator
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], None]) -> Generator[None]:
+    """Call ``stop`` on the first signal; from then on, and after the block, signals do what they always do."""
+    loop = asyncio.get_running_loop()
+
+    def restore() -> None:
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+
+    def first() -> None:
+        restore()
+        stop()
+
+    for number in _SIGNALS:
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels by itself
+            loop.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        restore()
