@@ -6,6 +6,7 @@ The driver sets ``BENCHMARK_ADDRESS`` and ``BENCHMARK_SETTINGS``, what brokerkit
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -28,6 +29,9 @@ async def measure(broker: str, what: str, contender: str, size: Size, count: int
     await raw.create(address, topic)
     if contender == "brokerkit":
         await with_brokerkit.prepare(settings, topic)
+    # As `Bus.run` has it, and the same for everybody: it is the process of a service and of nothing else.
+    gc.collect()
+    gc.freeze()
     if what == "latency":
         where = (settings, topic) if contender == "brokerkit" else (address, topic)
         figures = sorted(await (with_brokerkit if contender == "brokerkit" else raw).latency(*where, job, count))

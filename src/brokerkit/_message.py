@@ -305,7 +305,11 @@ class Message:
     @property
     def headers(self) -> dict[str, str | bytes]:
         """What travelled beside the body, without brokerkit's own headers; values are text where they are UTF-8."""
-        return {name: text(value) for name, value in self._headers.items() if not name.startswith(INTERNAL)}
+        return {
+            name: value if value.__class__ is str else text(value)
+            for name, value in self._headers.items()
+            if not name.startswith(INTERNAL)
+        }
 
     @property
     def session(self) -> AsyncSession:

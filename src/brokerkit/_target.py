@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from brokerkit import _clock, events
@@ -24,8 +24,9 @@ from brokerkit.events._shapes import EventObject, fits
 Publishable = EventObject | Message | tuple[str, Mapping[str, Any]]
 """What can be published: an event, a message that goes out unchanged, or a name with its payload."""
 
-Answer = Callable[[Receipt | BrokerkitError], None]
-"""Told what became of one message."""
+Result = Receipt | BrokerkitError
+Group = tuple[Sequence[Outgoing], asyncio.Future[list[Result]]]
+"""Messages of one call, and who waits for what becomes of each."""
 
 _LARGEST_BATCH: Final = 5_000
 _LONG: Final = 5.0
@@ -52,7 +53,10 @@ class Target:
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
         self._ids = (f"{prefix}-{number}" for prefix in [os.urandom(16).hex()] for number in itertools.count(1))
-        self._waiting: list[tuple[Outgoing, Answer]] = []
+        self._topic = settings.topic or ""
+        # Looked at by the rules for the name, instead of one made for each message.
+        self._shown = Delivery(None, self._topic, None, {}, None, None, None, 0, None, None)
+        self._waiting: deque[Group] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._flying = 0
         about = Notice(kind="connection_back", broker=promises.broker, target=name, topic=settings.topic or "")
@@ -60,7 +64,7 @@ class Target:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Target {self.name} to {self._settings.topic}: {len(self._waiting)} waiting>"
+        return f"<Target {self.name} to {self._settings.topic}: {self._count} waiting>"
 
     async def open(self) -> None:
         """See that the topic exists, or create it, as ``provision`` has it.
@@ -82,8 +86,13 @@ class Target:
             since=self._life.since,
             error=self._life.error,
             failures=self._life.failures,
-            in_flight=self._flying + len(self._waiting),
+            in_flight=self._flying + self._count,
         )
+
+    @property
+    def _count(self) -> int:
+        """How many messages wait for their batch."""
+        return sum(len(group) for group, _ in self._waiting)
 
     def prepare(
         self,
@@ -105,7 +114,7 @@ class Target:
         if headers and (internal := [header for header in headers if header.startswith(INTERNAL)]):
             raise InvalidMessage(f"header {internal[0]!r}: names that begin with {INTERNAL!r} are brokerkit's own")
         outgoing = Outgoing(
-            topic=self._settings.topic or "",
+            topic=self._topic,
             body=body,
             name=self._wire_names.get(name, name),
             id=id or next(self._ids),
@@ -126,19 +135,24 @@ class Target:
         self, message: Message, *, key: str | bytes | None, headers: Headers | None, id: str | None
     ) -> Outgoing:
         """A message as it is; a name is added only where its reader would find none."""
+        found = message.headers
+        sent = {**found, **headers} if headers else found
+        content_type = sent.get(CONTENT_TYPE)
+        if isinstance(content_type, str):
+            sent = {header: value for header, value in sent.items() if header != CONTENT_TYPE}
+        else:
+            content_type = None
         outgoing = Outgoing(
-            topic=self._settings.topic or "",
+            topic=self._topic,
             body=message.body,
             name=self._wire_names.get(message.name, message.name),
             id=id or message.id or next(self._ids),
             key=message.key if key is None else key,
-            headers={**message.headers, **(headers or {})},
+            headers=sent,
+            content_type=content_type,
         )
-        content_type = outgoing.headers.get(CONTENT_TYPE)
-        if isinstance(content_type, str):
-            outgoing.headers = {name: value for name, value in outgoing.headers.items() if name != CONTENT_TYPE}
-            outgoing.content_type = content_type
-        shown = Delivery(outgoing.body, outgoing.topic, outgoing.key, message.headers, None, None, None, 0, None, None)
+        shown = self._shown
+        shown.body, shown.key, shown.headers, shown.parsed = outgoing.body, outgoing.key, found, None
         if not self._name_of(shown):
             self._wrap(outgoing)
         return outgoing
@@ -151,62 +165,70 @@ class Target:
             ConnectionLost: the broker could not be reached for ``publish_timeout`` seconds.
             Closed: the bus is closed.
         """
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._enqueue(outgoing, partial(_answer, future))
-        return await future
+        [result] = await self._enqueue([outgoing])
+        if isinstance(result, BrokerkitError):
+            raise result
+        return result
 
-    async def publish_many(self, batch: Sequence[Outgoing | BrokerkitError]) -> list[Receipt | BrokerkitError]:
+    async def publish_many(self, batch: Sequence[Outgoing | BrokerkitError]) -> list[Result]:
         """Send many messages; one result for each. Errors that are in the batch already stay in their places."""
-        results: dict[int, Receipt | BrokerkitError] = {}
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        good = [one for one in batch if isinstance(one, Outgoing)]
+        parts = [good[first : first + _LARGEST_BATCH] for first in range(0, len(good), _LARGEST_BATCH)]
+        results: list[Result] = []
+        for waiting in [self._enqueue(part) for part in parts]:
+            results += await waiting
+        if len(good) == len(batch):
+            return results
+        sent = iter(results)
+        return [one if isinstance(one, BrokerkitError) else next(sent) for one in batch]
 
-        def note(place: int, result: Receipt | BrokerkitError) -> None:
-            results[place] = result
-            if len(results) == len(batch) and not done.done():
-                done.set_result(None)
-
-        for place, one in enumerate(batch):
-            if isinstance(one, BrokerkitError):
-                note(place, one)
-            else:
-                self._enqueue(one, partial(note, place))
-        if batch:
-            await done
-        return [results[place] for place in range(len(batch))]
-
-    def _enqueue(self, outgoing: Outgoing, answer: Answer) -> None:
+    def _enqueue(self, group: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         if self._closed:
             raise Closed(f"target {self.name!r} is closed")
-        self._waiting.append((outgoing, answer))
+        # Whoever waits may be cancelled; the messages are out all the same.
+        waiter: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((group, waiter))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_all())
+        return waiter
+
+    def _next_batch(self) -> tuple[list[Outgoing], list[Group]]:
+        """As many groups as fit into one batch, and their messages."""
+        batch: list[Outgoing] = []
+        groups: list[Group] = []
+        while self._waiting and len(batch) + len(self._waiting[0][0]) <= _LARGEST_BATCH:
+            groups.append(self._waiting.popleft())
+            batch += groups[-1][0]
+        return batch, groups
 
     async def _send_all(self) -> None:
         """Send what waits, batch after batch, until nothing does."""
         try:
             while self._waiting:
-                batch = self._waiting[:_LARGEST_BATCH]
-                del self._waiting[:_LARGEST_BATCH]
+                batch, groups = self._next_batch()
                 self._flying = len(batch)
                 slow = asyncio.get_running_loop().call_later(_LONG, self._notice_silence)
                 try:
-                    results = await self._send([outgoing for outgoing, _ in batch])
+                    results = await self._send(batch)
                 except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
                     failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
                     results = [failure] * len(batch)
                 except asyncio.CancelledError:
-                    self._give_up(batch)
+                    self._give_up(groups)
                     raise
                 finally:
                     slow.cancel()
                     self._flying = 0
-                for (_, answer), result in zip(batch, results, strict=True):
-                    answer(result)
+                first = 0
+                for group, waiter in groups:
+                    if not waiter.done():
+                        waiter.set_result(results[first : first + len(group)])
+                    first += len(group)
         finally:
             self._sending = None
 
-    async def _send(self, batch: list[Outgoing]) -> list[Receipt | BrokerkitError]:
+    async def _send(self, batch: list[Outgoing]) -> list[Result]:
         """Send one batch, and again what a broken connection kept from being confirmed; ids stay the same."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._settings.publish_timeout
@@ -227,13 +249,14 @@ class Target:
                 results[place] = result
         return results
 
-    def _give_up(self, batch: list[tuple[Outgoing, Answer]]) -> None:
+    def _give_up(self, groups: Iterable[Group]) -> None:
         """The bus closes: whoever waits for a confirmation gets to know that there will be none."""
-        given_up, self._waiting = [*batch, *self._waiting], []
-        for _, answer in given_up:
-            answer(
-                ConnectionLost(f"target {self.name!r} was closed before the broker confirmed: it may have the message")
-            )
+        given_up = [*groups, *self._waiting]
+        self._waiting.clear()
+        for group, waiter in given_up:
+            if not waiter.done():
+                text = f"target {self.name!r} was closed before the broker confirmed: it may have the message"
+                waiter.set_result([ConnectionLost(text) for _ in group])
 
     def _notice_silence(self) -> None:
         """A client library that connects again by itself (librdkafka) says nothing until it gives up."""
@@ -275,12 +298,3 @@ def _write(what: EventObject | str, payload: Mapping[str, Any] | EventObject | N
         return name, family.write(family.read(name, payload), name=name)
     except DecodeError as error:
         raise InvalidMessage(f"the payload is no {name}: {error}") from error
-
-
-def _answer(future: asyncio.Future[Receipt], result: Receipt | BrokerkitError) -> None:
-    if future.done():  # whoever published was cancelled; the message is out all the same
-        return
-    if isinstance(result, Receipt):
-        future.set_result(result)
-    else:
-        future.set_exception(result)

@@ -64,6 +64,9 @@ PUMP: Final = 0.001
 FLUSH: Final = 4.0
 """Seconds that `close` waits for confirmations."""
 
+LOOK: Final = 500
+"""Messages of one batch between two looks for confirmations while it is handed to the client."""
+
 OVERHEAD: Final = 36
 """Bytes that librdkafka reckons for each message beside key, value and headers."""
 
@@ -160,23 +163,30 @@ class KafkaAdapter:
         flight = _Flight(batch, asyncio.get_running_loop().create_future())
         await self._produce(flight)
         await flight.waiter
-        return [await self._result(flight, index) for index in range(len(batch))]
+        return [
+            result if isinstance(result, (Receipt, BrokerkitError)) else await self._failure(flight, index, result)
+            for index, result in enumerate(flight.results)
+        ]
 
     async def _produce(self, flight: _Flight) -> None:
+        report = self._report
         for index, outgoing in enumerate(flight.batch):
             try:
                 headers = _headers(outgoing)
             except InvalidMessage as error:
                 flight.land(index, error)
                 continue
-            report = partial(self._report, flight, index)
             while True:
                 if self._producer is None:
                     flight.land(index, Closed(f"the connection to {self._settings.where} was closed"))
                     break
                 try:
                     self._producer.produce(
-                        outgoing.topic, outgoing.body, outgoing.key, headers=headers, on_delivery=report
+                        outgoing.topic,
+                        outgoing.body,
+                        outgoing.key,
+                        headers=headers,
+                        on_delivery=partial(report, flight, index),
                     )
                 except BufferError:
                     # The client's queue is full of what was not confirmed yet: that is back pressure.
@@ -188,6 +198,9 @@ class KafkaAdapter:
                     break
                 self._in_flight += 1
                 break
+            if index % LOOK == LOOK - 1 and self._producer is not None:
+                # What is confirmed already is memory that is free again.
+                self._producer.poll(0)
         self._pump_later()
 
     def _refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
@@ -205,11 +218,8 @@ class KafkaAdapter:
             outgoing = flight.batch[index]
             flight.land(index, Receipt(outgoing.topic, outgoing.id, f"{message.partition()}@{message.offset()}"))
 
-    async def _result(self, flight: _Flight, index: int) -> Receipt | BrokerkitError:
-        result = flight.results[index]
+    async def _failure(self, flight: _Flight, index: int, result: KafkaError | None) -> Receipt | BrokerkitError:
         assert result is not None, "every message has landed"
-        if not isinstance(result, KafkaError):
-            return result
         outgoing = flight.batch[index]
         if result.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return await self._too_large(outgoing, result, alone=len(flight.batch) == 1)
@@ -270,21 +280,23 @@ def _abandon(producer: Producer) -> None:
     producer.flush(1)  # Runs the callbacks, and has nothing to wait for.
 
 
-def _headers(outgoing: Outgoing) -> list[tuple[str, str | bytes | None]]:
+def _headers(outgoing: Outgoing) -> dict[str, str | bytes | None]:
     """The headers as the client takes them.
 
     Raises:
         InvalidMessage: one is no text or bytes. The client library itself crashes the process over a lone surrogate in
             a name (confluent-kafka 2.16.1).
     """
-    headers: dict[str, Any] = {**outgoing.headers, ID_HEADER: outgoing.id}
-    if outgoing.content_type is not None:
-        headers[CONTENT_TYPE] = outgoing.content_type
-    wire: list[tuple[str, str | bytes | None]] = []
+    headers: dict[str, str | bytes | None] = {}
     try:
-        for name, value in headers.items():
-            name.encode()
-            wire.append((name, value if isinstance(value, bytes) else value.encode()))
+        for name, value in outgoing.headers.items():
+            if not name.isascii():
+                name.encode()
+            # As bytes: the client ends text at its first NUL.
+            headers[name] = value if isinstance(value, bytes) else value.encode()
+        headers[ID_HEADER] = outgoing.id.encode()
+        if outgoing.content_type is not None:
+            headers[CONTENT_TYPE] = outgoing.content_type.encode()
         if isinstance(outgoing.key, str):
             outgoing.key.encode()
         outgoing.topic.encode()
@@ -292,13 +304,13 @@ def _headers(outgoing: Outgoing) -> list[tuple[str, str | bytes | None]]:
         raise InvalidMessage(f"a header, the key or the topic is not valid Unicode: {error}") from error
     except AttributeError as error:
         raise InvalidMessage("header names are text, header values are text or bytes") from error
-    return wire
+    return headers
 
 
 def _size(outgoing: Outgoing) -> int:
     """The bytes that librdkafka reckons for a message."""
     size = OVERHEAD + len(outgoing.body or b"") + len(_bytes(outgoing.key or b""))
-    for name, value in _headers(outgoing):
+    for name, value in _headers(outgoing).items():
         for part in (name, value or b""):
             length = len(_bytes(part))
             # Each length is written as a zigzag varint.
