@@ -208,12 +208,13 @@ class Target:
                 batch, groups = self._next_batch()
                 self._flying = len(batch)
                 slow = asyncio.get_running_loop().call_later(_LONG, self._notice_silence)
+                results: list[Result]
                 try:
                     results = await self._send(batch)
                 except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
                     failure = PublishError(f"target {self.name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
-                    results = [failure] * len(batch)
+                    results = [failure for _ in batch]
                 except asyncio.CancelledError:
                     self._give_up(groups)
                     raise
