@@ -19,11 +19,11 @@ import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 from event_pages import about, family_page, markdown, table
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from brokerkit import RetryPolicy, _errors, formats
 from brokerkit._config import BusSettings
@@ -33,6 +33,7 @@ from brokerkit.adapters import make
 from brokerkit.dedupe import Dedupe
 from brokerkit.events import get_family
 from brokerkit.events._registry import BUILT_IN
+from brokerkit.gateway import GatewaySettings
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -86,12 +87,17 @@ def settings(kind: str) -> str:
         return table(_SETTINGS_HEAD, [["`stop_timeout`", "number", f"{BusSettings().stop_timeout:g}", meaning]])
     if kind == "retry":
         return _retry_settings()
-    models = {"connection": ConnectionSettings, "source": SourceSettings, "target": TargetSettings}
+    models: dict[str, type[BaseModel]] = {
+        "connection": ConnectionSettings,
+        "source": SourceSettings,
+        "target": TargetSettings,
+        "gateway": GatewaySettings,
+    }
     model = models[kind]
     said = attributes(model, "Attributes")
     rows: list[list[str]] = []
     for name, field in model.model_fields.items():
-        if model is not ConnectionSettings and name in ConnectionSettings.model_fields:
+        if kind in ("source", "target") and name in ConnectionSettings.model_fields:
             continue
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
         rows.append([f"`{name}`", _setting_type(field.annotation), default, said[name]])
@@ -117,6 +123,8 @@ _SETTING_TYPES: Final[dict[Any, str]] = {
     int: "whole number",
     float: "number",
     SecretStr: "URL",
+    Path: "file",
+    Callable: "URL or function",
     ZoneInfo: "zone name",
     RetryPolicy: "table, or a number of attempts",
     Dedupe: "URL or table",
@@ -127,6 +135,8 @@ def _setting_type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _setting_type(arguments[0])
+    if origin is Callable:
+        return _SETTING_TYPES[Callable]
     if origin in (Union, types.UnionType):
         return _setting_type(next(one for one in arguments if one is not type(None)))
     if origin is Literal:
@@ -143,6 +153,8 @@ def _shown(value: object) -> str:
         return "see below"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple) and value:
+        return ", ".join(f"`{one}`" for one in cast("tuple[str, ...]", value))
     return "–" if value in (None, (), {}) else f"`{value}`" if isinstance(value, str) else str(value)
 
 

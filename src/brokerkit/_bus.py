@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import signal
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
@@ -26,6 +24,7 @@ from brokerkit._message import Headers, Message, Receipt
 from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
 from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
+from brokerkit._signals import run_until_signalled
 from brokerkit._target import Publishable, Target
 from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
 from brokerkit._url import Url
@@ -487,28 +486,7 @@ class Bus:
         Raises:
             BrokerkitError: as `serve` does.
         """
-        # Each full collection would go through all modules and models again, for several microseconds a message.
-        gc.collect()
-        gc.freeze()
-        try:
-            asyncio.run(self._run())
-        finally:
-            gc.unfreeze()
-
-    async def _run(self) -> None:
-        serving = asyncio.ensure_future(self.serve())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels by itself
-                loop.add_signal_handler(number, serving.cancel)
-        try:
-            await serving
-        except asyncio.CancelledError:
-            pass
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
+        run_until_signalled(self.serve())
 
 
 def _check_promises(name: str, source: SourceSettings, promises: Capabilities, policies: Iterable[RetryPolicy]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from brokerkit._errors import ConfigError
 from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
@@ -22,10 +22,12 @@ ONLY: Final = "bus"
 _SOURCE_KEYS: Final = frozenset(SourceSettings.model_fields)
 _TARGET_KEYS: Final = frozenset(TargetSettings.model_fields)
 _BUS_KEYS: Final = ("stop_timeout",)
-_SECRET_KEYS: Final = ("url", "dead_letter", "dedupe", "options", "endpoint")
+_BESIDE: Final = ("gateway",)
+"""Tables of what runs beside a bus."""
+_SECRET_KEYS: Final = ("url", "dead_letter", "dedupe", "options", "endpoint", "check", "check_headers")
 
 
-S = TypeVar("S", bound=ConnectionSettings)
+S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,10 @@ def from_file(path: Path, keywords: Mapping[str, Any], environ: Mapping[str, str
     Raises:
         ConfigError: the file cannot be read or something in it is wrong; the message names the file too.
     """
+    return _build(_tables(path), str(path), keywords, environ)
+
+
+def _tables(path: Path) -> Mapping[str, Any]:
     import tomllib
 
     try:
@@ -147,11 +153,28 @@ def from_file(path: Path, keywords: Mapping[str, Any], environ: Mapping[str, str
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
-    if strange := [key for key in tables if key not in ("bus", "sources", "targets")]:
+    if strange := [key for key in tables if key not in ("bus", "sources", "targets", *_BESIDE)]:
         raise ConfigError(
-            f"{path}: {strange[0]!r} is no table of ours; allowed are [bus], [sources.NAME], [targets.NAME]"
+            f"{path}: {strange[0]!r} is no table of ours; allowed are [bus], [sources.NAME], [targets.NAME], "
+            f"{', '.join(f'[{name}]' for name in _BESIDE)}"
         )
-    return _build(tables, str(path), keywords, environ)
+    return tables
+
+
+def beside(name: str, model: type[S], path: Path | None, keywords: Mapping[str, Any], environ: Mapping[str, str]) -> S:
+    """The settings of what runs beside a bus, from its table in the bus's file, with environment and keywords over it.
+
+    Raises:
+        ConfigError: as `from_file` does.
+    """
+    table = _Layered(name)
+    if path is not None:
+        table.add(_table(_tables(path), name, str(path)), str(path))
+    for variable, value in environ.items():
+        kind, separator, key = variable.removeprefix(PREFIX).lower().partition("__")
+        if variable.startswith(PREFIX) and kind == name and separator:
+            table.add({key: _from_text(key, value, variable)}, variable)
+    return table.add(keywords, "keyword").check(model)
 
 
 def elsewhere(url: str, query: Mapping[str, str]) -> ConnectionSettings:
@@ -269,7 +292,7 @@ def _add_environment(environ: Mapping[str, str], bus: _Layered, named: Mapping[s
 
 def _from_text(key: str, value: str, variable: str) -> Any:
     """Tables (options, names, retry, dedupe) are JSON in the environment; everything else is text."""
-    if key in ("options", "names", "retry", "dedupe") and value.lstrip().startswith("{"):
+    if key in ("options", "names", "retry", "dedupe", "answers", "check_headers") and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
         except ValueError as error:

@@ -36,6 +36,7 @@ class Handler:
         timeout: seconds it may take, or None for the source's.
         source: the only source it listens to, or None for all.
         dedupe: how it runs once for each message; None for the source's way, False for not at all.
+        raw: whether it takes the `Delivery` as it came instead of an event: what only hands messages on reads no model.
     """
 
     function: Callable[..., Any]
@@ -47,6 +48,7 @@ class Handler:
     timeout: float | None
     source: str | None
     dedupe: Dedupe | Literal[False] | None = None
+    raw: bool = False
 
     @property
     def handles_any(self) -> bool:
@@ -144,6 +146,23 @@ class Handlers:
             return function
 
         return register
+
+    def hand_on(self, function: Callable[..., Any], *, source: str) -> None:
+        """Have a coroutine function get every `Delivery` of a source as it came, behind all other handlers."""
+        self._add(
+            Handler(
+                function=function,
+                name=_name(function),
+                events=(ANY_EVENT,),
+                is_async=True,
+                takes_message=False,
+                retry=None,
+                timeout=None,
+                source=source,
+                dedupe=False,
+                raw=True,
+            )
+        )
 
     def include(self, other: Handlers) -> None:
         """Add all handlers of another set, behind those that are here.

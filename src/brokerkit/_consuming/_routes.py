@@ -164,7 +164,7 @@ class Routes:
         return Route(name, calls, bool(calls) or meaning is not None)
 
     def _call(self, handler: Handler, read: Read) -> Call:
-        return Call(handler, read, self._onces.get(handler.name))
+        return Call(handler, _as_it_came if handler.raw else read, self._onces.get(handler.name))
 
     def _family_meaning(self, name: str) -> Found | None:
         found = [meaning for meaning in events.find(name) if self._format.family in (None, meaning.family.name)]
@@ -209,3 +209,7 @@ class Routes:
                 raise DecodeError(f"not JSON: {error}", event=name, value=body) from error
 
         return read
+
+
+def _as_it_came(delivery: Delivery) -> Delivery:
+    return delivery

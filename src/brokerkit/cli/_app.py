@@ -38,6 +38,11 @@ app.command(
     "Fails unless every message is accounted for.",
 )
 app.command("brokerkit.cli.run:run", name="run", help="Run a bus of your own until SIGTERM or SIGINT, then drain.")
+app.command(
+    "brokerkit.cli.gateway:gateway",
+    name="gateway",
+    help="Push events of any broker to browsers, over ThrillConnect's WebSocket API.",
+)
 app.command("brokerkit.cli.publish:publish", name="publish", help="Publish one event, checked against its model.")
 app.command("brokerkit.cli.simulate:app", name="simulate", help="Publish plausible events without their producer.")
 app.command("brokerkit.cli.asyncapi:asyncapi", name="asyncapi", help="Describe a bus as an AsyncAPI 3.0 document.")

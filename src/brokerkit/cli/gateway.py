@@ -1,0 +1,50 @@
+"""``brokerkit gateway``: events of any broker to browsers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from brokerkit import ConfigError, MissingExtra
+from brokerkit.cli._output import LogLevel, set_up_logging
+
+logger = logging.getLogger("brokerkit")
+
+
+def gateway(
+    *,
+    config: Path = Path("brokerkit.toml"),
+    host: str | None = None,
+    port: int | None = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Push events of any broker to browsers, over ThrillConnect's WebSocket API, until SIGTERM or SIGINT.
+
+    Args:
+        config: file with a bus and the table `[gateway]`; its functions are looked for in the current folder, too.
+        host: address to listen on, instead of the file's.
+        port: port to listen on, instead of the file's.
+        log_level: what is logged to standard error.
+    """
+    try:
+        from brokerkit.gateway import Gateway
+        from brokerkit.gateway._settings import Keywords
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"the gateway needs {error.name}, which is not installed: pip install 'brokerkit-sdk[gateway]'"
+        ) from error
+    set_up_logging(log_level)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    words: Keywords = {}
+    if host is not None:
+        words["host"] = host
+    if port is not None:
+        words["port"] = port
+    made = Gateway.from_config(config, **words)
+    try:
+        made.run()
+    except OSError as error:
+        raise ConfigError(f"cannot listen: {error}") from error
+    logger.info("the gateway has stopped")
