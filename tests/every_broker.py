@@ -153,6 +153,13 @@ async def until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_async(true: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
+    """The same for something that has to be asked for."""
+    async with asyncio.timeout(seconds):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
 async def _ignore(_: object, *, gone: bool = True) -> None:
     """Nothing is lost while a test reads dead letters."""
 

@@ -51,7 +51,7 @@ def test_a_message_that_waits_for_long_keeps_little_behind_it_in_memory() -> Non
     waiting = delivery(W)
     made = prefix([waiting], *([delivery(S) for _ in range(10)] for _ in range(1_000)))
     assert made.before_started(set()) == {waiting}
-    assert sum(len(batch) for batch in made._batches) < 700
+    assert sum(len(batch) for batch in made._batches) < 400
 
 
 @given(

@@ -12,6 +12,9 @@ from brokerkit._transport import Source
 OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
 """States in which a delivery is unsettled and was not taken away."""
 
+_MANY: Final = 16
+"""Batches from which on it is worth a look which of them are settled."""
+
 
 class Leases:
     """Extends leases from the moment of receipt until settlement, a batch at a time.
@@ -28,6 +31,7 @@ class Leases:
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._batches: list[tuple[float, Sequence[Delivery]]] = []
+        self._full = _MANY
 
     def __repr__(self) -> str:
         return f"<Leases of {self._seconds:g} s: {len(self._batches)} batches>"
@@ -35,6 +39,10 @@ class Leases:
     def add(self, batch: Sequence[Delivery]) -> None:
         """Take care of a batch that was just received."""
         self._batches.append((self._loop.time(), batch))
+        if len(self._batches) >= self._full:
+            # What is settled must not stay in memory until the next renewal: that may be a million messages later.
+            self._batches = [(since, ours) for since, old in self._batches if (ours := _ours(old))]
+            self._full = max(_MANY, 2 * len(self._batches))
 
     async def keep(self) -> None:
         """Renew what is due, until cancelled."""
@@ -44,7 +52,7 @@ class Leases:
             kept: list[tuple[float, Sequence[Delivery]]] = []
             due: list[Delivery] = []
             for since, batch in self._batches:
-                ours = [delivery for delivery in batch if delivery.state in OURS]
+                ours = _ours(batch)
                 if now - since >= self._seconds / 3:
                     due += ours
                 elif ours:
@@ -55,3 +63,7 @@ class Leases:
                 for delivery, answer in zip(due, await self._source.extend(due), strict=True):
                     if answer is Settled.LOST:
                         self._lost(delivery)
+
+
+def _ours(batch: Sequence[Delivery]) -> list[Delivery]:
+    return [delivery for delivery in batch if delivery.state in OURS]

@@ -14,7 +14,7 @@ from typing import Any, Final
 from brokerkit._message import Delivery, State
 
 _OVER: Final = (State.SETTLED, State.LOST)
-_MANY: Final = 64
+_MANY: Final = 16
 """Batches from which on it is worth a look which of them are over."""
 
 
