@@ -54,13 +54,16 @@ class KafkaBroker:
         self.server.restart()
 
 
-def broker() -> KafkaBroker:
+def broker(*, advertised: int | None = None) -> KafkaBroker:
     """Return the Kafka of the environment, or one of our own; not started yet.
+
+    Args:
+        advertised: the port that it sends its clients to, where that of a proxy is meant; it is our own then.
 
     Raises:
         BrokerUnavailable: it would have to be our own, and is not installed; or one of two variables is missing.
     """
-    if address := os.environ.get(VARIABLE):
+    if advertised is None and (address := os.environ.get(VARIABLE)):
         user, password, sasl_address = split_credentials(os.environ.get(SASL_VARIABLE, ""))
         if not (user and password):
             raise BrokerUnavailable(f"{VARIABLE} is set: set {SASL_VARIABLE}=user:password@host:port as well")
@@ -70,7 +73,10 @@ def broker() -> KafkaBroker:
     folder = new_folder("kafka")
     port, sasl_port, controller_port = free_port(), free_port(), free_port()
     settings = folder / "server.properties"
-    settings.write_text(_settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port))
+    settings.write_text(
+        _settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port)
+        + f"advertised.listeners=PLAINTEXT://127.0.0.1:{advertised or port},SASL://127.0.0.1:{sasl_port}\n"
+    )
     _format(runner, settings)
     address = f"127.0.0.1:{port}"
     server = LocalServer(

@@ -1,4 +1,4 @@
-"""Questions to a Kafka cluster that need no consumer: is it there, which topics has it, how far is a group."""
+"""Questions to a Kafka cluster that need no consumer: is it there, which topics has it, how far do they go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -117,13 +116,6 @@ class KafkaAdmin:
             (where.topic, where.partition): (await self._answer(answer, f"cannot look at topic {where.topic!r}")).offset
             for where, answer in answers.items()
         }
-
-    async def committed(self, group: str) -> dict[tuple[str, int], int]:
-        """The offsets that a group has committed."""
-        asked = [ConsumerGroupTopicPartitions(group)]
-        (answer,) = self._client.list_consumer_group_offsets(asked, request_timeout=self._timeout).values()
-        offsets = (await self._answer(answer, f"cannot look at group {group!r}")).topic_partitions
-        return {(where.topic, where.partition): where.offset for where in offsets if where.offset >= 0}
 
     async def message_limit(self, topic: str) -> int:
         """The most bytes of one message that a topic takes."""

@@ -19,6 +19,7 @@ from brokerkit.adapters._delays import LEVELS, label, level_for
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LOG, Settings
 from brokerkit.adapters.kafka._consumer import ConsumerThread, Place
+from brokerkit.adapters.kafka._lag import LagLook
 from brokerkit.adapters.kafka._offsets import Offsets
 
 Send = Callable[[Sequence[Outgoing]], Awaitable[list[Receipt | BrokerkitError]]]
@@ -54,6 +55,7 @@ class KafkaSource:
         self._dead: BrokerkitError | None = None
         self._stopped = False
         self._threads: list[ConsumerThread] = []
+        self._look: LagLook | None = None
         self._running = 0
         self._ended = asyncio.Event()
         self._draining: set[asyncio.Future[None]] = set()
@@ -212,16 +214,18 @@ class KafkaSource:
 
         Asked outside the consumer, since what the consumer knows stands still while it is paused.
         """
-        admin = self._admin()
-        places = await self._places()
-        ends = await admin.ends(places)
-        begins = await admin.ends(places, first=True)
-        at: dict[Place, int] = begins | (self._starts or {})
-        if not self._subscription.broadcast:
-            at |= await admin.committed(self._group)
-        # Commits follow some tenths of a second behind what is known here.
-        at |= {place: seen for place, offsets in self._partitions.items() if (seen := offsets.position) is not None}
-        return sum(max(ends[place] - max(at[place], begins[place]), 0) for place in places)
+        if self._look is None:
+            self._look = LagLook(self._settings, group=self._group)
+        behind = 0
+        for place, extent in (await self._look.extents(self._subscription.topics)).items():
+            at = (self._starts or {}).get(place, extent.begin)
+            if extent.committed is not None and not self._subscription.broadcast:
+                at = extent.committed
+            # Commits follow some tenths of a second behind what is known here.
+            if (offsets := self._partitions.get(place)) is not None and offsets.position is not None:
+                at = offsets.position
+            behind += max(extent.end - max(at, extent.begin), 0)
+        return behind
 
     async def stop(self) -> None:
         self._stopped = True
@@ -233,6 +237,9 @@ class KafkaSource:
 
     async def close(self) -> None:
         await self.stop()
+        if self._look is not None:
+            self._look.close()
+            self._look = None
         for thread in self._threads:
             thread.close()
         if self._running:
