@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from brokerkit.testing import Proxy
 from tests.brokers import kafka
 from tests.brokers._ports import free_port
+
+from brokerkit.testing import Proxy
 
 ASKING = """
 import asyncio, sys

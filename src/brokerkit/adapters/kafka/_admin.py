@@ -16,7 +16,7 @@ from confluent_kafka import (
 )
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, NotFound
-from brokerkit.adapters.kafka._client import LIBRDKAFKA, Settings, kafka_error, translate
+from brokerkit.adapters.kafka._client import LEADERLESS, LIBRDKAFKA, Settings, kafka_error, translate
 
 # The stubs of the client library export half of this module, and leave what its futures hold untyped.
 library: Final[Any] = admin
@@ -111,11 +111,23 @@ class KafkaAdmin:
         asked = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         if not asked:
             return {}
-        answers = self._client.list_offsets(asked, request_timeout=self._timeout)
-        return {
-            (where.topic, where.partition): (await self._answer(answer, f"cannot look at topic {where.topic!r}")).offset
-            for where, answer in answers.items()
-        }
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        while True:
+            answers = self._client.list_offsets(asked, request_timeout=self._timeout)
+            try:
+                return {
+                    (where.topic, where.partition): (
+                        await self._answer(answer, f"cannot look at {where.topic!r}")
+                    ).offset
+                    for where, answer in answers.items()
+                }
+            except ConnectionLost as error:
+                # A new topic, or one whose node has just died: its leader comes in a moment.
+                cause = error.__cause__
+                leaderless = isinstance(cause, KafkaException) and kafka_error(cause).code() in LEADERLESS
+                if not leaderless or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(POLL)
 
     async def message_limit(self, topic: str) -> int:
         """The most bytes of one message that a topic takes."""

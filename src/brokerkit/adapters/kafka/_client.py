@@ -54,7 +54,8 @@ _MISSING: Final = {
     KafkaError._UNKNOWN_TOPIC,  # pyright: ignore[reportPrivateUsage]
     KafkaError._UNKNOWN_PARTITION,  # pyright: ignore[reportPrivateUsage]
 }
-_UNREACHABLE: Final = {
+LEADERLESS: Final = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}
+_UNREACHABLE: Final = LEADERLESS | {
     KafkaError._TRANSPORT,  # pyright: ignore[reportPrivateUsage]
     KafkaError._RESOLVE,  # pyright: ignore[reportPrivateUsage]
     KafkaError._SSL,  # pyright: ignore[reportPrivateUsage]
@@ -66,7 +67,6 @@ _UNREACHABLE: Final = {
     KafkaError._PURGE_INFLIGHT,  # pyright: ignore[reportPrivateUsage]
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.NETWORK_EXCEPTION,
-    KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
 }
