@@ -24,12 +24,12 @@ def test_help_names_every_command_and_imports_none(cli: Cli) -> None:
         "print(sorted(name for name in sys.modules if name.startswith('brokerkit.cli.')), file=sys.stderr)"
     )
     done = run_python(code)
-    for command in ("demo", "run", "publish", "catalog"):
+    for command in ("demo", "run", "publish", "inspect", "tail", "catalog"):
         assert command in done.stdout
     assert done.stderr.strip() == "['brokerkit.cli._app', 'brokerkit.cli._output']"
 
 
-@pytest.mark.parametrize("command", [["demo"], ["run"], ["publish"], ["catalog"], ["catalog", "show"]])
+@pytest.mark.parametrize("command", [["demo"], ["run"], ["publish"], ["inspect"], ["tail"], ["catalog"], ["catalog", "show"]])
 def test_every_command_has_help(cli: Cli, command: list[str]) -> None:
     result = cli(*command, "--help")
     assert result.code == 0

@@ -45,6 +45,12 @@ app.command(
 )
 app.command("brokerkit.cli.publish:publish", name="publish", help="Publish one event, checked against its model.")
 app.command("brokerkit.cli.simulate:app", name="simulate", help="Publish plausible events without their producer.")
+app.command(
+    "brokerkit.cli.inspect:inspect_messages",
+    name="inspect",
+    help="Look at the messages of a topic, and propose the configuration that reads them.",
+)
+app.command("brokerkit.cli.tail:tail", name="tail", help="Follow a topic, a line for each message.")
 app.command("brokerkit.cli.asyncapi:asyncapi", name="asyncapi", help="Describe a bus as an AsyncAPI 3.0 document.")
 app.command("brokerkit.cli.catalog:app", name="catalog", help="Look up the events that brokerkit knows.")
 

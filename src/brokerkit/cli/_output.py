@@ -23,6 +23,11 @@ def console() -> Console:
     return made if made.is_terminal else Console(highlight=False, width=_WIDTH_OF_FILES)
 
 
+def printable(text: str) -> str:
+    """Somebody else's text for a terminal: what could steer it is written as an escape."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def set_up_logging(level: LogLevel) -> None:
     """Log to standard error: coloured on a terminal, one plain line for each record elsewhere."""
     stderr = Console(stderr=True)

@@ -40,7 +40,7 @@ async def look_at_streams(
     try:
         with translated(client.where, f"connecting within {client.connect_timeout:g} s"):
             async with asyncio.timeout(client.connect_timeout):
-                await line.connect()
+                await _cancellable(line.connect())
         while True:
             with translated(client.where, f"following {', '.join(topics)}"):
                 answer = await _cancellable(
