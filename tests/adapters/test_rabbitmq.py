@@ -572,8 +572,9 @@ async def test_exchanges_of_other_types_are_read(bench: Bench, kind: str) -> Non
 async def test_a_direct_exchange_is_refused_instead_of_staying_silent(bench: Bench) -> None:
     topic, adapter, channel = bench.topic(), await bench.adapter(), await bench.raw()
     await channel.declare_exchange(topic, "direct", auto_delete=True)
-    with pytest.raises(UnsupportedFeature, match="queue="):
-        await bench.source(adapter, topic, provision="group")
+    for broadcast in (False, True):
+        with pytest.raises(UnsupportedFeature, match="queue="):
+            await bench.source(adapter, topic, provision="group", broadcast=broadcast)
 
 
 async def test_the_brokers_own_exchange_can_be_a_topic(bench: Bench) -> None:

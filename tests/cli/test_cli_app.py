@@ -29,7 +29,9 @@ def test_help_names_every_command_and_imports_none(cli: Cli) -> None:
     assert done.stderr.strip() == "['brokerkit.cli._app', 'brokerkit.cli._output']"
 
 
-@pytest.mark.parametrize("command", [["demo"], ["run"], ["publish"], ["inspect"], ["tail"], ["catalog"], ["catalog", "show"]])
+@pytest.mark.parametrize(
+    "command", [["demo"], ["run"], ["publish"], ["inspect"], ["tail"], ["catalog"], ["catalog", "show"]]
+)
 def test_every_command_has_help(cli: Cli, command: list[str]) -> None:
     result = cli(*command, "--help")
     assert result.code == 0
