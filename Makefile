@@ -6,6 +6,7 @@
 #   make test ARGS='-x -k redis'   any other words for pytest
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
 #   make endurance                 the full form of tests/endurance, some minutes for each broker; prints its figures
+#   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
 #   make lint                      ruff: rules and layout
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
@@ -24,7 +25,7 @@ BIN := .venv/bin
 T ?=
 B ?=
 
-.PHONY: demo test brokers endurance lint types bench docs clean
+.PHONY: demo test brokers endurance conformance lint types bench docs clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -41,6 +42,10 @@ brokers: .venv/.dev
 endurance: .venv/.dev
 	@bash tests/brokers/install.sh
 	BROKERKIT_ENDURANCE=full $(BIN)/pytest tests/endurance --timeout 3600 $(ARGS)
+
+conformance: .venv/.dev
+	@bash tests/brokers/install.sh
+	BROKERKIT_CONFORMANCE=full $(BIN)/pytest tests/conformance --conformance docs/conformance.md $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

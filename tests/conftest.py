@@ -6,7 +6,7 @@ from tests import every_broker
 
 pytest_plugins = ["tests.brokers.fixtures"]
 
-_MADE_BY = {
+MADE_BY = {
     "memory": lambda _: every_broker.memory(),
     "kafka": lambda request: every_broker.kafka(request.getfixturevalue("kafka_broker")),
     "rabbitmq": lambda request: every_broker.rabbitmq(request.getfixturevalue("rabbit_broker")),
@@ -19,7 +19,7 @@ _MADE_BY = {
 }
 
 
-@pytest.fixture(params=list(_MADE_BY))
+@pytest.fixture(params=list(MADE_BY))
 def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
     """Every adapter on its real broker; none is left out."""
-    return _MADE_BY[request.param](request)
+    return MADE_BY[request.param](request)

@@ -1,11 +1,14 @@
 """The pytest plugin: a fixture that makes test buses, and what happened on them in the report of a failed test.
 
+It also has the option ``--conformance``, which writes down what the conformance suite found.
+
 The fixture is a plain function, so it does not matter whether pytest-asyncio or anyio runs the test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,23 @@ if TYPE_CHECKING:
     from brokerkit import Bus
     from brokerkit.testing import TestBus
 
+# Its cases say what does not hold by plain assertions.
+pytest.register_assert_rewrite("brokerkit.testing.conformance")
+
 _MADE: pytest.StashKey[list[TestBus]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption("--conformance", metavar="PATH", help="write a table of what brokerkit's conformance suite found")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the table written where it was asked for."""
+    if path := config.getoption("--conformance"):
+        from brokerkit.testing.conformance._table import Table
+
+        config.pluginmanager.register(Table(Path(path)))
 
 
 @pytest.fixture

@@ -1,0 +1,150 @@
+"""A: publish and receive."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+
+import pytest
+
+from brokerkit._errors import InvalidMessage, MessageTooLarge, NotFound, Unroutable
+from brokerkit._message import Message, Receipt
+from brokerkit.testing.conformance._cases import section
+from brokerkit.testing.conformance._harness import Harness
+from brokerkit.testing.conformance._tools import NAME, Recorder, accepted, numbered
+
+case = section("Publish and receive")
+
+
+@case(1)
+async def unchanged(h: Harness) -> None:
+    """Body, key, headers, event name and id of a message arrive as they were published."""
+    recorder = Recorder()
+    async with recorder.serving(h.bus()) as bus:
+        receipt = await bus.publish(numbered(7, key="player/é", headers={"trace": 'é "x" \n', "empty": ""}, id="id-7"))
+        await recorder.wait(1)
+    [message] = recorder.messages
+    assert receipt.id == message.id == "id-7"
+    assert (message.name, message.key, message.topic, message.attempt) == (NAME, "player/é", h.topic(), 1)
+    assert message.body == b'{"n": 7}'
+    assert (message.headers["trace"], message.headers["empty"]) == ('é "x" \n', "")
+
+
+@case(2)
+async def all_once(h: Harness) -> None:
+    """Many messages all arrive, and none twice where nothing fails."""
+    recorder = Recorder()
+    async with recorder.serving(h.bus(lease=30.0)) as bus:
+        accepted(await bus.publish_many([numbered(number) for number in range(h.many)]))
+        await recorder.wait(h.many)
+    assert sorted(recorder.numbers) == list(range(h.many))
+
+
+@case(3)
+async def kept_for_the_group(h: Harness) -> None:
+    """What is published while nobody reads waits for the group that exists."""
+    h.promised(h.capabilities.at_least_once, "at least once")
+    await h.make_group()
+    async with h.bus() as bus:
+        await bus.publish(numbered(1))
+    recorder = Recorder()
+    async with recorder.serving(h.bus()):
+        await recorder.wait(1)
+
+
+@case(4)
+async def topics_apart(h: Harness) -> None:
+    """Messages of one topic are not seen by readers of another."""
+    first, second = Recorder(), Recorder()
+    async with first.serving(h.bus(h.topic("one"))) as one, second.serving(h.bus(h.topic("two"))) as two:
+        await asyncio.gather(*(one.publish(numbered(number)) for number in range(0, 20, 2)))
+        await asyncio.gather(*(two.publish(numbered(number)) for number in range(1, 20, 2)))
+        await first.wait(10)
+        await second.wait(10)
+    assert sorted(first.numbers) == list(range(0, 20, 2))
+    assert sorted(second.numbers) == list(range(1, 20, 2))
+
+
+@case(5)
+async def many_topics(h: Harness) -> None:
+    """One source reads twenty topics that are published to at the same time."""
+    topics = [h.topic(f"topic-{number}") for number in range(20)]
+    each = max(h.many // 20, 1)
+    async with h.adapter() as adapter:
+        await adapter.ensure(topics, stored=False, create=True)
+        async with h.reading(*topics, lease=30.0) as reader:
+            batches = [[h.outgoing(number, topic=topic) for number in range(each)] for topic in topics]
+            for results in await asyncio.gather(*map(adapter.send, batches)):
+                accepted(results)
+            got = await reader.receive(each * len(topics))
+            await reader.ack(*got)
+    found = sorted((delivery.topic, int(delivery.body or b"")) for delivery in got)
+    assert found == sorted((topic, number) for topic in topics for number in range(each))
+
+
+@case(6)
+async def confirmed(h: Harness) -> None:
+    """A publish returns when the broker has the message: it is there though the publisher dies right behind."""
+    h.promised(h.capabilities.confirmed_publish, "publish is confirmed")
+    h.tried(h.processes, "a publisher in a process of its own")
+    await h.make_group()
+    asked = json.dumps({"url": h.url, "topic": h.topic(), "format": "json", **h.settings})
+    program = "brokerkit.testing.conformance._dying_publisher"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", program, stdin=asyncio.subprocess.PIPE)
+    await process.communicate(asked.encode())
+    assert process.returncode == 9, "the publisher failed before it died"
+    recorder = Recorder()
+    async with recorder.serving(h.bus()):
+        await recorder.wait(1)
+    assert recorder.numbers == [6]
+
+
+@case(7)
+async def no_target(h: Harness) -> None:
+    """Publishing to a topic that does not exist is an error, not silence."""
+    h.promised(h.topics_must_exist, "topics must exist")
+    with pytest.raises((NotFound, Unroutable)):
+        async with h.bus(h.topic("nowhere"), provision="check", publish_timeout=5.0) as bus:
+            await bus.publish(numbered(1))
+
+
+@case(8)
+async def no_source(h: Harness) -> None:
+    """Reading a topic that does not exist is an error where nothing may be created."""
+    h.promised(h.topics_must_exist, "topics must exist")
+    with pytest.raises(NotFound, match=re.escape(h.topic("nowhere").removesuffix(h.suffix))):
+        async with h.reading(h.topic("nowhere"), provision="check"):
+            pass
+
+
+@case(9)
+async def one_result_each(h: Harness) -> None:
+    """Publishing many gives a result for each: what cannot be sent fails alone."""
+    recorder = Recorder()
+    batch = [numbered(number) for number in range(20)]
+    batch.insert(5, Message(NAME, b'{"n": -5}', headers={"lone": "\ud800"}))
+    if h.largest is not None:
+        batch.insert(10, Message(NAME, b'{"n": -10, "x": "' + b"x" * h.largest + b'"}'))
+    async with recorder.serving(h.bus(lease=30.0)) as bus:
+        results = await bus.publish_many(batch)
+        await recorder.wait(20)
+    assert isinstance(results[5], InvalidMessage)
+    assert h.largest is None or isinstance(results[10], MessageTooLarge)
+    assert sum(isinstance(result, Receipt) for result in results) == 20
+    assert sorted(recorder.numbers) == list(range(20))
+
+
+@case(10)
+async def large_batches(h: Harness) -> None:
+    """A batch that is more than the broker takes at once is sent in parts, in order for each key."""
+    recorder, filling = Recorder(), "x" * 40_000
+    batch = [Message(NAME, json.dumps({"n": number, "x": filling}).encode(), key="k") for number in range(40)]
+    async with recorder.serving(h.bus(lease=30.0)) as bus:
+        accepted(await bus.publish_many(batch))
+        await recorder.wait(40)
+    if h.capabilities.order == "none":
+        assert sorted(recorder.numbers) == list(range(40))
+    else:
+        assert recorder.numbers == list(range(40))
