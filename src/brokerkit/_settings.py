@@ -218,7 +218,7 @@ class SourceSettings(ConnectionSettings):
             raise ConfigError("a source reads either topic or queue: set one of them")
         return self
 
-    def subscription(self, capabilities: Capabilities, *, drain_timeout: float) -> Subscription:
+    def subscription(self, capabilities: Capabilities, *, drain_timeout: float, max_deliveries: int) -> Subscription:
         """What the adapter is to read."""
         return Subscription(
             topics=self.topic or self.queue,
@@ -231,6 +231,7 @@ class SourceSettings(ConnectionSettings):
             lease=self.lease,
             max_in_flight=self.max_in_flight or capabilities.max_in_flight,
             drain_timeout=drain_timeout,
+            max_deliveries=max_deliveries,
         )
 
 

@@ -123,6 +123,8 @@ class Subscription:
             the moment of receipt, at a third of this.
         max_in_flight: the most deliveries that will be unsettled at once.
         drain_timeout: seconds for which `Lost` may be awaited before the broker is told to go on.
+        max_deliveries: deliveries after which the core gives a message up. A limit of the broker's own that is lower
+            would take messages away before; 0 to say nothing about it.
     """
 
     topics: tuple[str, ...]
@@ -135,6 +137,7 @@ class Subscription:
     lease: float = 30.0
     max_in_flight: int = 500
     drain_timeout: float = 20.0
+    max_deliveries: int = 0
 
 
 class Lost(Protocol):

@@ -1,6 +1,7 @@
 """The SQS adapter at the seam, on ElasticMQ."""
 
 import asyncio
+import json
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -658,3 +659,18 @@ async def test_a_restarted_broker_is_read_again(elasticmq_broker: AwsBroker) -> 
         await send(adapter, outgoing(topic))
         assert len(await take(source, 1)) == 1
     await adapter.close()
+
+
+async def test_a_redrive_policy_that_takes_messages_away_too_early_is_refused(adapter: SqsAdapter, plain: Any) -> None:
+    topic = name()
+    dead = await plain.create_queue(QueueName=f"{topic}-redriven")
+    asked = await plain.get_queue_attributes(QueueUrl=dead["QueueUrl"], AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": asked["Attributes"]["QueueArn"], "maxReceiveCount": 3}
+    await plain.create_queue(QueueName=topic, Attributes={"RedrivePolicy": json.dumps(policy)})
+    with pytest.raises(UnsupportedFeature, match=r"after 3 deliveries.*raise maxReceiveCount to 150"):
+        async with reading(adapter, topic, max_deliveries=15):
+            pass
+    async with reading(adapter, topic, max_deliveries=3):
+        pass
+    async with reading(adapter, topic, max_deliveries=15, provision="off"):
+        pass

@@ -121,7 +121,11 @@ class Consumer:
         self._dead_letters = dead_letters
         self._stop_timeout = stop_timeout
         self._capabilities: Capabilities = adapter.capabilities((settings.topic or settings.queue)[0])
-        subscription = settings.subscription(self._capabilities, drain_timeout=stop_timeout)
+        attempts = max(each.attempts for policy in (settings.retry, *routes.policies) for each in policy.policies)
+        self._most_deliveries = settings.max_deliveries or _DELIVERIES_FOR_EACH_ATTEMPT * attempts
+        subscription = settings.subscription(
+            self._capabilities, drain_timeout=stop_timeout, max_deliveries=self._most_deliveries
+        )
         self._source = adapter.subscribe(subscription, self._lost)
         self._max_in_flight = subscription.max_in_flight
         about = Notice(
@@ -142,9 +146,6 @@ class Consumer:
         )
         self._id_of = _lookup(settings.id_from, wire.id_from, wire, what="id_from")
         self._key_of = _lookup(settings.key_from, (), wire, what="key_from")
-
-        attempts = max(each.attempts for policy in (settings.retry, *routes.policies) for each in policy.policies)
-        self._most_deliveries = settings.max_deliveries or _DELIVERIES_FOR_EACH_ATTEMPT * attempts
 
         self._in_flight = 0
         self._asked = 0

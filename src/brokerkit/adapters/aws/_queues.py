@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
-from brokerkit._errors import AccessDenied, ConfigError, NotFound
+from brokerkit._errors import AccessDenied, ConfigError, NotFound, UnsupportedFeature
 from brokerkit.adapters.aws._client import Answer, AwsClient, Refused
 from brokerkit.adapters.aws._send import Target
 from brokerkit.adapters.aws._wire import FIFO_SUFFIX
@@ -99,6 +100,27 @@ class Queues:
         )
         found: Mapping[str, str] = answer.get("Attributes", {})
         return found
+
+    async def refuse_early_redrive(self, queues: Iterable[str], deliveries: int) -> None:
+        """See that SQS leaves a message in its queue for at least so many deliveries.
+
+        Raises:
+            UnsupportedFeature: a queue's redrive policy has a lower ``maxReceiveCount``.
+        """
+        for queue in queues:
+            try:
+                policy = json.loads((await self.attributes(queue, "RedrivePolicy")).get("RedrivePolicy") or "{}")
+            except AccessDenied:
+                continue  # Who may read need not be allowed to ask.
+            most = int(policy.get("maxReceiveCount", deliveries))
+            if most < deliveries:
+                raise UnsupportedFeature(
+                    broker="SQS",
+                    feature=f"max_deliveries={deliveries} on queue {queue}, whose redrive policy takes a message away "
+                    f"after {most} deliveries, without a reason and perhaps before its last attempt",
+                    alternative=f"raise maxReceiveCount to {10 * deliveries}, lower max_deliveries and the attempts of "
+                    "retry, or set provision='off'",
+                )
 
     async def delete(self, queue: str) -> None:
         """Delete a queue of ours with all that is in it."""

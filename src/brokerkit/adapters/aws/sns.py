@@ -246,6 +246,7 @@ class SnsAdapter:
     async def _read_stored(self, subscription: Subscription) -> Sequence[Reading]:
         if subscription.provision != "off":
             await self.ensure(subscription.topics, stored=True, create=subscription.provision == "all")
+            await self._queues.refuse_early_redrive(subscription.topics, subscription.max_deliveries)
         return [await reading(self._queues, queue, envelope=ANY_TOPIC) for queue in subscription.topics]
 
     async def _read_group(self, subscription: Subscription, group: str) -> Sequence[Reading]:
@@ -265,6 +266,8 @@ class SnsAdapter:
                         )
                 case "off":
                     pass
+            if subscription.provision != "off":
+                await self._queues.refuse_early_redrive([queue], subscription.max_deliveries)
             readings.append(await reading(self._queues, queue, topic=topic, envelope=topic))
         return readings
 

@@ -126,6 +126,7 @@ class SqsAdapter:
                 await self.ensure(
                     subscription.topics, stored=subscription.stored, create=subscription.provision == "all"
                 )
+                await self._queues.refuse_early_redrive(subscription.topics, subscription.max_deliveries)
             return [await reading(self._queues, topic) for topic in subscription.topics]
 
         return SqsSource(self._client, subscription, lost, prepare=prepare)
