@@ -114,6 +114,49 @@ class Bus:
         bus._set_up(from_file(Path(path), settings, os.environ))
         return bus
 
+    @classmethod
+    def bridge(
+        cls,
+        source: str | None = None,
+        target: str | None = None,
+        /,
+        *,
+        to_topic: str | None = None,
+        events: Iterable[str] = (),
+        **settings: Unpack[Settings],
+    ) -> Self:
+        """A bus that hands on what it reads to another broker, every byte as it came; see docs/bridge.md.
+
+        Where the source's broker has groups this mirrors its topic, elsewhere it moves the messages. One is acknowledged
+        when the target has confirmed it. While the target is out of reach everything waits, in order; only a message
+        that the target can never take becomes a dead letter. `run`, `serve` and `serving` start it, and `stats` has
+        its figures under ``"from"``.
+
+        Example::
+
+            Bus.bridge("amqp://old", "kafka://new:9092", topic="evenbet.events", group="to-kafka", format="evenbet").run()
+
+        Args:
+            source: URL of the broker to read; settings for it alone may stand in its query.
+            target: URL of the broker to publish to; what is to be otherwise than at the source stands in its query.
+            to_topic: the target's topic; by default it is called as the source's.
+            events: hand on these event names alone, and acknowledge the others.
+            **settings: as for the constructor. ``format`` is ``json`` by default, which looks for names in headers and
+                the routing key.
+
+        Raises:
+            ConfigError: a setting is wrong, or source and target are one topic.
+            MissingExtra: a broker's client library is not installed.
+            UnsupportedFeature: the target's broker can be read only.
+        """
+        from brokerkit import _bridge
+
+        bus = cls.__new__(cls)
+        bus._hooks = Hooks()
+        bus._set_up(_bridge.settings(source, target, to_topic, settings, os.environ))
+        _bridge.add(bus, events)
+        return bus
+
     def _set_up(self, settings: BusSettings) -> None:
         self.handlers = Handlers()
         self._settings = settings

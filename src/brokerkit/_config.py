@@ -135,6 +135,22 @@ def from_keywords(keywords: Mapping[str, Any], environ: Mapping[str, str]) -> Bu
     return _build({}, "", keywords, environ)
 
 
+def from_tables(
+    tables: Mapping[str, Mapping[str, Mapping[str, Any]]], keywords: Mapping[str, Any], environ: Mapping[str, str]
+) -> BusSettings:
+    """The settings of a bus whose sources and targets have names that the code gives them, as a file would.
+
+    Args:
+        tables: ``{"sources": {NAME: settings}, "targets": {NAME: settings}}``; they go over the environment.
+        keywords: what both have in common.
+        environ: the environment.
+
+    Raises:
+        ConfigError: as `from_keywords` does.
+    """
+    return _build({}, "", keywords, environ, tables)
+
+
 def from_file(path: Path, keywords: Mapping[str, Any], environ: Mapping[str, str]) -> BusSettings:
     """The settings in a TOML file, with the environment and keywords over them.
 
@@ -191,7 +207,11 @@ def elsewhere(url: str, query: Mapping[str, str]) -> ConnectionSettings:
 
 
 def _build(
-    tables: Mapping[str, Any], origin: str, keywords: Mapping[str, Any], environ: Mapping[str, str]
+    tables: Mapping[str, Any],
+    origin: str,
+    keywords: Mapping[str, Any],
+    environ: Mapping[str, str],
+    over: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> BusSettings:
     bus = _Layered("bus").add(_table(tables, "bus", origin), origin)
     named = {
@@ -203,6 +223,9 @@ def _build(
     }
     _add_environment(environ, bus, named)
     bus.add(keywords, "keyword")
+    for kind, values in (over or {}).items():
+        for name, value in values.items():
+            named[kind].setdefault(name, _Layered(f"{kind}.{name}")).add(value, "keyword")
 
     stop_timeout = _seconds(bus, "stop_timeout", BusSettings().stop_timeout)
     shared = _Layered("bus")

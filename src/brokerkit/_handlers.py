@@ -61,7 +61,7 @@ class Handler:
         Raises:
             ConfigError: a name is not known, or is known to several families and was not written qualified.
         """
-        for event in self.events:
+        for event in () if self.raw else self.events:
             if event == ANY_EVENT:
                 continue
             found = events.find(event)
@@ -147,17 +147,33 @@ class Handlers:
 
         return register
 
-    def hand_on(self, function: Callable[..., Any], *, source: str) -> None:
-        """Have a coroutine function get every `Delivery` of a source as it came, behind all other handlers."""
+    def hand_on(
+        self,
+        function: Callable[..., Any],
+        *,
+        source: str,
+        events: tuple[str, ...] = (ANY_EVENT,),
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Have a coroutine function get each `Delivery` of a source as it came, behind all other handlers.
+
+        Args:
+            function: takes the delivery, or the delivery and its `Message`.
+            source: whose.
+            events: names, which no family need know; ``"*"`` for every name, and ``""`` for messages without one.
+            retry: as for `on`.
+            timeout: as for `on`.
+        """
         self._add(
             Handler(
                 function=function,
                 name=_name(function),
-                events=(ANY_EVENT,),
+                events=events,
                 is_async=True,
-                takes_message=False,
-                retry=None,
-                timeout=None,
+                takes_message=_takes_message(function, (ANY_EVENT,)),
+                retry=retry,
+                timeout=timeout,
                 source=source,
                 dedupe=False,
                 raw=True,

@@ -15,7 +15,7 @@ from brokerkit._deadline import CLEAN_UP
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
 from brokerkit._health import Life, TargetHealth
 from brokerkit._hooks import Hooks, Notice
-from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt
+from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt, header_text
 from brokerkit._rules import compile_rules, name_writer
 from brokerkit._settings import TargetSettings
 from brokerkit._transport import Adapter
@@ -49,7 +49,8 @@ class Target:
         self._rules = settings.name_from or self._format.name_from
         self._name_of = compile_rules(self._rules, what="name_from", fields_if=self._format.fields_if)
         promises = adapter.capabilities(settings.topic or "")
-        self._write_name = name_writer(self._rules, promises.name_places)
+        self._places = promises.name_places
+        self._write_name = name_writer(self._rules, self._places)
         self._wire_names = {event: wire for wire, event in settings.names.items()}
         # Cheaper than a random id for each message, and as unique: one random part for each target and a number.
         self._ids = (f"{prefix}-{number}" for prefix in [os.urandom(16).hex()] for number in itertools.count(1))
@@ -155,6 +156,45 @@ class Target:
         shown.body, shown.key, shown.headers, shown.parsed = outgoing.body, outgoing.key, found, None
         if not self._name_of(shown):
             self._wrap(outgoing)
+        return outgoing
+
+    def forward(self, delivery: Delivery, *, name: str, id: str | None, headers: Headers) -> Outgoing:
+        """A received message for this target, its body untouched; its name is added where its reader would find none.
+
+        Args:
+            delivery: the message.
+            name: its event name; ``""`` where it has none.
+            id: its id; made if it is None.
+            headers: brokerkit's own, to go with it in place of those that it came with.
+
+        Raises:
+            InvalidMessage: the name cannot be written, or not without changing the body.
+        """
+        came = {header: value for header, value in delivery.headers.items() if not header.startswith(INTERNAL)}
+        content_type = header_text(came, CONTENT_TYPE)
+        if content_type is not None:
+            del came[CONTENT_TYPE]
+        outgoing = Outgoing(
+            topic=self._topic,
+            body=delivery.body,
+            name=self._wire_names.get(name, name),
+            id=id or next(self._ids),
+            key=delivery.key,
+            headers={**came, **headers},
+            routing_key=delivery.routing_key if "routing_key" in self._places else None,
+            type=delivery.type if "type" in self._places else None,
+            content_type=content_type,
+        )
+        shown = self._shown
+        shown.body, shown.key, shown.headers, shown.parsed = outgoing.body, outgoing.key, delivery.headers, None
+        shown.routing_key, shown.type = outgoing.routing_key, outgoing.type
+        named = not name or self._name_of(shown)
+        shown.routing_key = shown.type = None
+        if not named:
+            self._wrap(outgoing)
+            outgoing.content_type = content_type
+            if outgoing.body != delivery.body:
+                raise InvalidMessage(f"{name!r} can be written here only by changing the body: use another format")
         return outgoing
 
     async def publish(self, outgoing: Outgoing) -> Receipt:

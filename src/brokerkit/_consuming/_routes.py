@@ -101,14 +101,20 @@ class Routes:
                     )
                 if handler not in wanted.setdefault(meaning.name, []):
                     wanted[meaning.name].append(handler)
+            for name in handler.events if handler.raw and not handler.handles_any else ():
+                wanted.setdefault(str(name), []).append(handler)
         self._wanted = wanted
+        # To whom any name may come, none is a sign of a wrong rule.
+        self._raw = any(handler.raw for handler in self._handlers)
         scope = settings.group or ",".join(settings.topic or settings.queue)
         self._onces = {
             handler.name: Once(handler, dedupe, scope=scope)
             for handler in self._handlers
             if handler in self and (dedupe := settings.dedupe if handler.dedupe is None else handler.dedupe)
         }
-        self._routes: dict[str | bytes | None, Route] = {None: NAMELESS, "": NAMELESS, b"": NAMELESS}
+        raw = tuple(self._call(handler, _as_it_came) for handler in self._any if handler.raw and "" in handler.events)
+        nameless = Route("", raw, True) if raw else NAMELESS
+        self._routes: dict[str | bytes | None, Route] = {None: nameless, "": nameless, b"": nameless}
 
     def __getitem__(self, wire_name: str | bytes | None) -> Route:
         """The route of a name as it stands on the wire."""
@@ -161,7 +167,7 @@ class Routes:
         meaning = self._meanings.get(name) or self._family_meaning(name)
         read = self._reader(meaning) if meaning else self._open_reader(name)
         calls = tuple(self._call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
-        return Route(name, calls, bool(calls) or meaning is not None)
+        return Route(name, calls, bool(calls) or meaning is not None or self._raw)
 
     def _call(self, handler: Handler, read: Read) -> Call:
         return Call(handler, _as_it_came if handler.raw else read, self._onces.get(handler.name))

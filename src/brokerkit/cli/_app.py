@@ -51,6 +51,7 @@ app.command(
     help="Look at the messages of a topic, and propose the configuration that reads them.",
 )
 app.command("brokerkit.cli.tail:tail", name="tail", help="Follow a topic, a line for each message.")
+app.command("brokerkit.cli.bridge:bridge", name="bridge", help="Hand on one broker's messages to another.")
 app.command("brokerkit.cli.asyncapi:asyncapi", name="asyncapi", help="Describe a bus as an AsyncAPI 3.0 document.")
 app.command("brokerkit.cli.catalog:app", name="catalog", help="Look up the events that brokerkit knows.")
 

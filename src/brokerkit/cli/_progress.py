@@ -18,13 +18,16 @@ _AGAIN: Final = 2.0
 
 
 @contextlib.asynccontextmanager
-async def progress(what: str, count: Callable[[], int], *, total: int | None = None) -> AsyncGenerator[None]:
+async def progress(
+    what: str, count: Callable[[], int], *, total: int | None = None, more: Callable[[], str] = str
+) -> AsyncGenerator[None]:
     """Show a count and its rate on standard error while the block runs.
 
     Args:
         what: in front of the count: ``"published"``.
         count: tells how far it is.
         total: how far it goes, where that is known.
+        more: tells what else to show behind the rate.
     """
     stderr = Console(stderr=True)
     if not stderr.is_terminal:
@@ -44,7 +47,7 @@ async def progress(what: str, count: Callable[[], int], *, total: int | None = N
                 (before, earlier), (now, done) = seen[0], seen[-1]
                 of = "" if total is None else f" of {total:,}"
                 rate = (done - earlier) / (now - before) if now > before else 0.0
-                shown.update(task, completed=done, description=f"{what} {done:,}{of}, {rate:,.0f} a second")
+                shown.update(task, completed=done, description=f"{what} {done:,}{of}, {rate:,.0f} a second{more()}")
 
         refreshing = asyncio.create_task(refresh())
         try:
