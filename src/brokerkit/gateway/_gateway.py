@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import os
+import socket
 import ssl
 from http import HTTPStatus
 from pathlib import Path
@@ -49,6 +50,8 @@ HEALTH: Final = "/healthz"
 STOPS: Final = "the gateway stops; connect again"
 _WAITING_TO_BE_ACCEPTED: Final = 2048
 """After a restart all clients connect at once; the operating system keeps so many for us at most."""
+_IN_THE_SYSTEM: Final = 131_072
+"""Bytes that the operating system keeps for a client, in front of ``buffer``."""
 _QUEUE: Final = 4
 """Frames of one client that wait for their answers; then it is not read from."""
 
@@ -303,6 +306,8 @@ def _noting(transports: set[asyncio.Transport]) -> type[ServerConnection]:
     class NotedConnection(ServerConnection):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
+            # Else the operating system keeps megabytes for a client that does not read, before we notice.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_SYSTEM)
             transports.add(self.transport)
 
         def connection_lost(self, exc: Exception | None) -> None:

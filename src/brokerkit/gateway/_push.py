@@ -8,6 +8,7 @@ from typing import Final
 
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from brokerkit.gateway._clients import Client, Clients
 from brokerkit.gateway._events import Event
@@ -98,6 +99,9 @@ async def close(connection: ServerConnection, code: int, reason: str, *, within:
     try:
         # The library's own limit begins when the close frame is written, which never happens where nobody reads.
         async with asyncio.timeout(within):
-            await connection.close(code, reason)
+            if connection.state is State.OPEN:
+                await connection.close(code, reason)
+            else:  # `close` would abort a transport that is gone, which Python 3.11 does not survive
+                await connection.wait_closed()
     except TimeoutError:
         connection.transport.abort()
