@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import socket
@@ -50,6 +51,8 @@ HEALTH: Final = "/healthz"
 STOPS: Final = "the gateway stops; connect again"
 _WAITING_TO_BE_ACCEPTED: Final = 2048
 """After a restart all clients connect at once; the operating system keeps so many for us at most."""
+_COLLECTIONS: Final = (50_000, 20, 100)
+"""Thresholds of the garbage collector: a full collection goes through all connections, and every client waits for it."""
 _IN_THE_SYSTEM: Final = 131_072
 """Bytes that the operating system keeps for a client, in front of ``buffer``."""
 _QUEUE: Final = 4
@@ -201,7 +204,12 @@ class Gateway:
             BrokerkitError: as `serve` does.
             OSError: as `serve` does.
         """
-        run_until_signalled(self.serve())
+        before = gc.get_threshold()
+        gc.set_threshold(*_COLLECTIONS)
+        try:
+            run_until_signalled(self.serve())
+        finally:
+            gc.set_threshold(*before)
 
     def _noticed(self, notice: Notice) -> None:
         if notice.kind == "source_failed" and self._failed is not None and not self._failed.done():
