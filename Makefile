@@ -11,12 +11,13 @@
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
 #   make bench B='kafka --rounds 3'  some brokers, and any other words for python -m benchmarks
+#   make bench-gateway             the gateway with 2,500 clients and 5,000 events a second
 #   make docs                      write what in docs/ and README.md follows from the code
 #   make clean                     back to a fresh checkout
 #
 # All of it lives in .venv/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of pyproject.toml or of the
 # brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
-# On Debian and Ubuntu `make test` installs redis-server, rabbitmq-server, Java and Maven through apt where they are
+# On Debian and Ubuntu `make test` installs redis-server, rabbitmq-server, Chromium, Java and Maven through apt where they are
 # missing; elsewhere it says what to install. Brokers that run already, from docker-compose.yml for one, are used instead
 # where the variables in tests/brokers/__init__.py name them.
 
@@ -25,7 +26,7 @@ BIN := .venv/bin
 T ?=
 B ?=
 
-.PHONY: demo test brokers endurance conformance lint types bench docs clean
+.PHONY: demo test brokers endurance conformance lint types bench bench-gateway docs clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -59,6 +60,10 @@ bench: .venv/.dev
 	@bash tests/brokers/install.sh
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(B)
+
+bench-gateway: .venv/.dev
+	@bash tests/brokers/install.sh
+	$(BIN)/python -m benchmarks.gateway $(ARGS)
 
 docs: .venv/.dev
 	$(BIN)/python scripts/generate_docs.py

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the brokers the tests run against, as far as they are missing.
+# Installs the brokers the tests run against, and the browser of the gateway's tests, as far as they are missing.
 #
-#   redis-server, rabbitmq-server, postgresql, Java 17, Maven  through apt, on Debian and Ubuntu (with sudo if not root)
+#   redis-server, rabbitmq-server, postgresql, chromium,       through apt, on Debian and Ubuntu (with sudo if not root)
+#   Java 17, Maven
 #   Kafka and ElasticMQ                                        as jars, through Maven, into .brokers/ of the checkout
 #
 # A broker that a BROKERKIT_TEST_… variable names is left out, and a second run finds everything in place and ends
@@ -65,13 +66,14 @@ programs=()
 [ -n "${BROKERKIT_TEST_AMQP:-}" ] || has rabbitmq-server || programs+=(rabbitmq-server)
 [ -n "${BROKERKIT_TEST_POSTGRESQL:-}" ] || has postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ||
   programs+=(postgresql)
+has chromium || has chromium-browser || has google-chrome || programs+=(chromium)
 [ ${#jars[@]} = 0 ] || java_is_recent || programs+=(java)
 for name in ${jars[@]+"${jars[@]}"}; do
   jars_are_there "$name" || has mvn || { programs+=(maven); break; }
 done
 
 if [ ${#programs[@]} -gt 0 ]; then
-  has apt-get || fail "install these by hand, then run this again: ${programs[*]} (Redis 7, RabbitMQ 3.10 or later, PostgreSQL 13 or later, Java 17 or later, Maven 3.6 or later)"
+  has apt-get || fail "install these by hand, then run this again: ${programs[*]} (Redis 7, RabbitMQ 3.10 or later, PostgreSQL 13 or later, Chromium, Java 17 or later, Maven 3.6 or later)"
   [ "$(id -u)" = 0 ] || has sudo || fail "install these as root, then run this again: ${programs[*]}"
   say "installing ${programs[*]}"
   as_root apt-get update -qq -o Acquire::Retries=3 </dev/null
