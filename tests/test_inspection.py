@@ -54,7 +54,9 @@ def placed(sample: Mapping[str, Any], place: str) -> Delivery:
             return delivery(body, **{other: name})
 
 
-@pytest.mark.parametrize("place", ["header:event", "header:x-kind", "key", "routing_key", "type", "field:event"])
+@pytest.mark.parametrize(
+    "place", ["header:event", "header:x-kind", "key", "routing_key", "type", "field:event", "topic"]
+)
 def test_evenbets_samples_are_known_wherever_the_name_is(place: str) -> None:
     found = inspect([placed(sample, place) for sample in samples("evenbet")], PLACES)
     assert (found.format, found.family, found.name_from) == ("evenbet", "evenbet", (place,))

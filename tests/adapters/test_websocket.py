@@ -715,6 +715,21 @@ async def test_what_it_cannot_do_is_refused_at_the_start(
         Bus.from_config(file)
 
 
+async def test_looking_shows_what_comes_from_then_on_and_hangs_up_at_the_end(server: ThrillConnectServer) -> None:
+    adapter = WebSocketAdapter(Connection(url=Url.parse(server.url), options={"token": "good"}))
+    await adapter.open()
+    assert [one async for one in adapter.look(["thrillpots"])] == []
+    async with contextlib.aclosing(adapter.look(["thrillpots"], follow=True)) as look:
+        first = asyncio.ensure_future(anext(look))
+        await until(lambda: bool(server.connections))
+        await server.push(JACKPOT)
+        delivery = await first
+    assert delivery.topic == "thrillpots/JackpotUpdate"
+    assert json.loads(delivery.body or b"") == JACKPOT
+    await until(lambda: not server.connections)
+    await adapter.close()
+
+
 async def test_one_url_and_token_serve_one_source_at_a_time_and_again_later(
     server: ThrillConnectServer, noted: Noted, tmp_path: Path
 ) -> None:

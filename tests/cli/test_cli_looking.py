@@ -117,25 +117,38 @@ def test_inspect_proposes_what_fits_every_familys_messages_of_a_plain_client(
         asyncio.run(broker.create(topic))  # type: ignore[arg-type]
         asyncio.run(broker.plain(topic, messages(family, place), place=place))  # type: ignore[arg-type, call-arg]
         yes = ["--yes"] if broker.name.startswith("sqs") else []
-        result = cli("inspect", *arguments(broker), "--topic", topic, *yes)
+        # As many as there are: SQS is not asked for more.
+        result = cli("inspect", *arguments(broker), "--topic", topic, "--limit", str(len(samples(family))), *yes)
         check(result, family, RULES.get(family, place), tmp_path)
+
+
+def fill(broker: RabbitBroker, family: str) -> str:
+    """A queue that somebody else declared and filled; EvenBet's names are routing keys."""
+    queue = f"inspected-{uuid.uuid4().hex}"
+
+    async def publish() -> None:
+        async with await aio_pika.connect(broker.url) as connection:
+            channel = await connection.channel()
+            exchange = await channel.declare_exchange(f"{queue}-exchange", aio_pika.ExchangeType.TOPIC)
+            await (await channel.declare_queue(queue, durable=True)).bind(exchange, "#")
+            for name, body in messages(family, "body"):
+                await exchange.publish(aio_pika.Message(body), routing_key=name if family == "evenbet" else "any.thing")
+
+    asyncio.run(publish())
+    return queue
 
 
 @pytest.fixture
 def full_queue(rabbit_broker: RabbitBroker) -> str:
-    """A queue that somebody else declared and filled, with the names as routing keys."""
-    queue = f"inspected-{uuid.uuid4().hex}"
+    return fill(rabbit_broker, "evenbet")
 
-    async def fill() -> None:
-        async with await aio_pika.connect(rabbit_broker.url) as connection:
-            channel = await connection.channel()
-            exchange = await channel.declare_exchange(f"{queue}-exchange", aio_pika.ExchangeType.TOPIC)
-            await (await channel.declare_queue(queue, durable=True)).bind(exchange, "#")
-            for name, body in messages("evenbet", "routing_key"):
-                await exchange.publish(aio_pika.Message(body), routing_key=name)
 
-    asyncio.run(fill())
-    return queue
+@pytest.mark.parametrize("family", RULES)
+def test_a_queue_of_rabbitmq_is_inspected_too(
+    cli: Cli, rabbit_broker: RabbitBroker, family: str, tmp_path: Path
+) -> None:
+    result = cli("inspect", rabbit_broker.url, "--queue", fill(rabbit_broker, family), "--yes")
+    check(result, family, RULES[family], tmp_path)
 
 
 def test_where_a_look_touches_messages_it_says_so_and_is_refused_without_a_yes(

@@ -22,8 +22,9 @@ async def followed(source: Source) -> AsyncGenerator[Delivery, None]:
     try:
         await source.open()
         while True:
-            for delivery in await source.receive(_BATCH):
-                await source.settle([(delivery, ACK)])
+            deliveries = await source.receive(_BATCH)
+            await source.settle([(delivery, ACK) for delivery in deliveries])
+            for delivery in deliveries:
                 yield delivery
     finally:
         await source.stop()
