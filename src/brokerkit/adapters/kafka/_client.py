@@ -97,6 +97,9 @@ def kafka_error(error: KafkaException) -> KafkaError:
 class Settings:
     """The configuration of all clients of one adapter, checked when it is made, without connecting.
 
+    Attributes:
+        classic: whether the group's members agree among themselves, and not the broker for them (KIP-848).
+
     Raises:
         ConfigError: the URL has a part that Kafka has no use for, or an option is unknown, refused or has a wrong value.
     """
@@ -138,7 +141,8 @@ class Settings:
             "allow.auto.create.topics": False,
             "auto.commit.interval.ms": 200,
         }
-        if for_consumer.get("group.protocol", "classic") == "classic":
+        self.classic = for_consumer.get("group.protocol", "classic") == "classic"
+        if self.classic:
             # With the newer protocol the broker assigns, and this setting is refused.
             self._consumer["partition.assignment.strategy"] = "cooperative-sticky"
         self._consumer |= for_consumer

@@ -94,6 +94,7 @@ class ConsumerThread:
         self._loop = asyncio.get_running_loop()
         self._where = settings.where
         self._cooperative = settings.cooperative
+        self._classic = settings.classic
         self._topics = list(topics)
         self._delays = delays
         self._starts = starts
@@ -274,8 +275,10 @@ class ConsumerThread:
         try:
             self._store_done(consumer)
             consumer.unsubscribe()
-            # A member that has left has no id any more. What a poll still brings is not counted as received.
-            while consumer.memberid() and time.monotonic() < deadline:
+            # A member that has left has no id any more; under KIP-848 it keeps that for good, and has no partitions.
+            # What a poll still brings is not counted as received.
+            is_member = consumer.memberid if self._classic else consumer.assignment
+            while is_member() and time.monotonic() < deadline:
                 consumer.poll(_LEAVING_POLL)
         except KafkaException as error:
             LOG.warning("a consumer of %s could not leave its group in order: %s", self._where, error)
