@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import every_broker
+from tests.certificates import self_signed
 from tests.every_broker import Broker, Recorder, until
 from tests.gateway.scene import Tokens, body, client, closed, event, gateway, receive, subscribe, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
-from brokerkit import Bus, ConfigError, Message, UnsupportedFeature
+from brokerkit import AccessDenied, Bus, ConfigError, Message, UnsupportedFeature
 from brokerkit.events.thrillconnect import OptIn, OptInChoice, RaffleTicketQuestion
 from brokerkit.gateway import Gateway, Player
 
@@ -156,6 +160,8 @@ async def test_only_what_was_subscribed_to_comes(bus: Bus) -> None:
         assert [await receive(one) for _ in range(2)] == [body(added), body(update)]
         await one.send(json.dumps({"SubscribeRequest": {"events": [{"source": "third", "event_type": "*"}]}}))
         assert (await receive(one))["data"] == {"request": "SubscribeRequest", "reason": "more than 2 subscriptions"}
+        await one.send(json.dumps({"SubscribeRequest": {"events": [{"source": "s" * 300, "event_type": "*"}]}}))
+        assert "more than 256 characters" in (await receive(one))["data"]["reason"]
 
 
 async def test_a_player_hears_nothing_before_subscribing(bus: Bus) -> None:
@@ -267,6 +273,44 @@ async def test_a_token_that_runs_out_closes_its_connection_then_and_no_other(bus
         await bus.publish(good := event("pl-2"))
         assert await receive(two) == body(good)
         assert (served.stats.expired, served.stats.connected) == (1, 1)
+
+
+async def test_pages_of_other_origins_are_refused_and_what_is_no_page_is_not(bus: Bus) -> None:
+    async with bus, gateway(bus, origins="https://play.example") as served:
+        async with connect(url(served, "pl-1"), origin=Origin("https://play.example")) as one:
+            await subscribe(one)
+        async with connect(url(served, "pl-1")) as one:
+            await subscribe(one)
+        with pytest.raises(InvalidStatus) as error:
+            await connect(url(served, "pl-1"), origin=Origin("https://other.example"))
+        assert error.value.response.status_code == 403
+
+
+async def test_with_a_certificate_it_speaks_tls(bus: Bus, tmp_path: Path) -> None:
+    file, key = self_signed(tmp_path)
+    async with bus, gateway(bus, certificate=file, key=key) as served:
+        secure = url(served, "pl-1").replace("ws://", "wss://")
+        async with connect(secure, ssl=ssl.create_default_context(cafile=file)) as one:
+            await subscribe(one)
+            await bus.publish(sent := event("pl-1"))
+            assert await receive(one) == body(sent)
+
+
+async def test_it_ends_with_the_error_that_ends_its_source_and_closes_its_clients(bus: Bus) -> None:
+    tokens = Tokens()
+    tokens.expires["pl-1"] = time.time() + 0.5
+    async with bus, gateway(bus, tokens) as first:
+        # A gateway whose source is another one, with a token that runs out.
+        bus_of_second = Bus(url(first, "pl-1"), topic=["thrillgate"], format="thrillconnect")
+        second = Gateway(bus_of_second, check=Tokens(), port=0, drain=0.5)
+        serving = asyncio.create_task(second.serve())
+        await until(lambda: bool(second.port))
+        async with client(second, "pl-1") as one:
+            await bus.publish(sent := event("pl-1"))
+            assert await receive(one) == body(sent)
+            with pytest.raises(AccessDenied, match="the token has expired"):
+                await serving
+            assert (await closed(one))[0] == 1001
 
 
 async def test_other_paths_are_not_found_and_health_is_told(bus: Bus) -> None:

@@ -179,6 +179,18 @@ async def test_a_restart_of_the_broker_is_waited_out_with_all_clients_connected(
             assert served.stats.accepted == 2
 
 
+async def test_connections_that_never_ask_for_anything_are_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokerkit.gateway._gateway._OPENING", 10)
+    async with bus, gateway(bus, max_connections=5) as served, client(served, "pl-2") as other:
+        silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
+        await until(lambda: len(served._transports) == 15)
+        await bus.publish(sent := event("pl-2"))
+        assert await receive(other) == body(sent)
+        for _, writer in silent:
+            writer.close()
+        await until(lambda: len(served._transports) == 1)
+
+
 async def test_clients_that_vanish_leave_nothing_behind(bus: Bus) -> None:
     async with bus, gateway(bus) as served:
         for _ in range(20):

@@ -61,7 +61,7 @@ Check = Callable[[Credentials], Awaitable[Player | None] | Player | None]
 """Says whom a token belongs to, or None where nobody knows it or it has run out.
 
 `AccessDenied` says that it is known and not for this operator and brand. Any other error says that it could not be
-checked: the client is asked to come again.
+checked: the client is asked to come again. It is called on the event loop, so one that waits is a coroutine function.
 """
 
 

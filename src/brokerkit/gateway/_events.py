@@ -99,7 +99,9 @@ class Addressing:
             raise Unaddressed("no rule of brand_from finds the brand of its player")
         if self._enveloped:
             envelope, body = _object(delivery, delivery.body)
-            return Event(operator, brand, player, str(envelope.get("source", "")), name, body)
+            # As its envelope has them, whatever the bus calls it: that is what clients see and subscribe to.
+            source, name = str(envelope.get("source", "")), str(envelope.get("msg_name", name))
+            return Event(operator, brand, player, source, name, body)
         name = settings.msg_names.get(name, name)
         body = self._wrapped(delivery, name, operator, brand, player)
         return Event(operator, brand, player, settings.source, name, body)

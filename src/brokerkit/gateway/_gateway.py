@@ -55,6 +55,8 @@ _COLLECTIONS: Final = (50_000, 20, 100)
 """Thresholds of the garbage collector: a full collection goes through all connections, and every client waits for it."""
 _IN_THE_SYSTEM: Final = 131_072
 """Bytes that the operating system keeps for a client, in front of ``buffer``."""
+_OPENING: Final = 1000
+"""Connections beyond ``max_connections`` that may be opening, or be about to hear why they are refused."""
 _QUEUE: Final = 4
 """Frames of one client that wait for their answers; then it is not read from."""
 
@@ -161,7 +163,8 @@ class Gateway:
                 settings.host,
                 settings.port,
                 ssl=self._ssl,
-                origins=[Origin(origin) for origin in settings.origins] or None,
+                # None stands for no Origin: what is no page may connect, and could write there what it likes.
+                origins=[*map(Origin, settings.origins), None] if settings.origins else None,
                 process_request=self._upgrade,
                 # Each client would cost a compressor, and each event be compressed once for each client.
                 compression=None,
@@ -173,7 +176,7 @@ class Gateway:
                 max_queue=_QUEUE,
                 backlog=_WAITING_TO_BE_ACCEPTED,
                 logger=_Silent(logger, {}),
-                create_connection=_noting(self._transports),
+                create_connection=_noting(self._transports, most=settings.max_connections + _OPENING),
             )
             stack.push_async_callback(self._stop_listening, self._server)
             watching = asyncio.create_task(self._push.watch())
@@ -308,8 +311,11 @@ class Gateway:
             self._push.close(client, EXPIRED.code, EXPIRED.reason)
 
 
-def _noting(transports: set[asyncio.Transport]) -> type[ServerConnection]:
-    """Connections that stand in a set from their first byte on: the library lists them once they are open."""
+def _noting(transports: set[asyncio.Transport], *, most: int) -> type[ServerConnection]:
+    """Connections that stand in a set from their first byte on: the library lists them once they are open.
+
+    Beyond so many they end at once: else those that never send their request would take all file descriptors.
+    """
 
     class NotedConnection(ServerConnection):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -317,6 +323,8 @@ def _noting(transports: set[asyncio.Transport]) -> type[ServerConnection]:
             # Else the operating system keeps megabytes for a client that does not read, before we notice.
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_THE_SYSTEM)
             transports.add(self.transport)
+            if len(transports) > most:
+                self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             transports.discard(self.transport)

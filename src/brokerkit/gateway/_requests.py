@@ -36,6 +36,8 @@ _ANSWERS: Final = {
     "PlayerRaffleTicketsRequest": ("Message", "PlayerRaffleTicketResponse"),
 }
 """Type and name of the message that answers a request."""
+_LONGEST_NAME: Final = 256
+"""Characters of a name that can be subscribed to: each is kept as long as the client is connected."""
 _ANSWERING: Final = "thrillpots"
 _WITHIN: Final = 10.0
 """Seconds for an answer."""
@@ -91,8 +93,10 @@ class Requests:
 
     async def _data(self, client: Client, name: str, body: Any) -> Any:
         if name == _SUBSCRIBE:
-            most = self._settings.max_subscriptions
-            if not client.subscribe(cast("Subscription", body).events, most=most):
+            events, most = cast("Subscription", body).events, self._settings.max_subscriptions
+            if any(len(each.source) > _LONGEST_NAME or len(each.event_type) > _LONGEST_NAME for each in events):
+                raise Refused(f"a source or event type of more than {_LONGEST_NAME} characters")
+            if not client.subscribe(events, most=most):
                 raise Refused(f"more than {most} subscriptions")
             return None
         _check_player(body, client.player)
