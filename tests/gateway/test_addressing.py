@@ -62,7 +62,7 @@ def test_only_a_player_of_null_is_everybody_and_every_frame_is_json_in_utf8(body
     if event is None:
         return
     said = json.loads(event.body.decode())
-    assert said["operator_id"] not in ("", None)
+    assert event.operator_id in (str(said.get("operator_id")), str(said.get("brand_id")).partition(":")[0])
     if event.player_id is None:
         assert said["player_id"] is None
     else:
