@@ -51,7 +51,7 @@ HEALTH: Final = "/healthz"
 STOPS: Final = "the gateway stops; connect again"
 _WAITING_TO_BE_ACCEPTED: Final = 2048
 """After a restart all clients connect at once; the operating system keeps so many for us at most."""
-_COLLECTIONS: Final = (50_000, 20, 100)
+_COLLECTIONS: Final = (10_000, 10, 10)
 """Thresholds of the garbage collector: a full collection goes through all connections, and every client waits for it."""
 _IN_THE_SYSTEM: Final = 131_072
 """Bytes that the operating system keeps for a client, in front of ``buffer``."""
