@@ -36,8 +36,8 @@ class Feed:
         """Have `run` return as soon as what was handed over is confirmed."""
         self._stopping.set()
 
-    async def run(self, messages: Iterable[tuple[float, Message]]) -> None:
-        """Publish until the messages end or `stop` is called.
+    async def run(self, messages: Iterable[tuple[float, Message]]) -> bool:
+        """Publish until the messages end or `stop` is called; whether they have ended.
 
         Args:
             messages: each with the seconds, counted from now, at which it is due; they must not become fewer.
@@ -58,9 +58,10 @@ class Feed:
                 elif early < -_MOST_BEHIND:
                     begun = now() - due
             if self._stopping.is_set():
-                return
+                return False
             batch.append(message)
         await self._publish(batch)
+        return True
 
     async def _publish(self, batch: list[Message]) -> None:
         results = await self._bus.publish_many(batch)

@@ -154,7 +154,7 @@ class Target:
         )
         shown = self._shown
         shown.body, shown.key, shown.headers, shown.parsed = outgoing.body, outgoing.key, found, None
-        if not self._name_of(shown):
+        if message.name and not self._name_of(shown):
             self._wrap(outgoing)
         return outgoing
 

@@ -44,6 +44,8 @@ app.command(
     help="Push events of any broker to browsers, over ThrillConnect's WebSocket API.",
 )
 app.command("brokerkit.cli.publish:publish", name="publish", help="Publish one event, checked against its model.")
+app.command("brokerkit.cli.record:record", name="record", help="Record the messages of a topic into a file.")
+app.command("brokerkit.cli.replay:replay", name="replay", help="Publish the messages of a recording, unchanged.")
 app.command("brokerkit.cli.simulate:app", name="simulate", help="Publish plausible events without their producer.")
 app.command(
     "brokerkit.cli.inspect:inspect_messages",
