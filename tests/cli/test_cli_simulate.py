@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import pty
+import re
 import signal
+import struct
+import sys
+import termios
 import time
 import uuid
 from itertools import islice
@@ -11,7 +18,7 @@ from itertools import islice
 import pytest
 import redis
 from tests.brokers.redis import RedisBroker
-from tests.cli.program import Cli, Start
+from tests.cli.program import PROGRAM, Cli, Start
 from tests.every_broker import Recorder, redis_streams
 
 from brokerkit.simulate import evenbet
@@ -57,6 +64,25 @@ def test_a_signal_ends_an_endless_stream_with_a_count(
         assert (process.returncode, err) == (0, "")
         assert out.startswith(f"published {client.xlen(topic):,} messages in ")
     assert out.count("\n") == 1
+
+
+def test_on_a_terminal_a_line_shows_how_far_it_is(topic: str) -> None:
+    arguments = ["simulate", "evenbet", "--to", "memory://", "--topic", topic, "--rate", "100", "--duration", "1"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, str(PROGRAM), *arguments])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+    shown = b""
+    try:
+        while chunk := os.read(terminal, 65_536):
+            shown += chunk
+    except OSError:  # Linux: the program has closed its end
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert re.search(rb"published \d+ of 100, \d+ a second", shown)
+    assert b"published 100 messages in " in shown
 
 
 @pytest.mark.parametrize("option", ["--rate", "--count", "--duration"])

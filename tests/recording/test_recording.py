@@ -12,6 +12,7 @@ import pytest
 from tests.every_broker import Broker, until
 
 from brokerkit import BrokerkitError, Bus, Message, UnsupportedFeature
+from brokerkit._transport import Subscription
 from brokerkit.recording import Recorder, Recording, Replay
 
 QUEUES = ("sqs", "sqs-fifo", "redis-list")
@@ -115,6 +116,23 @@ async def test_without_a_group_recording_begins_now_or_is_refused_where_it_would
             await bus.publish(Message("OnUserLoggedIn", b"{}", id="now"))
             await until(lambda: private.written == 1)
     assert [message.id for message in read(tmp_path / "r.jsonl")] == ["now"]
+
+
+async def test_the_group_of_a_service_is_not_read_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKERKIT_GROUP", "wallet")
+    monkeypatch.setenv("BROKERKIT_URL", "memory://service?group=wallet")
+    async with Bus(topic="t", group="wallet", format="evenbet") as bus:
+        service = bus.adapter().subscribe(Subscription(topics=("t",), group="wallet"), _ignore)
+        await service.open()
+        to = Recorder(tmp_path / "r.jsonl", topic="t", format="evenbet")
+        async with recording(to, 1):
+            await bus.publish(Message("OnUserLoggedIn", b"{}", id="theirs"))
+        assert [delivery.id for delivery in await service.receive(10)] == ["theirs"]
+        await service.stop()
+        await service.close()
+
+
+async def _ignore(_: object, *, gone: bool = True) -> None: ...
 
 
 async def test_what_has_no_name_is_recorded_counted_and_replayed_without_one(tmp_path: Path) -> None:

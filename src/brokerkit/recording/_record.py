@@ -52,7 +52,8 @@ class Recorder:
         url: the broker; environment variables (``BROKERKIT_URL``, …) give what is left open.
         take: take the messages away from whoever else reads, where the broker has no group of our own to offer: a queue
             of SQS, a Redis list, ``queue=``.
-        **settings: as for `Bus`; those of handlers mean nothing here.
+        **settings: as for `Bus`; those of handlers mean nothing here. The group counts as a keyword alone: one in the URL
+            or the environment is a service's.
 
     Raises:
         ConfigError: a setting, the URL or a client option is wrong.
@@ -68,7 +69,7 @@ class Recorder:
         self._adapter: Adapter = adapters.make(self._settings.connection())
         self._topic = (self._settings.topic or self._settings.queue)[0]
         self._promises = self._adapter.capabilities(self._topic)
-        self._settings = _private(self._settings, self._promises, take=take)
+        self._settings = _private(self._settings, self._promises, group=settings.get("group"), take=take)
         self._rules = self._settings.name_from or self._settings.wire.name_from
         self._name_of = _lookup(self._settings, "name_from")
         self._key_of = _lookup(self._settings, "key_from")
@@ -98,7 +99,7 @@ class Recorder:
         """
         self._left = count
         drain = SOURCE_GRACE
-        subscription = self._settings.subscription(self._promises, drain_timeout=drain)
+        subscription = self._settings.subscription(self._promises, drain_timeout=drain, max_deliveries=0)
         source = self._adapter.subscribe(subscription, self._lost)
         file = await asyncio.to_thread(RecordingFile, self._path)
         try:
@@ -225,8 +226,11 @@ def _source(keywords: dict[str, object]) -> SourceSettings:
     return found[ONLY]
 
 
-def _private(settings: SourceSettings, promises: Capabilities, *, take: bool) -> SourceSettings:
-    """The settings of a source that leaves everybody else's messages alone."""
+def _private(settings: SourceSettings, promises: Capabilities, *, group: str | None, take: bool) -> SourceSettings:
+    """The settings of a source that leaves everybody else's messages alone.
+
+    A group that the environment or the URL names is a service's, which would miss what is recorded.
+    """
     if promises.groups == "one" or settings.queue:
         if not take:
             raise UnsupportedFeature(
@@ -234,10 +238,10 @@ def _private(settings: SourceSettings, promises: Capabilities, *, take: bool) ->
                 feature="recording a queue beside its readers: each message goes to one of them alone",
                 alternative="record a topic that has groups, or say that the messages are to be taken (take, --take)",
             )
-    elif settings.group is None and promises.groups == "many":
+    elif group is None and promises.groups == "many":
         settings = settings.model_copy(update={"broadcast": True})
     # No message is ever tried again here: a strict order needs no place on the broker for that.
-    return settings.model_copy(update={"order": "strict"})
+    return settings.model_copy(update={"group": group, "order": "strict"})
 
 
 def _lookup(settings: SourceSettings, what: str) -> Lookup | None:
