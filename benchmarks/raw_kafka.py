@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.work import Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 
 
 def _producer(address: str) -> Producer:
@@ -113,6 +113,7 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
                 pass
             work.model.model_validate_json(message.value() or b"")
             figures.append(time.perf_counter() - begun)
+            time.sleep(PAUSE)
         producer.flush()
         consumer.close()
 

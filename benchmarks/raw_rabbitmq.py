@@ -8,7 +8,7 @@ import time
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from benchmarks.work import Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 
 GROUPS = ("raw", "brokerkit", "faststream")
 _QUORUM = {"x-queue-type": "quorum"}
@@ -84,4 +84,5 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
             message = aio_pika.Message(work.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await exchange.publish(message, routing_key=work.name)
             figures.append(await arrived.get() - begun)
+            await asyncio.sleep(PAUSE)
     return figures

@@ -8,7 +8,7 @@ import time
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from benchmarks.work import Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 
 BATCH = 500
 
@@ -60,7 +60,7 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
     async with redis.asyncio.from_url(address) as writer, redis.asyncio.from_url(address) as reader:
         for _ in range(count):
             reading = asyncio.ensure_future(reader.xreadgroup("raw", "one", {topic: ">"}, count=1, block=2000))
-            await asyncio.sleep(0.002)  # until the read waits at the server
+            await asyncio.sleep(PAUSE)  # until the read waits at the server
             begun = time.perf_counter()
             await writer.xadd(topic, {"data": work.body, "event": work.name})
             [[_, [[number, fields]]]] = await reading

@@ -10,7 +10,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from benchmarks.work import Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 
 
 def _client(address: str) -> AbstractAsyncContextManager[Any]:
@@ -83,7 +83,7 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
             receiving = asyncio.ensure_future(
                 client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
             )
-            await asyncio.sleep(0.005)  # until the receive waits at the server
+            await asyncio.sleep(PAUSE)  # until the receive waits at the server
             begun = time.perf_counter()
             await client.send_message(QueueUrl=url, MessageBody=work.body.decode())
             [message] = (await receiving)["Messages"]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.work import Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 from brokerkit import Bus, Message, Receipt
 
 
@@ -82,5 +82,5 @@ async def latency(settings: dict[str, Any], topic: str, work: Work, count: int) 
             begun = time.perf_counter()
             await bus.publish(message)
             figures.append(await arrived.get() - begun)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(PAUSE)
     return figures

@@ -12,6 +12,9 @@ from brokerkit.events.evenbet import OnGameDone, OnPlayerSeatedDown
 
 Size = Literal["small", "large"]
 
+PAUSE: Final = 0.01
+"""Seconds between two messages of a latency, the same for everybody: what is done is settled, the next read waits."""
+
 _SEAT: Final = {
     "objectId": 90211, "tableId": 660091, "playerId": 90211, "playerOnTableId": 720015, "externalId": "op-5512",
     "externalSystemCode": "north", "entryCnt": 1, "skinId": 3, "numActivePlayers": 4, "isTopUp": "True",
