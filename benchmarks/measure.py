@@ -26,7 +26,7 @@ async def measure(broker: str, what: str, contender: str, size: Size, count: int
     raw, job, topic = RAW[broker], work(size), f"bench-{uuid.uuid4().hex[:10]}"
     address: str = os.environ["BENCHMARK_ADDRESS"]
     settings: dict[str, Any] = json.loads(os.environ["BENCHMARK_SETTINGS"])
-    await raw.create(address, topic)
+    await raw.create(address, topic, contender)
     if contender == "brokerkit":
         await with_brokerkit.prepare(settings, topic)
     # As `Bus.run` has it, and the same for everybody: it is the process of a service and of nothing else.

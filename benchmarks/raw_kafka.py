@@ -24,7 +24,7 @@ def _producer(address: str) -> Producer:
     )
 
 
-async def create(address: str, topic: str) -> None:
+async def create(address: str, topic: str, _reader: str) -> None:
     """A topic of four partitions."""
     admin = AdminClient({"bootstrap.servers": address})
     for made in admin.create_topics([NewTopic(topic, num_partitions=4)]).values():

@@ -6,22 +6,16 @@ import asyncio
 import time
 
 import redis.asyncio
-from redis.exceptions import ResponseError
 
 from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 
 BATCH = 500
 
 
-async def create(address: str, topic: str) -> None:
-    """The stream with the groups that will read it."""
+async def create(address: str, topic: str, reader: str) -> None:
+    """The stream with the group that will read it."""
     async with redis.asyncio.from_url(address) as client:
-        for group in ("raw", "brokerkit", "faststream"):
-            try:
-                await client.xgroup_create(topic, group, id="0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+        await client.xgroup_create(topic, reader, id="0", mkstream=True)
 
 
 async def fill(address: str, topic: str, work: Work, count: int) -> None:

@@ -18,7 +18,7 @@ def _client(address: str) -> AbstractAsyncContextManager[Any]:
     return get_session().create_client("sqs", endpoint_url=address, config=config)
 
 
-async def create(address: str, topic: str) -> None:
+async def create(address: str, topic: str, _reader: str) -> None:
     """A standard queue."""
     async with _client(address) as client:
         await client.create_queue(QueueName=topic)

@@ -10,9 +10,9 @@ from benchmarks.work import PAUSE, Meter, Stopwatch, Work
 from brokerkit import Bus, Message, Receipt
 
 
-def _bus(settings: dict[str, Any], topic: str, group: str = "brokerkit") -> Bus:
+def _bus(settings: dict[str, Any], topic: str) -> Bus:
     # As an integrator reads EvenBet: where a broker has a routing key, the name is there.
-    given = {"format": "evenbet", "topic": topic, "group": group, **settings}
+    given = {"format": "evenbet", "topic": topic, "group": "brokerkit", **settings}
     return Bus(given.pop("url"), **given)
 
 
@@ -63,7 +63,7 @@ async def publish_each(settings: dict[str, Any], topic: str, work: Work, count: 
 
 async def latency(settings: dict[str, Any], topic: str, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of publish to the handler."""
-    bus, figures = _bus(settings, topic, "brokerkit-latency"), list[float]()
+    bus, figures = _bus(settings, topic), list[float]()
     arrived: asyncio.Queue[float] = asyncio.Queue()
 
     @bus.on(work.model)
