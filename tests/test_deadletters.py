@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from brokerkit import BrokerkitError, Bus, ConfigError, Handlers, Message, RetryPolicy, adapters
-from brokerkit._consuming._deadletters import FileOfDeadLetters, QueueOfDeadLetters, dead_letter
+from brokerkit._consuming._deadletters import QueueOfDeadLetters, dead_letter
+from brokerkit._consuming._letter_file import FileOfDeadLetters
 from brokerkit._consuming._routes import NAMELESS
 from brokerkit._consuming._trouble import DONE, ERROR, FAILURES, FIRST_FAILURE, Trouble
 from brokerkit._message import Delivery, Outgoing, text

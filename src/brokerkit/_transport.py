@@ -118,6 +118,8 @@ class Subscription:
         topics: one or more topics; with ``stored`` queues that exist for themselves.
         group: the group, or None where the broker has none.
         stored: read the queues of that name themselves (RabbitMQ ``queue=``, a dead-letter queue).
+        remove: what is acknowledged is deleted, at the latest when the source closes, where a topic would keep it for
+            other groups. Only for a ``stored`` queue of our own that nobody else reads.
         broadcast: use a private group that begins now and goes away with the process.
         lease: seconds for which a delivery is ours before somebody else may take it over; the core extends it from
             the moment of receipt, at a third of this.
@@ -130,6 +132,7 @@ class Subscription:
     topics: tuple[str, ...]
     group: str | None = None
     stored: bool = False
+    remove: bool = False
     provision: Provision = "group"
     start: Start = "earliest"
     broadcast: bool = False

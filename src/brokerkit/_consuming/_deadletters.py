@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from brokerkit import _clock
+from brokerkit._consuming._letter_file import FileOfDeadLetters
 from brokerkit._consuming._trouble import (
     DONE,
     DUE,
@@ -28,7 +25,7 @@ from brokerkit._consuming._trouble import (
     copy_of,
 )
 from brokerkit._errors import BrokerkitError, InvalidMessage, MessageTooLarge, describe
-from brokerkit._message import Delivery, Outgoing, Receipt, text
+from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Adapter
 
 logger = logging.getLogger("brokerkit")
@@ -145,20 +142,20 @@ class QueueOfDeadLetters:
     """
 
     def __init__(self, adapter: Adapter, topic: str, *, create: bool | None, overflow: FileOfDeadLetters) -> None:
-        self._adapter = adapter
-        self._topic = topic
+        self.adapter = adapter
+        self.topic = topic
+        self.overflow = overflow
         self._create = create
-        self._overflow = overflow
 
     async def open(self) -> None:
         """Provision the queue; with ``create`` None it is not even looked at."""
         if self._create is not None:
-            await self._adapter.ensure([self._topic], stored=True, create=self._create)
+            await self.adapter.ensure([self.topic], stored=True, create=self._create)
 
     async def put(self, letters: Sequence[Outgoing]) -> list[BrokerkitError | None]:
         """Publish and wait for confirmation."""
-        addressed = [replace(letter, topic=self._topic, stored=True) for letter in letters]
-        results = await self._adapter.send(addressed)
+        addressed = [replace(letter, topic=self.topic, stored=True) for letter in letters]
+        results = await self.adapter.send(addressed)
         return [
             await self._squeeze(letter) if isinstance(result, _HOPELESS) else _failure(result)
             for letter, result in zip(addressed, results, strict=True)
@@ -168,51 +165,14 @@ class QueueOfDeadLetters:
         """Leave away the error's text, then every failure header; what does not fit then goes to the overflow file."""
         for dropped in ((ERROR,), FAILURE_HEADERS):
             headers = {name: value for name, value in letter.headers.items() if name not in dropped}
-            [result] = await self._adapter.send([replace(letter, headers=headers)])
+            [result] = await self.adapter.send([replace(letter, headers=headers)])
             if not isinstance(result, _HOPELESS):
                 return _failure(result)
-        [stored] = await self._overflow.put([letter])
+        [stored] = await self.overflow.put([letter])
         return stored
 
     def __repr__(self) -> str:
-        return f"<dead letters to {self._topic}>"
-
-
-class FileOfDeadLetters:
-    """Dead letters in a file of JSON lines, each written through to the disk before the original is settled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def open(self) -> None:
-        """See that the file can be written.
-
-        Raises:
-            BrokerkitError: it cannot.
-        """
-        [failure] = await asyncio.to_thread(self._append, [b""])
-        if failure is not None:
-            raise failure
-
-    async def put(self, letters: Sequence[Outgoing]) -> list[BrokerkitError | None]:
-        """Append one line for each."""
-        return await asyncio.to_thread(self._append, [_as_line(letter) for letter in letters])
-
-    def _append(self, lines: list[bytes]) -> list[BrokerkitError | None]:
-        try:
-            # Readable by the owner alone: letters hold whatever the messages held.
-            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            failure = BrokerkitError(f"dead letters cannot be written to {self._path}: {error.strerror}")
-            failure.__cause__ = error
-            return [failure] * len(lines)
-        return [None] * len(lines)
-
-    def __repr__(self) -> str:
-        return f"<dead letters to {self._path}>"
+        return f"<dead letters to {self.topic}>"
 
 
 class NoDeadLetters:
@@ -231,21 +191,3 @@ class NoDeadLetters:
 
 def _failure(result: Receipt | BrokerkitError) -> BrokerkitError | None:
     return result if isinstance(result, BrokerkitError) else None
-
-
-def _as_line(letter: Outgoing) -> bytes:
-    def value(raw: str | bytes | None) -> Any:
-        shown = None if raw is None else text(raw)
-        return {"base64": base64.b64encode(shown).decode()} if isinstance(shown, bytes) else shown
-
-    line = {
-        "id": letter.id,
-        "event": letter.name,
-        "routing_key": letter.routing_key,
-        "type": letter.type,
-        "content_type": letter.content_type,
-        "key": value(letter.key),
-        "headers": {name: value(raw) for name, raw in letter.headers.items()},
-        "body": value(letter.body),
-    }
-    return json.dumps(line, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"

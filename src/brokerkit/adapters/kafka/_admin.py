@@ -129,6 +129,16 @@ class KafkaAdmin:
                     raise
             await asyncio.sleep(POLL)
 
+    async def delete_before(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Delete the messages before an offset of each partition.
+
+        Raises:
+            AccessDenied: that takes the right to delete from the topic.
+        """
+        asked = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        for where, answer in self._client.delete_records(asked, request_timeout=self._timeout).items():
+            await self._answer(answer, f"cannot remove messages of topic {where.topic!r}")
+
     async def message_limit(self, topic: str) -> int:
         """The most bytes of one message that a topic takes."""
         resource = library.ConfigResource(library.ConfigResource.Type.TOPIC, topic)

@@ -251,6 +251,18 @@ class KafkaSource:
                 return
         for thread in self._threads:
             thread.join()
+        if self._subscription.remove and self._threads:
+            await self._remove()
+
+    async def _remove(self) -> None:
+        """Delete what the group is done with: in a topic nothing goes away by being handled."""
+        admin, topics = self._admin(), self._subscription.topics
+        try:
+            committed = await admin.committed(self._group)
+            if done := {place: offset for place, offset in committed.items() if place[0] in topics and offset > 0}:
+                await admin.delete_before(done)
+        except BrokerkitError as error:
+            LOG.warning("what is done with in %s stays there until its retention ends: %s", ", ".join(topics), error)
 
     # What the consumer threads report, see `brokerkit.adapters.kafka._consumer.Owner`.
 

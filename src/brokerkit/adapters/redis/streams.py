@@ -475,7 +475,7 @@ class RedisStreamsSource:
         for stream, ids in acks.items():
             commands.append(("XACK", stream.key, self._group, *ids))
             settled.append((stream, ids))
-            if stream.retry:  # Nobody else reads it: what is done need not be kept.
+            if stream.retry or self._subscription.remove:  # Nobody else reads it: what is done need not be kept.
                 commands.append(("XDEL", stream.key, *ids))
                 settled.append((stream, ids))
         for stream, ids in releases.items():
@@ -496,7 +496,16 @@ class RedisStreamsSource:
         fields = self._format.fields(outcome.copy, self._client.bulk_limit)
         keys = (2, stream.key, stream.waiting)
         after = max(0, round(outcome.after * 1000))
-        return ("EVAL", scripts.PARK, *keys, self._group, id, after, int(stream.retry), *fields)
+        return (
+            "EVAL",
+            scripts.PARK,
+            *keys,
+            self._group,
+            id,
+            after,
+            int(stream.retry or self._subscription.remove),
+            *fields,
+        )
 
     def _answers(self, result: list[int] | int | BaseException, number: int) -> list[Settled]:
         """One answer for each id of a command: a script tells them apart, a count (XACK, XDEL) need not be."""
