@@ -17,6 +17,7 @@ Example::
 
 from brokerkit._bus import Bus
 from brokerkit._consuming._consumer import Stats
+from brokerkit._consuming._letter import DeadLetter
 from brokerkit._errors import (
     AccessDenied,
     BrokerkitError,
@@ -51,6 +52,7 @@ __all__ = [
     "Closed",
     "ConfigError",
     "ConnectionLost",
+    "DeadLetter",
     "DecodeError",
     "HandlerTimeout",
     "Handlers",

@@ -13,7 +13,9 @@ from brokerkit import _clock, adapters
 from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
 from brokerkit._consuming._consumer import Consumer, Stats
 from brokerkit._consuming._deadletters import DeadLetters, NoDeadLetters, QueueOfDeadLetters
+from brokerkit._consuming._letter import DeadLetter
 from brokerkit._consuming._letter_file import FileOfDeadLetters
+from brokerkit._consuming._letters import Letters, Selected
 from brokerkit._consuming._once import Once
 from brokerkit._consuming._routes import Routes
 from brokerkit._deadline import ADAPTER_GRACE, within
@@ -24,7 +26,7 @@ from brokerkit._hooks import Hook, Hooks
 from brokerkit._message import Headers, Message, Receipt
 from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
-from brokerkit._settings import ConnectionSettings, SourceSettings, Unknown
+from brokerkit._settings import PUBLISH_TIMEOUT, ConnectionSettings, SourceSettings, Unknown
 from brokerkit._signals import run_until_signalled
 from brokerkit._target import Publishable, Target
 from brokerkit._transport import Adapter, Capabilities, Connection, Order, Provision, Start
@@ -394,6 +396,56 @@ class Bus:
         from brokerkit._sync import SyncBus
 
         return SyncBus(self)
+
+    # ---- dead letters ----------------------------------------------------------------------------------------
+
+    async def replay_dead_letters(
+        self, source: str | None = None, /, *, limit: int | None = None, **selected: Unpack[Selected]
+    ) -> int:
+        """Publish dead letters to the topic that they were read from, for the group that failed; how many there were.
+
+        Each arrives as a first attempt, with its history in its headers, and leaves its place when the broker has
+        confirmed it: a replay that is interrupted repeats what it did last, and loses nothing. What the filter does not
+        match stays. See docs/dead-letters.md.
+
+        Args:
+            source: name of the source; needed only where there are several.
+            limit: stop after so many.
+            **selected: which: ``events`` and ``errors`` are names (of error classes), ``since`` and ``until`` are Unix
+                times in seconds or datetimes.
+
+        Raises:
+            ConfigError: there is no such source, or it has no place for dead letters.
+            NotFound: the place, or the topic, does not exist.
+            ConnectionLost: a broker cannot be reached.
+            PublishError: the broker refused a message; it is a dead letter still.
+            Closed: the bus is not open.
+        """
+        letters = self._letters(source)
+        return (await letters.go_through(letters.round("replay", limit=limit, **selected))).done
+
+    async def purge_dead_letters(
+        self, source: str | None = None, /, *, limit: int | None = None, **selected: Unpack[Selected]
+    ) -> int:
+        """Delete dead letters for good; how many there were. Arguments and errors are those of `replay_dead_letters`."""
+        letters = self._letters(source)
+        return (await letters.go_through(letters.round("purge", limit=limit, **selected))).done
+
+    def dead_letters(self, source: str | None = None, /, **selected: Unpack[Selected]) -> AsyncGenerator[DeadLetter]:
+        """Look at dead letters without taking them out, oldest first as far as the broker keeps an order.
+
+        On SQS, SNS and RabbitMQ that hides them from a replay meanwhile, and counts as a delivery. Arguments and errors
+        are those of `replay_dead_letters`.
+        """
+        return self._letters(source).look(**selected)
+
+    def _letters(self, source: str | None) -> Letters:
+        if not self._open:
+            raise Closed("the bus is not open: use it in 'async with bus:'")
+        adapter = self.adapter(source)
+        name = source if source is not None else next(iter(self._sources))
+        patience = next((target.publish_timeout for target in self._settings.targets.values()), PUBLISH_TIMEOUT)
+        return Letters(name, adapter, self._settings.sources[name], self._dead_letters[name], patience=patience)
 
     # ---- consuming -------------------------------------------------------------------------------------------
 

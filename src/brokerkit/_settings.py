@@ -7,7 +7,7 @@ they are, and what they may be.
 from __future__ import annotations
 
 import importlib
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -31,6 +31,8 @@ from brokerkit._url import Url
 from brokerkit.dedupe._dedupe import Dedupe, as_dedupe
 
 Unknown = Literal["ack", "reject", "retry"]
+
+PUBLISH_TIMEOUT: Final = 30.0
 
 Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -244,4 +246,4 @@ class TargetSettings(ConnectionSettings):
     """
 
     topic: str | None = None
-    publish_timeout: Positive = 30.0
+    publish_timeout: Positive = PUBLISH_TIMEOUT

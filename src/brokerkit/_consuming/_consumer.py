@@ -28,7 +28,7 @@ from brokerkit._consuming._prefix import Prefix
 from brokerkit._consuming._probation import Probation, show
 from brokerkit._consuming._routes import Call, Route, Routes
 from brokerkit._consuming._settlement import Settlement
-from brokerkit._consuming._trouble import DUE, FAILURES, Memory, Trouble, copy_of
+from brokerkit._consuming._trouble import DUE, FAILURES, ONLY, Memory, Trouble, copy_of
 from brokerkit._consuming._workers import Workers
 from brokerkit._deadline import SOURCE_GRACE, within
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, WrongNameRule, describe
@@ -43,6 +43,7 @@ from brokerkit._message import (
     RetryLater,
     Settled,
     State,
+    header_text,
     text,
 )
 from brokerkit._rules import Lookup, compile_rules
@@ -401,11 +402,17 @@ class Consumer:
             self._finish(delivery, ACK)
 
     def _recall(self, delivery: Delivery) -> bool:
-        """Restore what is known of a message that failed before. False where its time has not come yet."""
+        """Restore what is known of a message that failed before. False where its time has not come yet, and where it was
+        replayed for another group.
+        """
         if FAILURES not in delivery.headers:
             delivery.trouble = trouble = self._memory.take(delivery)
             if trouble is None:
                 return True
+        elif ONLY in delivery.headers and header_text(delivery.headers, ONLY) != (self._settings.group or ""):
+            self.stats.skipped += 1
+            self._finish(delivery, ACK)
+            return False
         else:
             delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
             # What nobody of us writes was written by somebody else: a topic that is not read here, a wait without end.

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from brokerkit._errors import BrokerkitError
 from brokerkit._message import CONTENT_TYPE, Delivery, Outgoing, text
 
 # Windows has none; there a file must not be replayed while a service writes to it.
-_fcntl: Final = import_module("fcntl") if os.name == "posix" else None
+_fcntl: Final[Any] = import_module("fcntl") if os.name == "posix" else None
 
 
 class FileOfDeadLetters:
@@ -158,7 +158,7 @@ def _from_line(line: bytes, path: str) -> Delivery | None:
     """The letter of a line, or None where it is none."""
 
     def value(shown: Any) -> Any:
-        return base64.b64decode(shown["base64"]) if isinstance(shown, dict) else shown
+        return base64.b64decode(cast("dict[str, str]", shown)["base64"]) if isinstance(shown, dict) else shown
 
     try:
         found = json.loads(line.decode(errors="surrogatepass"))
