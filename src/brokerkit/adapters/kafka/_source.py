@@ -256,13 +256,17 @@ class KafkaSource:
 
     async def _remove(self) -> None:
         """Delete what the group is done with: in a topic nothing goes away by being handled."""
-        admin, topics = self._admin(), self._subscription.topics
+        topics, look = self._subscription.topics, LagLook(self._settings, group=self._group)
         try:
-            committed = await admin.committed(self._group)
-            if done := {place: offset for place, offset in committed.items() if place[0] in topics and offset > 0}:
-                await admin.delete_before(done)
+            found = await look.extents(topics)
+            done = {place: each.committed or 0 for place, each in found.items()}
+            done = {place: offset for place, offset in done.items() if offset > found[place].begin}
+            if done:
+                await self._admin().delete_before(done)
         except BrokerkitError as error:
             LOG.warning("what is done with in %s stays there until its retention ends: %s", ", ".join(topics), error)
+        finally:
+            look.close()
 
     # What the consumer threads report, see `brokerkit.adapters.kafka._consumer.Owner`.
 
