@@ -63,6 +63,12 @@ class Letters:
         return self._queue.adapter.capabilities(self._queue.topic).look_stored
 
     @property
+    def broker(self) -> str:
+        """The broker that they are on."""
+        adapter, topic = (self._queue.adapter, self._queue.topic) if self._queue is not None else (self._adapter, "")
+        return adapter.capabilities(topic).broker
+
+    @property
     def place(self) -> str:
         """Where they are, for people."""
         return self._queue.topic if self._queue is not None else str(self._file)

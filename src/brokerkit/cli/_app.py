@@ -54,6 +54,7 @@ app.command(
 )
 app.command("brokerkit.cli.tail:tail", name="tail", help="Follow a topic, a line for each message.")
 app.command("brokerkit.cli.bridge:bridge", name="bridge", help="Hand on one broker's messages to another.")
+app.command("brokerkit.cli.dlq:app", name="dlq", help="Look at dead letters, replay and purge them.")
 app.command("brokerkit.cli.asyncapi:asyncapi", name="asyncapi", help="Describe a bus as an AsyncAPI 3.0 document.")
 app.command("brokerkit.cli.catalog:app", name="catalog", help="Look up the events that brokerkit knows.")
 
