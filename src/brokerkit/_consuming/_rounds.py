@@ -177,7 +177,11 @@ class _QueueRound:
             first = self._round.first(fresh)
             self._untouched += fresh[first:]
             seen += len(fresh)
-            done, staying, results = await self._round.work(fresh[:first])
+            try:
+                done, staying, results = await self._round.work(fresh[:first])
+            except BaseException:
+                self._untouched += fresh[:first]
+                raise
             self._staying += staying
             try:
                 await self._put_back()
