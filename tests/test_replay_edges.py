@@ -70,7 +70,7 @@ async def test_a_replay_that_ends_between_confirmation_and_acknowledgement_doubl
     assert {message.id for _, _, message in recorder.got} == {"id-1", "id-2"}
 
 
-async def test_a_letter_comes_back_from_another_broker_byte_for_byte_null_included(
+async def test_a_letter_comes_back_to_kafka_from_redis_byte_for_byte_null_included(
     kafka_broker: KafkaBroker, redis_broker: RedisBroker
 ) -> None:
     kafka, redis = every_broker.kafka(kafka_broker), every_broker.redis_streams(redis_broker)
@@ -162,7 +162,7 @@ async def test_without_a_place_or_a_queue_there_is_an_error(memory: Broker) -> N
         await memory.bus().replay_dead_letters()
 
 
-async def test_more_letters_than_can_be_held_go_round_and_end(
+async def test_more_letters_than_can_be_held_go_round_and_end_on_redis(
     redis_broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_rounds, "_HELD", 3)
