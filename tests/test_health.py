@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 import brokerkit.adapters
-from brokerkit import AccessDenied, BrokerkitError, Notice, Retry, RetryPolicy
+from brokerkit import AccessDenied, BrokerkitError, Bus, Notice, Retry, RetryPolicy
 from brokerkit._errors import ConnectionLost
 from brokerkit._message import Delivery, Outgoing, Receipt
 from brokerkit._transport import Connection, Lost, Subscription
@@ -197,3 +197,19 @@ async def test_a_source_that_failed_is_not_ready_and_says_why(memory: Broker, ma
         assert kinds(notices) == ["source_failed", "stopped"]
         with pytest.raises(AccessDenied):
             serving.result()
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "reach"),
+    [
+        ("kafka://localhost", {}, "group"),
+        ("kafka://localhost", {"key_from": "field:tableId"}, "process"),
+        ("kafka://localhost", {"order": "none"}, "none"),
+        ("amqp://localhost", {}, "process"),
+        ("amqp://localhost", {"order": "strict"}, "group"),
+        ("redis://localhost", {"order": "strict"}, "process"),
+    ],
+)
+async def test_a_source_says_how_far_its_order_reaches(url: str, settings: dict[str, Any], reach: str) -> None:
+    bus = Bus(url, topic="t", group="g", format="evenbet", **settings)
+    assert (await bus.health()).sources["bus"].order == reach

@@ -252,8 +252,13 @@ class Bus:
         found = await asyncio.gather(*(consumer.health(lag=lag) for consumer in self._served.values()))
         served = dict(zip(self._served, found, strict=True))
         idle = {
-            name: SourceHealth(broker=self._promises(name).broker, state="stopped", since=self._since)
-            for name in self._sources
+            name: SourceHealth(
+                broker=self._promises(name).broker,
+                order=settings.reach(self._promises(name)),
+                state="stopped",
+                since=self._since,
+            )
+            for name, settings in self._settings.sources.items()
             if name not in served
         }
         targets = {name: target.health() for name, target in self._targets.items()}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from brokerkit import _clock
 from brokerkit._errors import describe
 from brokerkit._hooks import Hooks, Kind, Notice
+from brokerkit._transport import Reach
 
 Condition = Literal["starting", "consuming", "open", "reconnecting", "stopping", "stopped", "failed", "closed"]
 
@@ -19,6 +20,7 @@ class SourceHealth:
 
     Attributes:
         broker: what the broker is called.
+        order: how far messages of one key are in order: across the ``group``, within this ``process``, or ``none``.
         state: ``starting`` until the broker let it in; ``consuming``; ``reconnecting`` while the connection is lost;
             ``failed`` after an error that ended it; ``stopping``; ``stopped`` before it was started and after it
             ended in peace.
@@ -31,6 +33,7 @@ class SourceHealth:
     """
 
     broker: str
+    order: Reach
     state: Condition
     since: float
     error: str = ""

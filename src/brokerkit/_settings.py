@@ -26,7 +26,7 @@ from brokerkit import formats
 from brokerkit._errors import ConfigError
 from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
-from brokerkit._transport import Capabilities, Connection, Order, Provision, Start, Subscription
+from brokerkit._transport import Capabilities, Connection, Order, Provision, Reach, Start, Subscription
 from brokerkit._url import Url
 from brokerkit.dedupe._dedupe import Dedupe, as_dedupe
 
@@ -219,6 +219,15 @@ class SourceSettings(ConnectionSettings):
         if bool(self.topic) == bool(self.queue):
             raise ConfigError("a source reads either topic or queue: set one of them")
         return self
+
+    def reach(self, capabilities: Capabilities) -> Reach:
+        """How far the order of a key's messages holds."""
+        if self.order == "none" or capabilities.order == "none":
+            return "none"
+        if capabilities.order == "group":
+            # The broker knows nothing of a key that is made here.
+            return "process" if self.key_from else "group"
+        return "group" if self.order == "strict" and capabilities.single_reader else "process"
 
     def subscription(self, capabilities: Capabilities, *, drain_timeout: float, max_deliveries: int) -> Subscription:
         """What the adapter is to read."""

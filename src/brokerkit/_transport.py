@@ -34,6 +34,9 @@ Look = Literal["free", "touches", "new", "none"]
 hidden from readers while the look lasts; ``new`` only what is published from then on can be seen, through something
 of our own that goes away with the look; ``none`` nothing can be seen."""
 
+Reach = Literal["group", "process", "none"]
+"""How far order by key reaches: across all members of the ``group``, or among what one ``process`` has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
@@ -47,6 +50,7 @@ class Capabilities:
         groups: ``many`` groups each get every message; ``one``: the topic is its only group; ``none``: no groups,
             every reader gets everything.
         order: how far order by key reaches: across the ``group``, within one ``process``, or ``none``.
+        single_reader: with ``order="strict"`` one member of the group reads at a time, so order reaches across it.
         attempts: what `Delivery.count` is: ``deliveries`` (releases and crashes included) or ``none``.
         lease: seconds for which the broker leaves a delivery with us unless it is extended; None where it stays ours as
             long as the connection lives.
@@ -73,7 +77,8 @@ class Capabilities:
     confirmed_publish: bool = True
     publishes: bool = True
     groups: Literal["many", "one", "none"] = "many"
-    order: Literal["group", "process", "none"] = "process"
+    order: Reach = "process"
+    single_reader: bool = False
     attempts: Literal["deliveries", "none"] = "none"
     lease: float | None = None
     max_hold: float | None = None

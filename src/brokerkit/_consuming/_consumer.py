@@ -206,6 +206,7 @@ class Consumer:
                     known = await self._source.lag()
         return SourceHealth(
             broker=self.life.broker,
+            order=self._settings.reach(self._capabilities),
             state=self.life.state,
             since=self.life.since,
             error=self.life.error,

@@ -63,6 +63,7 @@ __all__ = ["RabbitAdapter"]
 
 _CAPABILITIES: Final = Capabilities(
     broker="RabbitMQ",
+    single_reader=True,
     attempts="deliveries",
     # Five minutes less than the broker's default consumer_timeout, which it checks once a minute.
     max_hold=25 * 60,
