@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from brokerkit.testing.conformance import Harness
+import aio_pika
+import redis.asyncio
+
+from brokerkit.adapters.rabbitmq._wire import queue_name
+from brokerkit.testing import Proxy
+from brokerkit.testing.conformance import Harness, NotTried
 from tests.every_broker import Broker
 
 NAMES = {
@@ -22,29 +29,69 @@ NAMES = {
 
 
 class OurHarness(Harness):
-    """One of the brokers of tests/every_broker.py."""
+    """One of the brokers of tests/every_broker.py; but for Kafka, which tells its own address, behind a proxy."""
 
-    def __init__(self, broker: Broker) -> None:
+    late = 4.0
+
+    def __init__(self, broker: Broker, *, restart: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__()
         self._broker = broker
-        settings = dict(broker.settings)
-        self.url = settings.pop("url")
-        self.settings = settings
+        self._restart = restart
+        self._proxy: Proxy | None = None
+        self.settings = dict(broker.settings)
+        self.url = self.settings.pop("url")
         self.name = NAMES[broker.name]
         self.suffix = broker.suffix
         self.largest = broker.largest
         self.topics_must_exist = broker.topics_must_exist
         self.unreachable = broker.unreachable
         self.bad_option = broker.bad_option
-        self.plain_rule = broker.places[0] if broker.places[0] != "topic" else "field:event"
-        self.processes = self.virtual = False
-        if broker.name == "memory":
-            self.virtual = True
+        self.plain_rule = next(place for place in broker.places if place != "topic")
+        self.processes = broker.name != "memory"
+        self.virtual = broker.name == "memory"
+
+    async def __aenter__(self) -> Self:
+        if self._broker.name in ("memory", "kafka"):
+            return self
+        where = "endpoint" if "endpoint" in self.settings else "url"
+        address = self._broker.settings[where]
+        parts = urlsplit(address)
+        self._proxy = Proxy(str(parts.hostname), int(parts.port or 0))
+        await self._proxy.__aenter__()
+        through = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self._proxy.port}")).geturl()
+        if where == "url":
+            self.url = through
         else:
-            self.processes = True
+            self.settings["endpoint"] = through
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._proxy is not None:
+            await self._proxy.__aexit__(None, None, None)
 
     async def plain_publish(self, topic: str, body: bytes, *, name: str, headers: Mapping[str, str]) -> None:
         await self._broker.plain(topic, [(name, body)], place=self.plain_rule)
 
     async def create_topic(self, topic: str) -> None:
         await self._broker.create(topic)
+
+    async def restart_broker(self) -> None:
+        if self._restart is None:
+            raise NotTried("a restart in which the stand-in keeps what it has")
+        await self._restart()
+
+    async def cut_connections(self) -> None:
+        if self._proxy is None:
+            raise NotTried("connections to cut")
+        self._proxy.cut()
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        url: Any = self._broker.settings["url"]
+        if self._broker.name == "rabbitmq":
+            async with await aio_pika.connect(url) as connection:
+                await (await connection.channel()).queue_delete(queue_name(topic, group))
+        elif self._broker.name == "redis-streams":
+            async with redis.asyncio.from_url(url) as client:
+                await client.xgroup_destroy(topic, group)
+        else:
+            raise NotTried("a group that can be deleted while it is read")

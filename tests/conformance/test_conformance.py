@@ -3,17 +3,41 @@
 By default on the brokers that answer at once; `make conformance` takes all of them and writes docs/conformance.md.
 """
 
+from __future__ import annotations
+
+import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from brokerkit.testing.conformance import Conformance, Harness
+from tests import every_broker
+from tests.brokers import fixtures, kafka, rabbitmq, redis
 from tests.conformance.harnesses import NAMES, OurHarness
-from tests.every_broker import Broker
 
 SLOW = ("sqs", "sqs-fifo", "sns")
 """Seconds for each case: the stand-ins take their time. What is special about them is in tests/adapters."""
 FULL = os.environ.get("BROKERKIT_CONFORMANCE") == "full"
+
+OWN: dict[str, Any] = {
+    "kafka": (kafka.broker, every_broker.kafka),
+    "rabbitmq": (rabbitmq.broker, every_broker.rabbitmq),
+    "redis-streams": (redis.broker, every_broker.redis_streams),
+    "redis-list": (redis.broker, every_broker.redis_list),
+}
+"""Those that keep messages over a restart: what starts one, and what the tests know of it."""
+
+
+@pytest.fixture
+def own_broker(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """For the case that restarts the broker one of its own, because the others share theirs; None for all other cases."""
+    name = request.node.callspec.params["broker"]
+    with ExitStack() as stack:
+        restarts = request.node.originalname == "test_case_55" and name in OWN
+        yield stack.enter_context(fixtures.running(OWN[name][0]())) if restarts else None
 
 
 # aiohttp warns of every request above 1 MiB, and has no other way to take one.
@@ -21,5 +45,11 @@ FULL = os.environ.get("BROKERKIT_CONFORMANCE") == "full"
 @pytest.mark.parametrize("broker", [name for name in NAMES if FULL or name not in SLOW], indirect=True)
 class TestConformance(Conformance):
     @pytest.fixture
-    def harness(self, broker: Broker) -> Harness:
-        return OurHarness(broker)
+    def harness(self, broker: every_broker.Broker, own_broker: Any) -> Harness:
+        if own_broker is None:
+            return OurHarness(broker)
+
+        async def restart() -> None:
+            await asyncio.to_thread(own_broker.restart)
+
+        return OurHarness(OWN[broker.name][1](own_broker), restart=restart)

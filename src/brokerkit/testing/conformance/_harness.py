@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from brokerkit._bus import Bus
 from brokerkit._message import ACK, Delivery, Outgoing, Settled
@@ -60,6 +63,13 @@ class Harness:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    async def __aenter__(self) -> Self:
+        """Begin a case; where a harness needs the event loop, a proxy for one, here is the place to start it."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End a case."""
 
     # ---- what a subclass provides ----------------------------------------------------------------------------
 
@@ -176,6 +186,16 @@ class Harness:
             letters = await reader.receive(count)
             await reader.ack(*letters)
             return letters
+
+    async def let_die(self, what: str) -> None:
+        """Have a process of its own die as a ``publisher`` or a ``member`` of this case's topic; see `_dying`."""
+        self.tried(self.processes, "processes beside this one")
+        usual: dict[str, Any] = {"topic": self.topic(), "group": "wallet", "format": "json", "lease": self.lease}
+        given = json.dumps({"url": self.url, **usual, **self.settings}).encode()
+        program = [sys.executable, "-m", "brokerkit.testing.conformance._dying", what]
+        process = await asyncio.create_subprocess_exec(*program, stdin=asyncio.subprocess.PIPE)
+        await process.communicate(given)
+        assert process.returncode == 9, f"the {what} failed before it died"
 
     def outgoing(self, number: int = 0, *, topic: str | None = None, **fields: Any) -> Outgoing:
         """A numbered message for `Adapter.send`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 
 import pytest
 
@@ -88,13 +87,8 @@ async def many_topics(h: Harness) -> None:
 async def confirmed(h: Harness) -> None:
     """A publish returns when the broker has the message: it is there though the publisher dies right behind."""
     h.promised(h.capabilities.confirmed_publish, "publish is confirmed")
-    h.tried(h.processes, "a publisher in a process of its own")
     await h.make_group()
-    asked = json.dumps({"url": h.url, "topic": h.topic(), "format": "json", **h.settings})
-    program = "brokerkit.testing.conformance._dying_publisher"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", program, stdin=asyncio.subprocess.PIPE)
-    await process.communicate(asked.encode())
-    assert process.returncode == 9, "the publisher failed before it died"
+    await h.let_die("publisher")
     recorder = Recorder()
     async with recorder.serving(h.bus()):
         await recorder.wait(1)

@@ -10,12 +10,38 @@ from typing import Any, Final
 import pytest
 
 from brokerkit.testing._virtual_time import virtual_time
-from brokerkit.testing.conformance import _ack, _payload, _publish
+from brokerkit.testing.conformance import (
+    _ack,
+    _dead_letters,
+    _dispatch,
+    _faults,
+    _groups,
+    _lifecycle,
+    _limits,
+    _order,
+    _payload,
+    _pressure,
+    _publish,
+    _retry,
+)
 from brokerkit.testing.conformance._cases import Case, NotPromised, NotTried, in_order
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._table import ADAPTER, CASE
 
-SECTIONS: Final = (_publish, _payload, _ack)
+SECTIONS: Final = (
+    _publish,
+    _payload,
+    _ack,
+    _retry,
+    _dead_letters,
+    _order,
+    _groups,
+    _lifecycle,
+    _faults,
+    _pressure,
+    _dispatch,
+    _limits,
+)
 """The modules of the cases."""
 
 
@@ -50,7 +76,7 @@ def _test(case: Case) -> Callable[..., None]:
 
 async def _run(case: Case, harness: Harness) -> None:
     with virtual_time() if harness.virtual else nullcontext():
-        async with asyncio.timeout(harness.limit):
+        async with asyncio.timeout(harness.limit), harness:
             await case.run(harness)
 
 

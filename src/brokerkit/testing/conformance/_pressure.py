@@ -1,0 +1,51 @@
+"""J: back pressure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from brokerkit._message import Message
+from brokerkit.testing.conformance._cases import section
+from brokerkit.testing.conformance._harness import Harness
+from brokerkit.testing.conformance._tools import NAME, Recorder, accepted, numbered, until
+
+case = section("Back pressure")
+
+
+@case(61)
+async def full(h: Harness) -> None:
+    """While as many messages are unsettled as may be, no more are taken; when they are settled it goes on."""
+    go, room = asyncio.Event(), 10
+
+    async def act(_: int, __: Message) -> None:
+        await go.wait()
+
+    recorder = Recorder(act)
+    bus = h.bus(max_in_flight=room, lease=30.0)
+    async with recorder.serving(bus):
+        accepted(await bus.publish_many([numbered(number) for number in range(50)]))
+        await until(lambda: len(recorder.numbers) == room)
+        await asyncio.sleep(0.2)
+        assert (bus.stats["bus"].received, (await bus.health()).sources["bus"].in_flight) == (room, room)
+        go.set()
+        await recorder.wait(50)
+    assert sorted(recorder.numbers) == list(range(50))
+
+
+@case(62)
+async def large_backlog(h: Harness) -> None:
+    """However much waits at the broker, this process holds only what it asked for."""
+    room, filling, held = 8, "x" * 10_000, list[int]()
+    bus = h.bus(max_in_flight=room, concurrency=4, lease=30.0)
+
+    async def act(_: int, __: Message) -> None:
+        held.append((await bus.health()).sources["bus"].in_flight)
+        await asyncio.sleep(0)
+
+    recorder = Recorder(act)
+    async with recorder.serving(bus):
+        batch = [Message(NAME, json.dumps({"n": number, "x": filling}).encode()) for number in range(h.many)]
+        accepted(await bus.publish_many(batch))
+        await recorder.wait(h.many)
+    assert max(held) <= room
