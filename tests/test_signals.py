@@ -1,12 +1,17 @@
-"""`Bus.run` in a process of its own: signals drain, errors leave."""
+"""`Bus.run` in a process of its own: signals drain, errors leave; and what a cancelled `serve` does."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from typing import Any, cast
 
 import pytest
+
+from brokerkit import Bus
 
 PROGRAM = """
 import asyncio, sys
@@ -46,3 +51,34 @@ def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(number: si
 def test_a_handler_that_leaves_the_program_does() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=5, check=False)
     assert (done.stdout, done.returncode) == ("began\n", 3)
+
+
+async def test_a_cancellation_that_a_client_library_swallows_at_the_start_still_ends_serving() -> None:
+    bus = Bus("memory://swallowed", topic="t", provision="all", format="json")
+    bus.on("*")(_ignore)
+    opening, adapter = asyncio.Event(), cast("Any", bus.adapter())
+    subscribe = adapter.subscribe
+
+    def subscribing(*arguments: Any) -> Any:
+        source = subscribe(*arguments)
+        open_source = source.open
+
+        async def swallowing() -> None:
+            opening.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await open_source()
+
+        source.open = swallowing
+        return source
+
+    adapter.subscribe = subscribing
+    serving = asyncio.ensure_future(bus.serve())
+    await opening.wait()
+    serving.cancel()
+    await asyncio.wait([serving], timeout=5)
+    assert serving.cancelled()
+
+
+async def _ignore(event: Any) -> None:
+    """What comes does not matter."""

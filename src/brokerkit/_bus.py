@@ -491,6 +491,7 @@ class Bus:
             raise ConfigError("this bus has no source: give it a topic (or queue) to read")
         if not len(self.handlers):
             raise ConfigError("this bus has no handlers: include some first")
+        cancels = _cancels()
         async with contextlib.AsyncExitStack() as stack:
             if not self._open:
                 await stack.enter_async_context(self)
@@ -507,6 +508,9 @@ class Bus:
             stack.push_async_callback(self._stop_consumers)
             for consumer in self._consumers.values():
                 await consumer.start()
+            if _cancels() > cancels:
+                # A client library, or asyncio.wait_for before Python 3.12, has swallowed what should have ended this.
+                raise asyncio.CancelledError
             yield self
 
     async def _stop_consumers(self) -> None:
@@ -588,6 +592,12 @@ class Bus:
             BrokerkitError: as `serve` does.
         """
         run_until_signalled(self.serve())
+
+
+def _cancels() -> int:
+    """How often the running task was asked to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _check_promises(name: str, source: SourceSettings, promises: Capabilities, policies: Iterable[RetryPolicy]) -> None:

@@ -40,6 +40,11 @@ class OurHarness(Harness):
         self._proxy: Proxy | None = None
         self.settings = dict(broker.settings)
         self.url = self.settings.pop("url")
+        if broker.name == "kafka":
+            self.late = 15.0
+            # How soon a killed member is noticed; the usual is 45 s.
+            quick = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
+            self.settings["options"] = {**self.settings["options"], **quick}
         self.name = NAMES[broker.name]
         self.suffix = broker.suffix
         self.largest = broker.largest

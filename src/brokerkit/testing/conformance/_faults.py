@@ -75,7 +75,8 @@ async def group_deleted(h: Harness) -> None:
     async with bus:
         serving = asyncio.ensure_future(bus.serve())
         try:
-            await until(lambda: bus.stats)
+            while (await bus.health()).sources["bus"].state != "consuming":
+                await asyncio.sleep(0.01)
             await bus.publish(numbered(0))
             await recorder.wait(1)
             await h.delete_group(h.topic(), "wallet")

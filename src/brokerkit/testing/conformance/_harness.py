@@ -50,7 +50,7 @@ class Harness:
     lease: float = 1.0
     late: float = 3.0
     many: int = 200
-    limit: float = 60.0
+    limit: float = 50.0
     largest: int | None = None
     topics_must_exist: bool = True
     processes: bool = True

@@ -127,9 +127,9 @@ async def closed(h: Harness) -> None:
     """Publishing on a closed bus says that it is closed; closing twice does nothing."""
     bus = h.bus()
     async with bus:
-        await bus.publish(numbered(1))
+        pass
     with pytest.raises(Closed):
-        await bus.publish(numbered(2))
+        await bus.publish(numbered(1))
     async with h.adapter() as adapter, h.reading() as reader:
         await reader.source.stop()
         await reader.source.close()

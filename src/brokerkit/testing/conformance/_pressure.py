@@ -16,6 +16,7 @@ case = section("Back pressure")
 @case(61)
 async def full(h: Harness) -> None:
     """While as many messages are unsettled as may be, no more are taken; when they are settled it goes on."""
+    h.promised(h.capabilities.at_least_once, "at least once")
     go, room = asyncio.Event(), 10
 
     async def act(_: int, __: Message) -> None:
@@ -36,6 +37,7 @@ async def full(h: Harness) -> None:
 @case(62)
 async def large_backlog(h: Harness) -> None:
     """However much waits at the broker, this process holds only what it asked for."""
+    h.promised(h.capabilities.at_least_once, "at least once")
     room, filling, held = 8, "x" * 10_000, list[int]()
     bus = h.bus(max_in_flight=room, concurrency=4, lease=30.0)
 
