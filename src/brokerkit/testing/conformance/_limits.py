@@ -13,7 +13,7 @@ from brokerkit._rules import PLACES
 from brokerkit._transport import Capabilities
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
-from brokerkit.testing.conformance._tools import Recorder
+from brokerkit.testing.conformance._tools import Recorder, not_in
 
 case = section("What is refused")
 
@@ -64,5 +64,6 @@ async def wrong_settings(h: Harness) -> None:
         {"name_from": "nonsense"},
     ]
     for settings in [*wrong, *([h.bad_option] if h.bad_option else [])]:
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as error:
             h.bus(**settings)
+        assert not_in(h.url, error.value)

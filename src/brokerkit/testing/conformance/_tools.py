@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from brokerkit._bus import Bus
 from brokerkit._errors import BrokerkitError
@@ -27,6 +28,12 @@ def accepted(results: Iterable[Receipt | BrokerkitError]) -> list[Receipt]:
         assert isinstance(result, Receipt), result
         receipts.append(result)
     return receipts
+
+
+def not_in(url: str, error: BaseException) -> bool:
+    """Whether an error is silent about the password of a URL."""
+    password = urlsplit(url).password
+    return not password or password not in f"{error!r} {error}"
 
 
 class Recorder:
