@@ -17,6 +17,7 @@ from brokerkit.testing.conformance import Conformance, Harness
 from tests import every_broker
 from tests.brokers import fixtures, kafka, rabbitmq, redis
 from tests.conformance.harnesses import NAMES, OurHarness
+from tests.conftest import MADE_BY
 
 SLOW = ("sqs", "sqs-fifo", "sns")
 """Seconds for each case: the stand-ins take their time. What is special about them is in tests/adapters."""
@@ -36,6 +37,11 @@ OWN: dict[str, Any] = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     tried = FULL or metafunc.function.__name__.removeprefix("test_case_") in ALWAYS
     metafunc.parametrize("broker", [name for name in NAMES if tried or name not in SLOW], indirect=True)
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
+    return MADE_BY[request.param](request)
 
 
 @pytest.fixture
