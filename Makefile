@@ -5,7 +5,7 @@
 #   make test T=tests/brokers      one folder, file or test
 #   make test ARGS='-x -k redis'   any other words for pytest
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
-#   make endurance                 the full form of tests/endurance, some minutes for each broker; prints its figures
+#   make endurance                 what must hold for long, in full; some minutes for each broker; prints its figures
 #   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
 #   make lint                      ruff: rules and layout
 #   make types                     mypy and pyright, both strict
@@ -42,7 +42,7 @@ brokers: .venv/.dev
 
 endurance: .venv/.dev
 	@bash tests/brokers/install.sh
-	BROKERKIT_ENDURANCE=full $(BIN)/pytest tests/endurance --timeout 3600 $(ARGS)
+	BROKERKIT_ENDURANCE=full $(BIN)/pytest tests/endurance tests/bridge/test_killed.py --timeout 3600 $(ARGS)
 
 conformance: .venv/.dev
 	@bash tests/brokers/install.sh

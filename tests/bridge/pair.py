@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from brokerkit import Bus, Message
+from brokerkit import Bus, Message, adapters
 from brokerkit._message import Delivery
+from brokerkit._settings import ConnectionSettings
 from tests import every_broker
 from tests.every_broker import Broker
 
@@ -37,6 +38,17 @@ class Pair:
         """The two brokers, with everything that tests need in the query."""
         more = {"provision": "all"}
         return _url(self.old, {**more, "lease": "4"}), _url(self.new, more)
+
+    @property
+    def orders(self) -> set[str]:
+        """How far the brokers promise order by key."""
+        places = ((self.old, self.topic), (self.new, self.to_topic))
+        return {
+            adapters.make(ConnectionSettings.model_validate(dict(broker.settings)).connection())
+            .capabilities(topic)
+            .order
+            for broker, topic in places
+        }
 
     def producer(self) -> Bus:
         """Publishes to the old broker."""
