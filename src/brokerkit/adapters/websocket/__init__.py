@@ -46,7 +46,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from brokerkit._derived import NameStyle, derived_name
@@ -144,8 +143,9 @@ class WebSocketAdapter:
     async def look(
         self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
     ) -> AsyncGenerator[Delivery, None]:
-        source = self.subscribe(replace(listening(topics), stored=stored), ignored)
+        await self.ensure(topics, stored=stored, create=False)
         if follow:
+            source = self.subscribe(listening(topics), ignored)
             async with aclosing(followed(source)) as found:
                 async for delivery in found:
                     yield delivery
