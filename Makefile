@@ -8,6 +8,7 @@
 #   make endurance                 what must hold for long, in full; some minutes for each broker; prints its figures
 #   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
 #   make lint                      ruff: rules and layout
+#   make chaos N=100000            the full form of tests/chaos: so many messages for each broker while everything dies
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
 #   make bench B='kafka --rounds 3'  some brokers, and any other words for python -m benchmarks
@@ -51,6 +52,12 @@ conformance: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+.PHONY: chaos
+chaos: N ?= 100000
+chaos: .venv/.dev
+	@bash tests/brokers/install.sh
+	BROKERKIT_CHAOS=$(N) $(BIN)/pytest tests/chaos -s --timeout 7200 $(ARGS)
 
 types: .venv/.dev
 	$(BIN)/mypy

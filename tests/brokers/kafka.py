@@ -67,7 +67,7 @@ def broker(*, advertised: int | None = None) -> KafkaBroker:
         user, password, sasl_address = split_credentials(os.environ.get(SASL_VARIABLE, ""))
         if not (user and password):
             raise BrokerUnavailable(f"{VARIABLE} is set: set {SASL_VARIABLE}=user:password@host:port as well")
-        server: Server = RemoteServer("kafka", variable=VARIABLE, ready=partial(_metadata, address))
+        server: Server = RemoteServer("kafka", variable=VARIABLE, ready=partial(metadata, address))
         return KafkaBroker(address=address, sasl_address=sasl_address, user=user, password=password, server=server)
     runner = java("kafka", variable=VARIABLE, options=["-Xmx512m", "-Dorg.apache.logging.log4j.level=WARN"])
     folder = new_folder("kafka")
@@ -77,12 +77,12 @@ def broker(*, advertised: int | None = None) -> KafkaBroker:
         _settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port)
         + f"advertised.listeners=PLAINTEXT://127.0.0.1:{advertised or port},SASL://127.0.0.1:{sasl_port}\n"
     )
-    _format(runner, settings)
+    prepare(runner, settings)
     address = f"127.0.0.1:{port}"
     server = LocalServer(
         "kafka",
         programs=[Program(command=[*runner, "kafka.Kafka", str(settings)])],
-        ready=partial(_metadata, address),
+        ready=partial(metadata, address),
         log=folder / "kafka.log",
     )
     return KafkaBroker(
@@ -128,7 +128,12 @@ group.consumer.heartbeat.interval.ms=500
 """
 
 
-def _format(runner: list[str], settings: Path) -> None:
+def prepare(runner: list[str], settings: Path) -> None:
+    """Make the data folder that the settings name.
+
+    Raises:
+        BrokerUnavailable: Kafka does not like them.
+    """
     result = subprocess.run(
         [*runner, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(settings)],
         stdin=subprocess.DEVNULL,
@@ -140,6 +145,7 @@ def _format(runner: list[str], settings: Path) -> None:
         raise BrokerUnavailable(f"Kafka could not prepare its data folder: {result.stdout}{result.stderr}")
 
 
-def _metadata(address: str) -> None:
+def metadata(address: str) -> None:
+    """Ask for the topics."""
     # A fresh client each time: one that met a closed port waits longer and longer before it tries again.
     AdminClient({"bootstrap.servers": address, "log_level": 0}).list_topics(timeout=2)

@@ -52,22 +52,50 @@ def broker() -> RabbitBroker:
         BrokerUnavailable: it would have to be our own, and is not installed.
     """
     if url := os.environ.get(VARIABLE):
-        return RabbitBroker(url=url, server=RemoteServer("rabbitmq", variable=VARIABLE, ready=partial(_handshake, url)))
-    program = find_program("rabbitmq-server", package="rabbitmq-server", variable=VARIABLE, places=[_DEBIAN])
-    epmd = find_program("epmd", package="erlang-base", variable=VARIABLE)
+        return RabbitBroker(url=url, server=RemoteServer("rabbitmq", variable=VARIABLE, ready=partial(handshake, url)))
     folder = new_folder("rabbitmq")
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
-    url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{port}/"
+    epmd_port = free_port()
+    url, program = node("brokerkit", folder, home=folder, epmd_port=epmd_port)
+    server = LocalServer(
+        "rabbitmq", programs=[epmd(epmd_port), program], ready=partial(handshake, url), log=folder / "rabbitmq.log"
+    )
+    return RabbitBroker(url=url, server=server)
+
+
+def epmd(port: int) -> Program:
+    """What the nodes of one machine find each other by.
+
+    Without one that answers, Erlang starts it as a daemon that stays for ever.
+    """
+    program = find_program("epmd", package="erlang-base", variable=VARIABLE)
+    return Program(command=[program, "-address", "127.0.0.1", "-port", str(port)])
+
+
+def node(name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "") -> tuple[str, Program]:
+    """The URL of one node and its program.
+
+    Args:
+        name: of the node, before its host.
+        folder: for its configuration and its data.
+        home: where Erlang writes its cookie, one for all nodes of a cluster.
+        epmd_port: see `epmd`.
+        more: further lines of its configuration.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ is not installed.
+    """
+    program = find_program("rabbitmq-server", package="rabbitmq-server", variable=VARIABLE, places=[_DEBIAN])
+    port, distribution_port = free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n"
-        "log.console.level = warning\n"
+        f"log.console.level = warning\n{more}"
     )
     (folder / "enabled_plugins").write_text("[].\n")
     environment = {
-        "HOME": str(folder),  # where Erlang writes its cookie
+        "HOME": str(home),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(epmd_port),
-        "RABBITMQ_NODENAME": "brokerkit@localhost",
+        "RABBITMQ_NODENAME": f"{name}@localhost",
         "RABBITMQ_DIST_PORT": str(distribution_port),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         "RABBITMQ_CONF_ENV_FILE": os.devnull,
@@ -80,20 +108,11 @@ def broker() -> RabbitBroker:
         # Makes the start script become the server instead of its parent, which dies of a signal without ending it.
         "RUNNING_UNDER_SYSTEMD": "true",
     }
-    server = LocalServer(
-        "rabbitmq",
-        # Without an epmd that answers, Erlang starts one as a daemon that stays for ever.
-        programs=[
-            Program(command=[epmd, "-address", "127.0.0.1", "-port", str(epmd_port)]),
-            Program(command=[program], environment=environment),
-        ],
-        ready=partial(_handshake, url),
-        log=folder / "rabbitmq.log",
-    )
-    return RabbitBroker(url=url, server=server)
+    url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{port}/"
+    return url, Program(command=[program], environment=environment)
 
 
-def _handshake(url: str) -> None:
+def handshake(url: str) -> None:
     """Open an AMQP 0-9-1 connection up to the server's Connection.Start; its listener opens last of all it does.
 
     By hand, because aio-pika would need an event loop, and a broker is also restarted where one is running.

@@ -1,0 +1,128 @@
+"""Workers killed, connections cut and the broker restarted while messages flow, on every broker that keeps messages."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from brokerkit.testing import Proxy
+from tests.brokers import kafka
+from tests.brokers._ports import free_port
+from tests.brokers._server import Server
+from tests.chaos import COUNT, FULL, figures
+from tests.chaos.chaos import COMMON, KEYS, Event, Workers, run
+
+COUNTS = {"kafka": 2_000, "rabbitmq": 1_000, "redis-streams": 1_000, "redis-list": 1_000, "sqs": 400, "sqs-fifo": 400}
+RUNS = [
+    (name, strict) for name in COUNTS for strict in (False, True) if FULL or strict == (name in ("kafka", "sqs-fifo"))
+]
+WORKERS, KILLS, CUTS, RESTARTS = (3, 20, 10, 2) if FULL else (2, 2, 1, 1)
+PAUSE = 0.0 if FULL else 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbed:
+    """A broker behind a proxy.
+
+    Attributes:
+        server: None where a restart empties it.
+        strict: whether handlers fail at random, and nothing may pass a message that failed.
+        ordered: whether the order of a key holds across processes.
+        window: see `Workers`.
+    """
+
+    name: str
+    strict: bool
+    bus: Mapping[str, Any]
+    proxy: Proxy
+    server: Server | None
+    ordered: bool = False
+    window: float = 0.3
+
+    async def restart(self) -> None:
+        assert self.server is not None
+        await asyncio.to_thread(self.server.restart)
+
+
+@pytest.fixture(params=RUNS, ids=lambda run: f"{run[0]}-{'strict' if run[1] else 'calm'}")
+async def disturbed(request: pytest.FixtureRequest) -> AsyncIterator[Disturbed]:
+    name: str
+    strict: bool
+    name, strict = request.param
+    topic = f"c{uuid.uuid4().hex[:10]}"
+    bus: dict[str, Any] = {**COMMON, "topic": topic, "group": "wallet", "order": "strict" if strict else "key"}
+    async with AsyncExitStack() as stack:
+        if name == "kafka":
+            port = free_port()
+            broker = kafka.broker(advertised=port)
+            host, _, real = broker.address.rpartition(":")
+            proxy = await stack.enter_async_context(Proxy(host, int(real), listen=port))
+            stack.push_async_callback(asyncio.to_thread, broker.server.close)
+            await asyncio.to_thread(broker.start)
+            bus["url"] = f"kafka://{proxy.address}"
+            # A killed member is noticed in seconds instead of the better part of a minute.
+            bus["options"] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300}
+            yield Disturbed(
+                name=name, strict=strict, bus=bus, proxy=proxy, server=broker.server, ordered=True, window=1.0
+            )
+            return
+        fixture = {"rabbitmq": "rabbit_broker", "sqs": "elasticmq_broker", "sqs-fifo": "elasticmq_broker"}
+        shared = request.getfixturevalue(fixture.get(name, "redis_broker"))
+        parts = urlsplit(shared.url)
+        proxy = await stack.enter_async_context(Proxy(parts.hostname or "", parts.port or 0))
+        url = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{proxy.address}".lstrip("@")).geturl()
+        server: Server | None = shared.server
+        if name.startswith("sqs"):
+            bus |= {"url": "sqs://us-east-1/", "endpoint": url}
+            bus["topic"] += ".fifo" if name == "sqs-fifo" else ""
+            server = None  # ElasticMQ keeps everything in memory
+        else:
+            bus["url"] = url.replace("redis://", "redis+list://") if name == "redis-list" else url
+        yield Disturbed(name=name, strict=strict, bus=bus, proxy=proxy, server=server, ordered=name == "sqs-fifo")
+
+
+def events(workers: Workers, disturbed: Disturbed) -> list[Event]:
+    async def cut() -> None:
+        workers.disturb("cut")
+        disturbed.proxy.cut()
+
+    async def restart() -> None:
+        workers.disturb("restarted")
+        await disturbed.restart()
+
+    planned: list[Callable[[], Awaitable[None]]] = [*[workers.kill] * KILLS, *[cut] * CUTS]
+    if disturbed.server is not None:
+        planned += [restart] * RESTARTS
+    random.shuffle(planned)
+    return planned
+
+
+async def test_nothing_is_lost_whatever_dies(disturbed: Disturbed, tmp_path: Path) -> None:
+    count = COUNT or COUNTS[disturbed.name]
+    failing = 0.02 if disturbed.strict else 0.0
+    workers = Workers(bus=disturbed.bus, folder=tmp_path, count=WORKERS, failing=failing, window=disturbed.window)
+    begun = time.monotonic()
+    again = await run(workers, count, events(workers, disturbed), pause=PAUSE)
+    # A publisher that was cut off sends its round again, as the same messages.
+    most = workers.most_duplicates + KEYS * (workers.events["cut"] + workers.events["restarted"])
+    figures(
+        f"{disturbed.name}{', strict and failing' if disturbed.strict else ''}: published {count}, "
+        f"lost {count - len(workers.seen)}, out of order {workers.out_of_order}, "
+        f"handled again {workers.duplicates} of at most {most}, published again {again}, "
+        f"{dict(workers.events)}, {time.monotonic() - begun:.0f} s"
+    )
+    assert {number for _, number in workers.seen} == set(range(-(-count // KEYS)))
+    assert len(workers.seen) == count
+    if disturbed.ordered:
+        assert workers.out_of_order == 0
+    assert workers.duplicates <= most

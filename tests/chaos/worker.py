@@ -1,0 +1,46 @@
+"""A consuming process that dies at any moment: `python -m tests.chaos.worker SETTINGS`.
+
+SETTINGS is JSON: ``bus`` (what `Bus` takes), ``log`` (a file that all workers share), ``failing`` (which part of all
+attempts fails). It writes a line when it is ready, and one for each message that is handled: process, time, key, number.
+Each line is one write to a file opened for appending: it is there once it is written, and lines of several
+processes are in the order in which they were written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import sys
+import time
+
+from brokerkit import Bus, Message
+from brokerkit.events.evenbet import OnPlayerSeatedDown
+
+
+async def main(settings: dict[str, object]) -> None:
+    """Consume until told to stop."""
+    bus_settings: dict[str, object] = settings["bus"]  # type: ignore[assignment]
+    failing: float = settings["failing"]  # type: ignore[assignment]
+    log = os.open(str(settings["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    pid = os.getpid()
+    bus = Bus(**bus_settings)  # type: ignore[arg-type]
+
+    @bus.on("OnPlayerSeatedDown")
+    async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
+        await asyncio.sleep(random.random() * 0.002)
+        if random.random() < failing:
+            raise RuntimeError("this attempt fails, the next may not")
+        key = message.key.decode() if isinstance(message.key, bytes) else message.key
+        os.write(log, f"{pid} {time.time():.4f} {key} {event.player_id}\n".encode())
+
+    async with bus, bus.serving():
+        os.write(log, f"{pid} ready\n".encode())
+        await asyncio.get_running_loop().create_future()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(filename=os.environ["CHAOS_ERRORS"], level=logging.ERROR)
+    asyncio.run(main(json.loads(sys.argv[1])))
