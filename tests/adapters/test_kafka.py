@@ -210,8 +210,8 @@ async def test_receive_returns_no_more_than_asked_for(kafka: KafkaAdapter, topic
 
 @pytest.mark.parametrize(
     "headers",
-    [{"name": "\ud800"}, {"\ud800": "value"}, {"name": 1}, {1: "value"}, {"name": None}],
-    ids=["surrogate value", "surrogate name", "number", "number as name", "none"],
+    [{"name": "\ud800"}, {"\ud800": "value"}, {"name": 1}, {1: "value"}, {"name": None}, {"na\0me": "value"}],
+    ids=["surrogate value", "surrogate name", "number", "number as name", "none", "NUL in a name"],
 )
 async def test_a_header_that_is_no_text_fails_alone(kafka: KafkaAdapter, topic: str, headers: Any) -> None:
     good, bad, last = await kafka.send([message(topic), message(topic, headers=headers), message(topic)])

@@ -284,15 +284,17 @@ def _headers(outgoing: Outgoing) -> dict[str, str | bytes | None]:
     """The headers as the client takes them.
 
     Raises:
-        InvalidMessage: one is no text or bytes. The client library itself crashes the process over a lone surrogate in
-            a name (confluent-kafka 2.16.1).
+        InvalidMessage: one is no text or bytes, or has a name with a NUL. The client library itself crashes the process
+            over a lone surrogate in a name (confluent-kafka 2.16.1).
     """
     headers: dict[str, str | bytes | None] = {}
     try:
         for name, value in outgoing.headers.items():
             if not name.isascii():
                 name.encode()
-            # As bytes: the client ends text at its first NUL.
+            # The client ends text at its first NUL. Values go as bytes; for names there is no other way.
+            if "\0" in name:
+                raise InvalidMessage(f"Kafka's client would cut the header name {name!r} at its NUL")
             headers[name] = value if isinstance(value, bytes) else value.encode()
         headers[ID_HEADER] = outgoing.id.encode()
         if outgoing.content_type is not None:
