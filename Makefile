@@ -4,6 +4,7 @@
 #   make test                      everything the tests need, then all of them, against real brokers
 #   make test T=tests/brokers      one folder, file or test
 #   make test ARGS='-x -k redis'   any other words for pytest
+#   make test WORKERS=0            in one process; two share the work otherwise, each with brokers of its own
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
 #   make endurance                 what must hold for long, in full; some minutes for each broker; prints its figures
 #   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
@@ -25,6 +26,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?=
+WORKERS ?= 2
 B ?=
 
 .PHONY: demo test brokers endurance conformance lint types bench bench-gateway docs clean
@@ -35,7 +37,7 @@ demo: .venv/.demo
 test: .venv/.dev
 	@bash tests/brokers/install.sh
 	@$(BIN)/python tests/asyncapi/install.py
-	$(BIN)/pytest $(T) $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope $(T) $(ARGS)
 
 brokers: .venv/.dev
 	@bash tests/brokers/install.sh
