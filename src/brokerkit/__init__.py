@@ -16,8 +16,8 @@ Example::
 """
 
 from brokerkit._bus import Bus
-from brokerkit._consuming._consumer import Stats
 from brokerkit._consuming._letter import DeadLetter
+from brokerkit._consuming._stats import Stats
 from brokerkit._errors import (
     AccessDenied,
     BrokerkitError,

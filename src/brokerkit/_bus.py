@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
 
 from brokerkit import _clock, adapters
 from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
-from brokerkit._consuming._consumer import Consumer, Stats
+from brokerkit._consuming._consumer import Consumer
 from brokerkit._consuming._deadletters import DeadLetters, NoDeadLetters, QueueOfDeadLetters
 from brokerkit._consuming._letter import DeadLetter
 from brokerkit._consuming._letter_file import FileOfDeadLetters
 from brokerkit._consuming._letters import Letters, Selected
 from brokerkit._consuming._once import Once
 from brokerkit._consuming._routes import Routes
+from brokerkit._consuming._stats import Stats
 from brokerkit._deadline import ADAPTER_GRACE, within
 from brokerkit._errors import BrokerkitError, Closed, ConfigError, UnsupportedFeature
 from brokerkit._handlers import Handlers

@@ -1,8 +1,8 @@
 """The consumer of one source: receive, look up, lanes, handlers, settle, and the order in which all that stops.
 
 One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route and its lane, one of the
-`Workers` runs its handlers, `_finish` decides the outcome, and `Settlement` tells the broker. What fails takes the way
-through `failed`, and either waits (`_hold`), goes back to the broker (`RetryLater`) or becomes a dead letter (`_bury`).
+`Workers` runs its handlers, `handled` or `finish` says the outcome, and `Settlement` tells the broker. What fails goes to
+`Retries`, where it waits, goes back to the broker or becomes a dead letter.
 
 Nothing here is done once for each message that can be done once for a batch: workers, pollers and the settling task live
 as long as the consumer, and there is no task, context manager or log record for a message that is handled.
@@ -16,19 +16,18 @@ import random
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from brokerkit import _clock
-from brokerkit._consuming._deadletters import Burial, DeadLetters
+from brokerkit._consuming._deadletters import DeadLetters
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._leases import OURS, Leases
-from brokerkit._consuming._patience import Patience
 from brokerkit._consuming._prefix import Prefix
 from brokerkit._consuming._probation import Probation, show
+from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Call, Route, Routes
 from brokerkit._consuming._settlement import Settlement
-from brokerkit._consuming._trouble import DUE, FAILURES, ONLY, Memory, Trouble, copy_of
+from brokerkit._consuming._stats import Stats
+from brokerkit._consuming._trouble import FAILURES, Trouble
 from brokerkit._consuming._workers import Workers
 from brokerkit._deadline import SOURCE_GRACE, within
 from brokerkit._errors import BrokerkitError, ConnectionLost, DecodeError, Reject, WrongNameRule, describe
@@ -43,7 +42,6 @@ from brokerkit._message import (
     RetryLater,
     Settled,
     State,
-    header_text,
     text,
 )
 from brokerkit._rules import Lookup, compile_rules
@@ -55,41 +53,10 @@ logger = logging.getLogger("brokerkit")
 
 _DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
 """Releases and crashes count as deliveries too, so there may be more of them than attempts."""
-_SOON: Final = 0.02
-_YEAR: Final = 366 * 86_400.0
-_SKEW: Final = 60.0
-"""Seconds by which the clocks of two of our processes may differ."""
 _LONGEST_PAUSE: Final = 10.0
 _LAG_TIMEOUT: Final = 2.0
 _GRACE: Final = 1.0
 """Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """What became of a source's messages, counted since the start.
-
-    Attributes:
-        received: deliveries, those that come again included.
-        handled: all handlers are done.
-        failed: attempts that failed.
-        retried: attempts that failed and are tried again.
-        dead_lettered: stored as dead letters.
-        skipped: acknowledged because no handler wants the name.
-        released: given back at shutdown.
-        lost: taken away by the broker (rebalance, lease over, connection gone): somebody gets them again.
-        duplicates: handlers that did not run, because their `Dedupe` has the message as done.
-    """
-
-    received: int = 0
-    handled: int = 0
-    failed: int = 0
-    retried: int = 0
-    dead_lettered: int = 0
-    skipped: int = 0
-    released: int = 0
-    lost: int = 0
-    duplicates: int = 0
 
 
 class Consumer:
@@ -136,7 +103,6 @@ class Consumer:
             topic=subscription.topics[0],
             group=settings.group,
         )
-        self._patience = Patience.of(settings, self._capabilities)
         self._hooks = hooks
         self.life = Life(hooks, about, state="starting", good="consuming")
 
@@ -151,12 +117,10 @@ class Consumer:
         self._in_flight = 0
         self._asked = 0
         self._lanes = Lanes()
-        self._held: set[Delivery] = set()
         self._probation: Probation | None = None
         if settings.unknown != "ack":
             self._probation = Probation(source=name, rules=self._rules, limit=self._max_in_flight)
         self._prefix = Prefix()
-        self._memory = Memory()
         self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
 
         self._watchers: list[asyncio.Future[None]] = []
@@ -179,15 +143,19 @@ class Consumer:
             name=name,
             acknowledged=self._forget,
             settled=self._settled,
-            not_put_off=self._not_put_off,
+            not_put_off=lambda delivery, outcome: self._retries.not_put_off(delivery, outcome),
             stopping=self._stopping,
         )
-        self._burial = Burial(
-            dead_letters,
-            source=name,
-            group=settings.group,
-            stored=self._buried,
-            kept=self._not_buried,
+        self._retries = Retries(
+            self,
+            name=name,
+            settings=settings,
+            capabilities=self._capabilities,
+            max_in_flight=self._max_in_flight,
+            stats=self.stats,
+            lanes=self._lanes,
+            settlement=self._settlement,
+            dead_letters=dead_letters,
             stopping=self._stopping,
             back_off=self._back_off,
         )
@@ -195,7 +163,7 @@ class Consumer:
         self._over = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Consumer {self.name}: {self.life.state}, {self._in_flight} in flight, {len(self._held)} held>"
+        return f"<Consumer {self.name}: {self.life.state}, {self._in_flight} in flight, {len(self._retries.held)} held>"
 
     async def health(self, *, lag: bool) -> SourceHealth:
         """How it is now; with ``lag`` the broker is asked, for a little while."""
@@ -212,7 +180,7 @@ class Consumer:
             error=self.life.error,
             failures=self.life.failures,
             in_flight=self._in_flight,
-            held=len(self._held),
+            held=len(self._retries.held),
             lag=known,
         )
 
@@ -229,7 +197,7 @@ class Consumer:
         self.life.become("consuming")
         self._workers.start()
         self._run_beside(self._settlement.run())
-        self._run_beside(self._burial.run())
+        self._run_beside(self._retries.burial.run())
         if self._capabilities.lease is not None:
             self._run_beside(self._leases.keep())
         for once in self._routes.onces:
@@ -340,7 +308,7 @@ class Consumer:
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
         waiting = State.WAITING
-        by_key, remembered = self._settings.order != "none", self._memory.troubles
+        by_key, remembered = self._settings.order != "none", self._retries.memory.troubles
         before = len(ready)
         for delivery in batch:
             if delivery.state is not waiting:
@@ -351,15 +319,15 @@ class Consumer:
                 delivery.id = found if isinstance(found, str) else str(text(found))
             name = name_of(delivery)
             delivery.route = route = find(name) or self._routes[name]
-            if (FAILURES in delivery.headers or remembered) and not self._recall(delivery):
+            if (FAILURES in delivery.headers or remembered) and not self._retries.recall(delivery):
                 continue
             if (not route.known or self._probation is not None) and not self._recognise(delivery, route):
                 continue
             if not route.calls:
                 self.stats.skipped += 1
-                self._finish(delivery, ACK)
+                self.finish(delivery, ACK)
             elif delivery.count > self._most_deliveries:
-                self._bury(delivery, BrokerkitError(f"delivered {delivery.count} times without an end"))
+                self._retries.bury(delivery, BrokerkitError(f"delivered {delivery.count} times without an end"))
             elif not by_key or (key := delivery.key) is None or enter(delivery, key):
                 ready.append(delivery)
         self._workers.wake(len(ready) - before)
@@ -393,43 +361,14 @@ class Consumer:
     def _handle_unknown(self, delivery: Delivery) -> None:
         name = delivery.route.name
         if not name:
-            self._bury(delivery, DecodeError("the message has no event name where name_from looks for it"))
+            self._retries.bury(delivery, DecodeError("the message has no event name where name_from looks for it"))
         elif self._settings.unknown == "reject":
-            self._bury(delivery, Reject(f"no handler for event {name!r}"))
+            self._retries.bury(delivery, Reject(f"no handler for event {name!r}"))
         elif self._settings.unknown == "retry":
-            self.failed(delivery, None, BrokerkitError(f"no handler for event {name!r}"))
+            self._retries.failed(delivery, None, BrokerkitError(f"no handler for event {name!r}"))
         else:
             self.stats.skipped += 1
-            self._finish(delivery, ACK)
-
-    def _recall(self, delivery: Delivery) -> bool:
-        """Restore what is known of a message that failed before. False where its time has not come yet, and where it was
-        replayed for another group.
-        """
-        if FAILURES not in delivery.headers:
-            delivery.trouble = trouble = self._memory.take(delivery)
-            if trouble is None:
-                return True
-        elif ONLY in delivery.headers and header_text(delivery.headers, ONLY) != (self._settings.group or ""):
-            self.stats.skipped += 1
-            self._finish(delivery, ACK)
-            return False
-        else:
-            delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
-            # What nobody of us writes was written by somebody else: a topic that is not read here, a wait without end.
-            if trouble.topic not in self._settings.topic and not self._settings.queue:
-                trouble.topic = ""
-            if trouble.due - _clock.now() > min(self._capabilities.durable_retry, _YEAR) + _SKEW:
-                trouble.due = 0.0
-        if trouble.topic:
-            delivery.topic = trouble.topic
-        wait = trouble.due - _clock.now()
-        if wait <= _SOON:
-            return True
-        if self._patience.strict and delivery.key is not None and not self._lanes.enter(delivery, delivery.key):
-            return False  # behind another of its key, which it must not overtake
-        self._put_off(delivery, wait, crowded=False)
-        return False
+            self.finish(delivery, ACK)
 
     # ---- what the workers say (`Results`) --------------------------------------------------------------------
 
@@ -443,23 +382,24 @@ class Consumer:
 
     def cancelled(self, delivery: Delivery) -> None:
         """Release: a handler that was cancelled at shutdown has not failed."""
-        self._finish(delivery, RELEASE)
+        self.finish(delivery, RELEASE)
+
+    def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
+        """Have it tried again, or buried."""
+        self._retries.failed(delivery, call, error)
 
     def postponed(self, delivery: Delivery, wait: float) -> None:
-        """Try again without counting a failure: held here rather than with the broker, however long it may take."""
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        wait = min(wait, self._settings.hold) or wait
-        trouble.due = _clock.now() + wait
-        self._put_off(delivery, wait, crowded=self._is_crowded)
+        """Have it tried again without counting a failure."""
+        self._retries.postponed(delivery, wait)
 
     def duplicate(self, delivery: Delivery, call: Call) -> None:
         """Count it, and tell the hooks."""
         self.stats.duplicates += 1
-        self._tell("duplicate", delivery)
+        self.tell("duplicate", delivery)
 
     def passed_over(self, delivery: Delivery) -> None:
         """Let the next of its lane begin."""
-        self._advance(delivery)
+        self.advance(delivery)
 
     def crashed(self, error: BaseException) -> None:
         """End the source."""
@@ -480,74 +420,10 @@ class Consumer:
             native=delivery.native,
         )
 
-    def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
-        """Count a failure and decide: again soon, again later, or dead letter."""
-        self.stats.failed += 1
-        trouble: Trouble = delivery.trouble or Trouble()
-        delivery.trouble = trouble
-        trouble.failures += 1
-        trouble.handler = call.handler.name if call else ""
-        trouble.first_failure = trouble.first_failure or _clock.now()
-        policy = (call and call.handler.retry) or self._settings.retry
-        asked = self._patience.wait(error, policy, trouble.failures)
-        if asked is None:
-            self._bury(delivery, error)
-            return
-        trouble.error = error
-        self.stats.retried += 1
-        wait = self._patience.cut(asked)
-        if wait < asked:
-            logger.warning(
-                'source %s: %s can be held for %.3g s and not for %.3g: with order = "strict" it is tried again earlier',
-                self.name,
-                delivery.stable_id or "a message without an id",
-                wait,
-                asked,
-            )
-        trouble.due = _clock.now() + wait
-        logger.warning(
-            "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
-            self.name,
-            trouble.handler or "dispatch",
-            delivery.route.name,
-            delivery.stable_id or "without an id",
-            trouble.failures,
-            (policy.for_error(error) or policy).attempts,
-            wait,
-            type(error).__name__,
-            describe(error),
-        )
-        self._tell("failed", delivery, error=error, wait=wait)
-        self._put_off(delivery, wait, crowded=self._is_crowded)
+    # ---- what the retries ask for (`Steps`) ------------------------------------------------------------------
 
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether what waits here takes up so many slots that the rest should wait at the broker."""
-        return len(self._held) >= self._max_in_flight // 2
-
-    def _put_off(self, delivery: Delivery, wait: float, *, crowded: bool) -> None:
-        """Have a message wait until it is due, here or at the broker."""
-        if self._patience.here(wait, crowded=crowded):
-            self._hold(delivery)
-        else:
-            self._finish(delivery, self._retry_later(delivery, wait))
-
-    def _hold(self, delivery: Delivery) -> None:
-        """Keep a message in its lane until it is due, or for as long as that is possible at a stretch."""
-        delivery.state = State.WAITING
-        self._held.add(delivery)
-        wait = max(delivery.trouble.due - _clock.now(), 0.0)
-        longest = self._capabilities.max_hold or wait
-        delivery.trouble.timer = self._loop.call_later(min(wait, longest), self._resume, delivery)
-        self._tell_progress()
-
-    def _resume(self, delivery: Delivery) -> None:
-        self._held.discard(delivery)
-        delivery.trouble.timer = None
-        if (left := delivery.trouble.due - _clock.now()) > _SOON:
-            # It could not wait at the broker before, and cannot wait here any longer.
-            self._put_off(delivery, left, crowded=True)
-            return
+    def again(self, delivery: Delivery) -> None:
+        """Have it handled when its lane is free."""
         if not delivery.route.known:
             self._handle_unknown(delivery)
             return
@@ -560,46 +436,9 @@ class Consumer:
         self._workers.ready.append(delivery)
         self._workers.wake(1)
 
-    def _retry_later(self, delivery: Delivery, wait: float) -> RetryLater:
-        """What the broker is asked for; a wait longer than it can keep is done in steps, see `_recall`."""
-        if not self._capabilities.copies_retries:
-            self._memory.keep(delivery)
-        copy = copy_of(delivery)
-        copy = replace(copy, headers={**copy.headers, DUE: f"{delivery.trouble.due:.3f}"})
-        return RetryLater(min(wait, self._capabilities.durable_retry), copy)
-
-    def _bury(self, delivery: Delivery, error: BaseException) -> None:
-        """Make it a dead letter; the original stays unsettled until the letter is confirmed."""
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        trouble.error = error
-        trouble.first_failure = trouble.first_failure or _clock.now()
-        logger.error(
-            "source %s: dead letter: %s %s (failed attempts: %d): %s: %s",
-            self.name,
-            delivery.route.name or "message",
-            delivery.stable_id or "without an id",
-            trouble.failures,
-            type(error).__name__,
-            describe(error),
-        )
-        delivery.state = State.FINISHED
-        self._burial.add(delivery)
-        if not self._patience.strict:
-            self._advance(delivery)
-
-    def _buried(self, delivery: Delivery) -> None:
-        self.stats.dead_lettered += 1
-        self._tell("dead_letter", delivery, error=delivery.trouble.error)
-        self._settlement.add(delivery, ACK)
-        # Under a strict order the key has waited for the letter: whoever replays it finds nothing done behind it before.
-        self._advance(delivery)
-
-    def _not_buried(self, delivery: Delivery) -> None:
-        self._settlement.add(delivery, RELEASE)
-
     # ---- out: settle -----------------------------------------------------------------------------------------
 
-    def _finish(self, delivery: Delivery, outcome: Outcome) -> None:
+    def finish(self, delivery: Delivery, outcome: Outcome) -> None:
         """Have the outcome settled, and let the next message of the key begin.
 
         Behind one that goes back to the broker the lane stays closed until the broker has it: a FIFO queue takes the
@@ -607,9 +446,9 @@ class Consumer:
         """
         self._settlement.add(delivery, outcome)
         if delivery.lane is not None and not isinstance(outcome, RetryLater):
-            self._advance(delivery)
+            self.advance(delivery)
 
-    def _advance(self, delivery: Delivery) -> None:
+    def advance(self, delivery: Delivery) -> None:
         """Leave the lane, and let the next message in it begin."""
         if (following := self._lanes.leave(delivery)) is not None:
             self._begin(following)
@@ -617,28 +456,19 @@ class Consumer:
     def _settled(self, delivery: Delivery, outcome: Outcome, answer: Settled) -> None:
         if answer is Settled.LOST:
             self.stats.lost += 1
-            self._tell("lost", delivery)
+            self.tell("lost", delivery)
         elif outcome is RELEASE:
             self.stats.released += 1
         if isinstance(outcome, RetryLater):
             # Whatever the source said is lost beside it is dropped first: it says so in a task of its own.
-            self._loop.call_soon(self._advance, delivery)
+            self._loop.call_soon(self.advance, delivery)
         self._forget()
-
-    def _not_put_off(self, delivery: Delivery, outcome: RetryLater) -> None:
-        logger.warning(
-            "source %s: %s cannot be put off durably: it waits %.3g s in this process",
-            self.name,
-            delivery,
-            outcome.after,
-        )
-        self._hold(delivery)
 
     def _forget(self, count: int = 1) -> None:
         """So many deliveries are no longer ours: their slots are free."""
         self._in_flight -= count
         self._free_slots()
-        self._tell_progress()
+        self.tell_progress()
 
     async def _lost(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         """`Lost`: drop what has not started, wait for what runs and its settlement."""
@@ -646,40 +476,38 @@ class Consumer:
         while deliveries := [
             one
             for one in deliveries
-            if ((one in needed and one not in self._held) or not self._drop(one)) and one.state in OURS
+            if ((one in needed and one not in self._retries.held) or not self._drop(one)) and one.state in OURS
         ]:
             await self._progress()
 
     def _before_started(self) -> set[Delivery]:
         """What has to be handled, or else what has begun is handled twice."""
-        return self._prefix.before_started(self._held)
+        return self._prefix.before_started(self._retries.held)
 
     def _drop(self, delivery: Delivery) -> bool:
         """Forget a delivery that has not started. False where a handler is at it, or it waits to be settled."""
         if delivery.state is not State.WAITING:
             return delivery.state is State.LOST
         delivery.state = State.LOST
-        self._memory.keep(delivery)
-        if delivery in self._held:
-            self._held.discard(delivery)
-            delivery.trouble.timer.cancel()
-            self._advance(delivery)
+        self._retries.memory.keep(delivery)
+        if self._retries.let_go(delivery):
+            self.advance(delivery)
         if self._probation is not None and delivery in self._probation.kept:
             self._probation.kept.remove(delivery)
         self.stats.lost += 1
-        self._tell("lost", delivery)
+        self.tell("lost", delivery)
         self._forget()
         return True
 
     def _release_waiting(self, *, but: AbstractSet[Delivery] = frozenset()) -> None:
         """Give back everything that no handler has begun with, but for some."""
         # The first of each lane goes first: a list has no other order than the one in which values come back to it.
-        waiting = [*self._held, *self._workers.ready, *self._lanes.waiting()]
+        waiting = [*self._retries.held, *self._workers.ready, *self._lanes.waiting()]
         waiting += self._probation.kept if self._probation else ()
         kept = [delivery for delivery in self._workers.ready if delivery in but]
         self._workers.ready.clear()
         self._workers.ready.extend(kept)
-        self._held.clear()
+        self._retries.held.clear()
         self._probation = None
         for delivery in waiting:
             if delivery.trouble is not None and delivery.trouble.timer is not None:
@@ -689,7 +517,7 @@ class Consumer:
 
     # ---- what others are told --------------------------------------------------------------------------------
 
-    def _tell(
+    def tell(
         self, kind: Kind, delivery: Delivery, *, error: BaseException | None = None, wait: float | None = None
     ) -> None:
         """Tell the hooks what became of a message."""
@@ -710,7 +538,7 @@ class Consumer:
     def _free_slots(self) -> None:
         _resolve(self._slots)
 
-    def _tell_progress(self) -> None:
+    def tell_progress(self) -> None:
         _resolve(self._watchers)
 
     async def _progress(self, timeout: float | None = None) -> None:
