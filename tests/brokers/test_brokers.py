@@ -12,6 +12,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import aio_pika
+import asyncpg
 import certifi
 import pytest
 import redis.asyncio as aioredis
@@ -29,6 +30,7 @@ from tests.brokers._truststore import truststore
 from tests.brokers._urls import split_credentials, with_wrong_password
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
+from tests.brokers.postgresql import PostgresqlServer
 from tests.brokers.rabbitmq import RabbitBroker
 from tests.brokers.redis import RedisBroker
 from tests.brokers.redis import broker as new_redis
@@ -103,6 +105,24 @@ async def test_a_redis_entry_survives_a_restart(redis_broker: RedisBroker) -> No
         entries = await client.xrange(stream)
         assert entries is not None
         assert [fields for _, fields in entries] == [{b"body": b"kept"}]
+
+
+async def test_a_postgresql_row_survives_a_restart(postgresql_server: PostgresqlServer) -> None:
+    table = unique("kept").replace("-", "_")
+    connection = await asyncpg.connect(postgresql_server.url)
+    await connection.execute(f"CREATE TABLE {table} AS SELECT 'kept' AS value")
+    await connection.close()
+
+    await asyncio.to_thread(postgresql_server.restart)
+
+    connection = await asyncpg.connect(postgresql_server.url)
+    assert await connection.fetchval(f"SELECT value FROM {table}") == "kept"
+    await connection.close()
+
+
+async def test_postgresql_refuses_a_wrong_password(postgresql_server: PostgresqlServer) -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(postgresql_server.wrong_password_url)
 
 
 async def test_redis_refuses_a_wrong_password(redis_broker: RedisBroker) -> None:
