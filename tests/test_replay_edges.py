@@ -53,21 +53,21 @@ async def test_a_replay_that_ends_between_confirmation_and_acknowledgement_doubl
     if broker.name in ("sqs", "sns"):
         return  # slow, and their letters are in the same kind of queue as those of sqs-fifo
     settings = {**ONCE, **place(broker, tmp_path)}
-    await bury(broker.bus(**settings), seated(1, id="id-1"), seated(2, id="id-2"))
+    # A single one: several need not come in the batch that is interrupted.
+    await bury(broker.bus(**settings), seated(1, id="id-1"))
     recorder = Recorder().record(NAME)
     # SQS FIFO drops what it got a second time.
-    doubled = [1, 2] if broker.name == "sqs-fifo" else [1, 1, 2, 2]
+    times = 1 if broker.name == "sqs-fifo" else 2
     async with asyncio.timeout(60), recorder.serving(broker.bus(**settings)) as bus:
         with monkeypatch.context() as patched:
             interrupt_after_publishing(bus.adapter(), patched)
             with pytest.raises(Killed):
                 await bus.replay_dead_letters()
-        await recorder.wait_for(2)
-        assert await bus.replay_dead_letters() == 2
-        await recorder.wait_for(len(doubled))
+        await recorder.wait_for(1)
+        assert await bus.replay_dead_letters() == 1
+        await recorder.wait_for(times)
         assert await listed(bus) == []
-    assert sorted(event.player_id for _, event, _ in recorder.got) == doubled
-    assert {message.id for _, _, message in recorder.got} == {"id-1", "id-2"}
+    assert [(event.player_id, message.id) for _, event, message in recorder.got] == [(1, "id-1")] * times
 
 
 async def test_a_letter_comes_back_to_kafka_from_redis_byte_for_byte_null_included(
