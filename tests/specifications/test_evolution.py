@@ -253,3 +253,8 @@ def test_no_instance_breaks_where_nothing_is_said_to_break(old: dict[str, Any], 
     said = [change for change in found if change.kind not in ("closed", "opened")]  # of fields that nobody names
     assert any(change.breaks_readers for change in said) == any(not old_version.is_valid(body) for body in sent_by_new)
     assert any(change.breaks_writers for change in said) == any(not new_version.is_valid(body) for body in sent_by_old)
+
+
+def test_a_choice_that_leads_back_to_its_schema_through_a_list_of_parts_ends() -> None:
+    itself = {"anyOf": [TEXT, {"allOf": [{"$ref": "#/$defs/Shared"}, fields("a", a=WHOLE)]}]}
+    assert changes(version(itself, Shared=itself), version(itself, Shared=itself)) == []

@@ -58,7 +58,7 @@ def alternatives(
         within: references whose choices are being collected: a choice that leads back to one of them adds none.
     """
     within |= {schema.get("$ref")} - {None}
-    schema = _together(specification, specification.resolved(schema), within)
+    schema, within = _together(specification, specification.resolved(schema), within)
     for key in _CHOICES:
         if isinstance(choices := schema.get(key), list):
             beside = {name: value for name, value in schema.items() if name != key and name not in _NOTES}
@@ -90,16 +90,24 @@ def alternatives(
             yield {**alternative, "type": one}
 
 
-def _together(specification: Specification, schema: Schema, within: frozenset[object]) -> Schema:
-    """Put what ``allOf`` lists into one schema, as far as no two of its parts speak of the same thing."""
+def _together(
+    specification: Specification, schema: Schema, within: frozenset[object]
+) -> tuple[Schema, frozenset[object]]:
+    """Put what ``allOf`` lists into one schema, as far as no two of its parts speak of the same thing.
+
+    Returns:
+        That schema, and ``within`` with the references that are in it now: its choices may lead back to them.
+    """
     if not isinstance(parts := schema.get("allOf"), list):
-        return schema
+        return schema, within
+    followed = within
     whole = {key: value for key, value in schema.items() if key != "allOf"}
     for part in map(as_schema, cast("Iterable[Any]", parts)):
         reference = part.get("$ref")
         if reference in within:
             continue
-        resolved = _together(specification, specification.resolved(part), within | ({reference} - {None}))
+        resolved, seen = _together(specification, specification.resolved(part), within | ({reference} - {None}))
+        followed |= seen
         for key, value in resolved.items():
             if key == "required":
                 whole[key] = sorted({*whole.get(key, ()), *value})
@@ -113,7 +121,7 @@ def _together(specification: Specification, schema: Schema, within: frozenset[ob
                 whole.setdefault(key, value)
             else:
                 whole.setdefault("allOf", []).append({key: value})
-    return whole
+    return whole, followed
 
 
 def kind_of(schema: Schema) -> str:
