@@ -138,14 +138,6 @@ class Consumer:
         self._background: set[asyncio.Task[None]] = set()
         self._pollers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        self._settlement = Settlement(
-            self._source,
-            name=name,
-            acknowledged=self._forget,
-            settled=self._settled,
-            not_put_off=lambda delivery, outcome: self._retries.not_put_off(delivery, outcome),
-            stopping=self._stopping,
-        )
         self._retries = Retries(
             self,
             name=name,
@@ -154,10 +146,17 @@ class Consumer:
             max_in_flight=self._max_in_flight,
             stats=self.stats,
             lanes=self._lanes,
-            settlement=self._settlement,
             dead_letters=dead_letters,
             stopping=self._stopping,
             back_off=self._back_off,
+        )
+        self._settlement = Settlement(
+            self._source,
+            name=name,
+            acknowledged=self._forget,
+            settled=self._settled,
+            not_put_off=self._retries.not_put_off,
+            stopping=self._stopping,
         )
         self._failure: BaseException | None = None
         self._over = asyncio.Event()
@@ -437,6 +436,10 @@ class Consumer:
         self._workers.wake(1)
 
     # ---- out: settle -----------------------------------------------------------------------------------------
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Have the outcome settled."""
+        self._settlement.add(delivery, outcome)
 
     def finish(self, delivery: Delivery, outcome: Outcome) -> None:
         """Have the outcome settled, and let the next message of the key begin.

@@ -16,7 +16,6 @@ from brokerkit._consuming._deadletters import Burial, DeadLetters
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._patience import Patience
 from brokerkit._consuming._routes import Call
-from brokerkit._consuming._settlement import Settlement
 from brokerkit._consuming._stats import Stats
 from brokerkit._consuming._trouble import DUE, FAILURES, ONLY, Memory, Trouble, copy_of
 from brokerkit._errors import describe
@@ -38,6 +37,10 @@ class Steps(Protocol):
 
     def again(self, delivery: Delivery) -> None:
         """Its time has come: have it handled when its lane is free."""
+        ...
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Have the outcome settled."""
         ...
 
     def finish(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -66,7 +69,6 @@ class Retries:
         steps: the consumer.
         name: the source's name, for the log.
         max_in_flight: slots of the source; where half of them hold what failed, more of that waits at the broker.
-        settlement: for the originals of dead letters.
         dead_letters: where they go.
         stopping: set when nothing is tried again any more.
         back_off: waits between tries to store a letter, longer with each failure.
@@ -87,7 +89,6 @@ class Retries:
         max_in_flight: int,
         stats: Stats,
         lanes: Lanes,
-        settlement: Settlement,
         dead_letters: DeadLetters,
         stopping: asyncio.Event,
         back_off: Callable[[int], Awaitable[None]],
@@ -110,7 +111,6 @@ class Retries:
         self._crowd = max_in_flight // 2
         self._stats = stats
         self._lanes = lanes
-        self._settlement = settlement
         self._patience = Patience.of(settings, capabilities)
         self._loop = asyncio.get_running_loop()
 
@@ -273,9 +273,9 @@ class Retries:
     def _buried(self, delivery: Delivery) -> None:
         self._stats.dead_lettered += 1
         self._steps.tell("dead_letter", delivery, error=delivery.trouble.error)
-        self._settlement.add(delivery, ACK)
+        self._steps.settle(delivery, ACK)
         # Under a strict order the key has waited for the letter: whoever replays it finds nothing done behind it before.
         self._steps.advance(delivery)
 
     def _not_buried(self, delivery: Delivery) -> None:
-        self._settlement.add(delivery, RELEASE)
+        self._steps.settle(delivery, RELEASE)
