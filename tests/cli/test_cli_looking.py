@@ -243,9 +243,9 @@ def test_a_limit_bounds_the_look_and_control_codes_do_not_reach_the_terminal(cli
 def test_tail_shows_a_line_for_each_message_of_the_events_that_are_asked_for(
     cli: Cli, request: pytest.FixtureRequest, name: str
 ) -> None:
-    from tests.conftest import _MADE_BY
+    from tests.conftest import MADE_BY
 
-    broker: Broker = _MADE_BY[name](request)
+    broker: Broker = MADE_BY[name](request)
     topic = broker.topic()
     asyncio.run(broker.create(topic))  # type: ignore[arg-type]
     sent = [("OnGameDone", b'{"gameId": 1, "event": "OnGameDone"}'), ("OnUserLoggedIn", b'{"event": "OnUserLoggedIn"}')]
