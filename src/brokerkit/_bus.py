@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
 from brokerkit import _clock, adapters
 from brokerkit._config import ONLY, BusSettings, elsewhere, from_file, from_keywords
@@ -16,7 +16,6 @@ from brokerkit._consuming._deadletters import DeadLetters, NoDeadLetters, QueueO
 from brokerkit._consuming._letter import DeadLetter
 from brokerkit._consuming._letter_file import FileOfDeadLetters
 from brokerkit._consuming._letters import Letters, Selected
-from brokerkit._consuming._once import Once
 from brokerkit._consuming._routes import Routes
 from brokerkit._consuming._stats import Stats
 from brokerkit._deadline import ADAPTER_GRACE, within
@@ -25,8 +24,8 @@ from brokerkit._handlers import Handlers
 from brokerkit._health import Health, SourceHealth
 from brokerkit._hooks import Hook, Hooks
 from brokerkit._message import Headers, Message, Receipt
+from brokerkit._refusals import refuse_impossible_onces, refuse_unpromised
 from brokerkit._retry import RetryPolicy
-from brokerkit._rules import split_rule
 from brokerkit._settings import PUBLISH_TIMEOUT, ConnectionSettings, SourceSettings, Unknown
 from brokerkit._signals import run_until_signalled
 from brokerkit._target import Publishable, Target
@@ -173,7 +172,7 @@ class Bus:
             name: self._place_for_dead_letters(name, source) for name, source in settings.sources.items()
         }
         for name, source in settings.sources.items():
-            _check_promises(name, source, self._promises(name), [source.retry])
+            refuse_unpromised(name, source, self._promises(name), [source.retry])
         for name, target in settings.targets.items():
             promises = self._adapter(target).capabilities(target.topic or "")
             if name != ONLY and not promises.publishes:
@@ -542,8 +541,8 @@ class Bus:
             name: Routes(self.handlers, settings, source=name) for name, settings in self._settings.sources.items()
         }
         for name, settings in self._settings.sources.items():
-            _check_promises(name, settings, self._promises(name), routes[name].policies)
-            _check_onces(name, settings, self._promises(name), routes[name].onces)
+            refuse_unpromised(name, settings, self._promises(name), routes[name].policies)
+            refuse_impossible_onces(name, settings, self._promises(name), routes[name].onces)
         for handler in self.handlers:
             if not any(handler in each for each in routes.values()):
                 formats = ", ".join(f"{name} ({each.format})" for name, each in self._settings.sources.items())
@@ -599,60 +598,3 @@ def _cancels() -> int:
     """How often the running task was asked to end."""
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
-
-
-def _check_promises(name: str, source: SourceSettings, promises: Capabilities, policies: Iterable[RetryPolicy]) -> None:
-    """Refuse at the start what the broker cannot do.
-
-    Raises:
-        UnsupportedFeature: naming broker, feature and alternative.
-    """
-
-    def refuse(feature: str, alternative: str) -> NoReturn:
-        raise UnsupportedFeature(
-            broker=promises.broker, feature=f"{feature} (source {name!r})", alternative=alternative
-        )
-
-    places = [split_rule(rule, what="name_from")[0] for rule in source.name_from]
-    if places and not promises.name_places.intersection(places):
-        refuse(f"name_from = {', '.join(source.name_from)}", f"use one of {', '.join(sorted(promises.name_places))}")
-    if source.broadcast and not promises.broadcast:
-        refuse("broadcast", "give each process a group of its own")
-    for policy in policies:
-        longest = policy.longest_total
-        if source.order == "strict" and promises.max_hold is not None and longest > promises.max_hold:
-            refuse(
-                f'order = "strict" with retries that wait {longest:g} s in all',
-                f'keep the waits below {promises.max_hold:g} s, or use order = "key"',
-            )
-        longest = max(each.longest_wait(max(each.attempts - 1, 1)) for each in policy.policies)
-        if promises.durable_retry and longest > max(promises.durable_retry, source.hold):
-            refuse(f"retries after {longest:g} s", f"set retry.cap to at most {promises.durable_retry:g} s")
-
-
-def _check_onces(name: str, source: SourceSettings, promises: Capabilities, onces: Iterable[Once]) -> None:
-    """Refuse at the start what cannot run once for each message.
-
-    Raises:
-        ConfigError: the handler or the source does not go together with its store.
-        UnsupportedFeature: nothing tells one message from another.
-    """
-    for once in onces:
-        handler = once.handler.name
-        if source.broadcast:
-            raise ConfigError(
-                f"source {name!r}: with broadcast each process runs {handler} for each message, and dedupe would let only "
-                "one of them; leave one of the two out"
-            )
-        if once.dedupe.store.transactional and not once.handler.is_async:
-            raise ConfigError(
-                f"handler {handler} is a plain function, and the session of its dedupe store is for coroutines: "
-                "make it 'async def', or use another store"
-            )
-        if once.dedupe.key is None and not (promises.stable_id or source.id_from or source.wire.id_from):
-            raise UnsupportedFeature(
-                broker=promises.broker,
-                feature=f"dedupe of {handler} by the message's id (source {name!r}), because it gives messages none",
-                alternative="say where the producer writes one (id_from), or what to tell messages by "
-                "(Dedupe(key=...): 'id' for the id that the producer sets, or a function of the event)",
-            )
