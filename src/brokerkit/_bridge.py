@@ -101,7 +101,7 @@ def _refuse_circle(source: SourceSettings, target: TargetSettings) -> None:
     if _where(source) == _where(target) and target.topic in (source.topic or source.queue):
         raise ConfigError(
             f"this bridge would read what it publishes: {target.topic!r} is its source and its target; "
-            "name another topic with to_topic"
+            "name another topic for the target (to_topic)"
         )
 
 
