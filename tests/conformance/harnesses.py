@@ -29,14 +29,27 @@ NAMES = {
 
 
 class OurHarness(Harness):
-    """One of the brokers of tests/every_broker.py; but for Kafka, which tells its own address, behind a proxy."""
+    """One of the brokers of tests/every_broker.py, behind a proxy.
+
+    Args:
+        broker: what all tests know of it.
+        restart: restarts it with what it has, where that is possible.
+        advertised: the port to which a Kafka sends its clients; without one there is no proxy before it.
+    """
 
     late = 4.0
 
-    def __init__(self, broker: Broker, *, restart: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        restart: Callable[[], Awaitable[None]] | None = None,
+        advertised: int | None = None,
+    ) -> None:
         super().__init__()
         self._broker = broker
         self._restart = restart
+        self._advertised = advertised
         self._proxy: Proxy | None = None
         self.settings = dict(broker.settings)
         self.url = self.settings.pop("url")
@@ -56,12 +69,12 @@ class OurHarness(Harness):
         self.virtual = broker.name == "memory"
 
     async def __aenter__(self) -> Self:
-        if self._broker.name in ("memory", "kafka"):
+        if self._broker.name == "memory" or (self._broker.name == "kafka" and self._advertised is None):
             return self
         where = "endpoint" if "endpoint" in self.settings else "url"
         address = self._broker.settings[where]
         parts = urlsplit(address)
-        self._proxy = Proxy(str(parts.hostname), int(parts.port or 0))
+        self._proxy = Proxy(str(parts.hostname), int(parts.port or 0), listen=self._advertised or 0)
         await self._proxy.__aenter__()
         through = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self._proxy.port}")).geturl()
         if where == "url":

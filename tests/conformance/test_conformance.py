@@ -16,6 +16,7 @@ import pytest
 from brokerkit.testing.conformance import Conformance, Harness
 from tests import every_broker
 from tests.brokers import fixtures, kafka, rabbitmq, redis
+from tests.brokers._ports import free_port
 from tests.conformance.harnesses import NAMES, OurHarness
 from tests.conftest import MADE_BY
 
@@ -45,23 +46,34 @@ def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
 
 
 @pytest.fixture
-def own_broker(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """For the case that restarts the broker one of its own, because the others share theirs; None for all other cases."""
+def advertised(request: pytest.FixtureRequest) -> int | None:
+    """The port of the proxy to which a Kafka of its own sends its clients, for the cases that cut connections to it."""
+    name, case = request.node.callspec.params["broker"], request.node.originalname
+    return free_port() if name == "kafka" and case in ("test_case_29", "test_case_57") else None
+
+
+@pytest.fixture
+def own_broker(request: pytest.FixtureRequest, advertised: int | None) -> Iterator[Any]:
+    """For a case that the brokers shared by all cases cannot do one of its own; None for the others."""
     name = request.node.callspec.params["broker"]
     with ExitStack() as stack:
-        restarts = request.node.originalname == "test_case_55" and name in OWN
-        yield stack.enter_context(fixtures.running(OWN[name][0]())) if restarts else None
+        if advertised is not None:
+            yield stack.enter_context(fixtures.running(kafka.broker(advertised=advertised)))
+        elif request.node.originalname == "test_case_55" and name in OWN:
+            yield stack.enter_context(fixtures.running(OWN[name][0]()))
+        else:
+            yield None
 
 
 # aiohttp warns of every request above 1 MiB, and has no other way to take one.
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 class TestConformance(Conformance):
     @pytest.fixture
-    def harness(self, broker: every_broker.Broker, own_broker: Any) -> Harness:
+    def harness(self, broker: every_broker.Broker, own_broker: Any, advertised: int | None) -> Harness:
         if own_broker is None:
             return OurHarness(broker)
 
         async def restart() -> None:
             await asyncio.to_thread(own_broker.restart)
 
-        return OurHarness(OWN[broker.name][1](own_broker), restart=restart)
+        return OurHarness(OWN[broker.name][1](own_broker), restart=restart, advertised=advertised)
