@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -804,7 +805,7 @@ async def test_a_deleted_queue_is_made_again(bench: Bench) -> None:
     source = await bench.source(adapter, topic, provision="all")
     receiving = asyncio.create_task(source.receive(10))
     await channel.queue_delete(f"{topic}.wallet")
-    with pytest.raises(ConnectionLost, match="queue is gone"):
+    with pytest.raises(ConnectionLost, match="it is gone"):
         await asyncio.wait_for(receiving, PATIENCE)
     assert await asyncio.wait_for(source.receive(10), PATIENCE) == []  # the core learns that the broker is back
     receiving = asyncio.create_task(source.receive(10))
@@ -812,6 +813,39 @@ async def test_a_deleted_queue_is_made_again(bench: Bench) -> None:
         while not isinstance((await adapter.send([outgoing(topic)]))[0], Receipt):
             await asyncio.sleep(0.02)
     assert len(await asyncio.wait_for(receiving, PATIENCE)) == 1
+
+
+async def test_a_deleted_queue_leaves_the_deliveries_of_the_others_alone(bench: Bench) -> None:
+    kept, deleted, adapter, channel = bench.topic(), bench.topic(), await bench.adapter(), await bench.raw()
+    source = await bench.source(adapter, kept, deleted)
+    await send(adapter, outgoing(kept), outgoing(deleted), outgoing(kept))
+    taken = await take(source, 3)
+    await channel.queue_delete(f"{deleted}.wallet")
+    with pytest.raises(ConnectionLost, match=re.escape(f"{deleted}.wallet; it is gone")):
+        await asyncio.wait_for(source.receive(10), PATIENCE)
+    assert [one.topic for one in bench.lost.deliveries] == [deleted]
+    # What runs meanwhile is settled on the channel on which it came.
+    expected = [Settled.LOST if one.topic == deleted else Settled.DONE for one in taken]
+    assert await source.settle([(one, ACK) for one in taken]) == expected
+    assert await asyncio.wait_for(source.receive(10), PATIENCE) == []  # the core learns that the queue is back
+    await send(adapter, outgoing(deleted), outgoing(kept))
+    again = await take(source, 2)
+    assert {(one.topic, one.count) for one in again} == {(deleted, 1), (kept, 1)}
+    await settle(source, again)
+    await source.close()
+    for topic in (kept, deleted):
+        await waiting(bench, f"{topic}.wallet", 0)
+
+
+async def test_a_queue_that_may_not_be_made_again_ends_the_source(bench: Bench) -> None:
+    kept, deleted, adapter, channel = bench.topic(), bench.topic(), await bench.adapter(), await bench.raw()
+    await (await bench.source(adapter, kept, deleted)).close()
+    source = await bench.source(adapter, kept, deleted, provision="off")
+    await channel.queue_delete(f"{deleted}.wallet")
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(source.receive(10), PATIENCE)
+    with pytest.raises(NotFound, match=re.escape(f"{deleted}.wallet")):
+        await asyncio.wait_for(source.receive(10), PATIENCE)
 
 
 async def test_a_lost_handler_that_still_runs_is_waited_for_before_reconnecting(bench: Bench) -> None:

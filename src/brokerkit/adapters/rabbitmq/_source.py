@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -44,7 +44,8 @@ class RabbitSource:
         self._lost = lost
         self._connection: AbstractConnection | None = None
         self._channel: Channel | None = None
-        self._consumers: list[str] = []
+        # By topic. A topic without a consumer has lost its queue.
+        self._consumers: dict[str, str] = {}
         self._queues: dict[str, str] = {}
         self._delays: dict[tuple[str, int], str] = {}
         # Tags are entered as they arrive, so this dict ascends.
@@ -52,7 +53,7 @@ class RabbitSource:
         self._ready: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self._failure: BrokerkitError | None = None
-        self._losing: asyncio.Task[None] | None = None
+        self._losing: asyncio.Future[Any] | None = None
         self._opening: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -62,24 +63,23 @@ class RabbitSource:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Source.receive`."""
-        ready = self._ready
         while not self._stopped:
-            if ready:
-                if len(ready) > limit:
-                    return [ready.popleft() for _ in range(limit)]
-                batch = list(ready)
-                ready.clear()
-                return batch
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-            if self._channel is None:
+            if self._channel is None or len(self._consumers) < len(self._queues):
                 # A task of its own, so that `stop` can end it without cancelling this call.
                 self._opening = asyncio.create_task(self._restart())
                 await asyncio.wait([self._opening])
                 if not self._opening.cancelled():
                     self._opening.result()
                 return []  # so that the core knows that the broker is back
+            if ready := self._ready:
+                if len(ready) > limit:
+                    return [ready.popleft() for _ in range(limit)]
+                batch = list(ready)
+                ready.clear()
+                return batch
             self._wake.clear()
             await self._wake.wait()
         return []
@@ -136,7 +136,7 @@ class RabbitSource:
         if channel is None or self._subscription.order == "strict":
             return
         with suppress(*CLIENT_ERRORS):
-            for consumer in self._consumers:
+            for consumer in self._consumers.values():
                 await channel.basic_cancel(consumer, timeout=self._link.timeout)
             ready = [one.token for one in self._ready]
             self._ready.clear()
@@ -176,8 +176,8 @@ class RabbitSource:
         message at most, and none where the active consumer is single.
         """
         await channel.basic_qos(prefetch_count=1)
-        for topic, queue in self._queues.items():
-            await channel.basic_consume(queue, partial(self._arrived, topic))
+        for topic in self._consumers:
+            await channel.basic_consume(self._queues[topic], partial(self._arrived, topic))
 
     # Connecting, and losing the connection.
 
@@ -185,38 +185,51 @@ class RabbitSource:
         # What still runs would be overtaken by its own redelivery.
         if self._losing is not None:
             await asyncio.wait([self._losing], timeout=self._subscription.drain_timeout)
-        await self._start()
+        connection, channel = self._connection, self._channel
+        if connection is None or channel is None:
+            await self._start()
+            return
+        for topic in self._queues.keys() - self._consumers.keys():
+            self._queues[topic] = await self._open_queue(connection, topic)
+            await self._consume(channel, topic)
 
     async def _start(self) -> None:
         await self._disconnect()
         connection = self._connection = await self._link.connect()
-        subscription = self._subscription
         try:
             self._delays.clear()
-            self._queues = {
-                topic: await open_queue(self._link, connection, topic, subscription) for topic in subscription.topics
-            }
-            if subscription.provision == "check" and not subscription.broadcast:
-                for topic, queue in self._queues.items():
-                    await check_delays(self._link, connection, queue, topic, subscription)
-            await self._consume(connection)
+            self._queues = {topic: await self._open_queue(connection, topic) for topic in self._subscription.topics}
+            channel = self._channel = await self._open_channel(connection)
+            for topic in self._queues:
+                await self._consume(channel, topic)
         except BaseException:
             self._forget()
             await self._disconnect()
             raise
 
-    async def _consume(self, connection: AbstractConnection) -> None:
+    async def _open_queue(self, connection: AbstractConnection, topic: str) -> str:
+        subscription = self._subscription
+        queue = await open_queue(self._link, connection, topic, subscription)
+        if subscription.provision == "check" and not subscription.broadcast:
+            await check_delays(self._link, connection, queue, topic, subscription)
+        return queue
+
+    async def _open_channel(self, connection: AbstractConnection) -> Channel:
         with self._link.translated(_READING):
-            channel = self._channel = await self._link.channel(connection)
+            channel = await self._link.channel(connection)
             channel.closing.add_done_callback(partial(self._died, channel))  # pyright: ignore[reportUnknownMemberType]
             channel.on_consumer_cancel_callbacks.add(partial(self._cancelled, channel))
             # RabbitMQ counts for each consumer, and from 4.3 on refuses to count for a whole channel.
             prefetch = max(1, self._subscription.max_in_flight // len(self._queues))
             await channel.basic_qos(prefetch_count=prefetch, timeout=self._link.timeout)
-            self._consumers = []
-            for topic, queue in self._queues.items():
-                answer = await channel.basic_consume(queue, partial(self._arrived, topic), timeout=self._link.timeout)
-                self._consumers.append(answer.consumer_tag or "")
+            return channel
+
+    async def _consume(self, channel: Channel, topic: str) -> None:
+        with self._link.translated(_READING):
+            answer = await channel.basic_consume(
+                self._queues[topic], partial(self._arrived, topic), timeout=self._link.timeout
+            )
+            self._consumers[topic] = answer.consumer_tag or ""
 
     async def _arrived(self, topic: str, message: DeliveredMessage) -> None:
         # Each message comes in a task of its own; only without an await do they stay in order.
@@ -232,27 +245,43 @@ class RabbitSource:
         self._lose(channel, ConnectionLost(str(self._link.error(error, _READING))))
 
     def _cancelled(self, channel: Channel, frame: Basic.Cancel) -> None:
-        self._lose(
-            channel,
-            ConnectionLost(f"{self._link.url}: the broker ended consumer {frame.consumer_tag}; its queue is gone"),
+        """One queue is gone, with what it had: its deliveries are lost, and those of the others are not."""
+        topics = [topic for topic, consumer in self._consumers.items() if consumer == frame.consumer_tag]
+        if channel is not self._channel or not topics:
+            return
+        [topic] = topics
+        del self._consumers[topic]
+        unseen, self._ready = self._ready, deque(one for one in self._ready if one.topic != topic)
+        gone = [one for one in self._unsettled.values() if one.topic == topic]
+        for one in gone:
+            del self._unsettled[one.token]
+        queue = self._queues[topic]
+        self._report(
+            gone, unseen, ConnectionLost(f"{self._link.url}: the broker ended the reading of {queue}; it is gone")
         )
 
     def _lose(self, channel: Channel, failure: ConnectionLost) -> None:
         if channel is not self._channel:
             return
-        unseen = {one.token for one in self._ready}
-        known = [one for one in self._unsettled.values() if one.token not in unseen]
+        unsettled, unseen = self._unsettled, self._ready
         self._forget()
+        self._report(unsettled.values(), unseen, failure)
+
+    def _report(self, lost: Iterable[Delivery], unseen: Iterable[Delivery], failure: ConnectionLost) -> None:
+        """Have the core know what is lost of that which it has seen, and why."""
+        tags = {one.token for one in unseen}
         self._failure = failure
-        if known:
-            self._losing = asyncio.ensure_future(self._lost(known))
+        if known := [one for one in lost if one.token not in tags]:
+            before = [self._losing] if self._losing is not None else []
+            self._losing = asyncio.ensure_future(asyncio.gather(self._lost(known), *before))
         self._wake.set()
 
     def _forget(self) -> None:
         # A dictionary for each channel: a settlement under way keeps the one that it began with.
         self._channel = None
+        self._consumers = {}
         self._unsettled = {}
-        self._ready.clear()
+        self._ready = deque()
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -282,8 +311,8 @@ class RabbitSource:
         except CLIENT_ERRORS:
             return
         for tag, index in acks.items():
-            del unsettled[tag]
-            answers[index] = Settled.DONE
+            if unsettled.pop(tag, None) is not None:  # else its queue has gone meanwhile
+                answers[index] = Settled.DONE
 
     @staticmethod
     async def _acknowledge(channel: Channel, last: int, singles: list[int]) -> None:
@@ -296,7 +325,7 @@ class RabbitSource:
     async def _release(channel: Channel, unsettled: dict[int, Delivery], tags: list[int]) -> None:
         """Put messages back. One by one and ascending: ``multiple`` would take those below that are being handled."""
         for tag in tags:
-            del unsettled[tag]
+            unsettled.pop(tag, None)
             await channel.basic_nack(tag, requeue=True, wait=False)
 
     async def _delay(
