@@ -21,6 +21,16 @@ ACCESS_KEY = "brokerkit"
 SECRET_KEY = "brokerkit-secret"
 
 
+def client_options(url: str) -> dict[str, str]:
+    """Keyword arguments with which `create_client` of botocore and aiobotocore reaches a stand-in."""
+    return {
+        "endpoint_url": url,
+        "region_name": REGION,
+        "aws_access_key_id": ACCESS_KEY,
+        "aws_secret_access_key": SECRET_KEY,
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsBroker:
     """A stand-in for AWS at the endpoint `url`; it takes any credentials."""
@@ -31,13 +41,8 @@ class AwsBroker:
 
     @property
     def client_options(self) -> dict[str, str]:
-        """Keyword arguments for `create_client` of botocore and aiobotocore."""
-        return {
-            "endpoint_url": self.url,
-            "region_name": REGION,
-            "aws_access_key_id": ACCESS_KEY,
-            "aws_secret_access_key": SECRET_KEY,
-        }
+        """See `client_options`."""
+        return client_options(self.url)
 
     def exports(self) -> dict[str, str]:
         """The environment that names this broker."""

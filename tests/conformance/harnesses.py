@@ -8,10 +8,13 @@ from urllib.parse import urlsplit
 
 import aio_pika
 import redis.asyncio
+from aiobotocore.session import get_session
 
+from brokerkit.adapters.aws.sns import group_queue
 from brokerkit.adapters.rabbitmq._wire import queue_name
 from brokerkit.testing import Proxy
 from brokerkit.testing.conformance import Harness, NotTried
+from tests.brokers.aws import client_options
 from tests.every_broker import Broker
 
 NAMES = {
@@ -58,6 +61,12 @@ class OurHarness(Harness):
             # How soon a killed member is noticed; the usual is 45 s.
             quick = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
             self.settings["options"] = {**self.settings["options"], **quick}
+        if broker.name.startswith(("sqs", "sns")):
+            self.connected = False
+            # ElasticMQ answers a poll that waits with what is published, and not with what comes back meanwhile.
+            self.late = 8.0
+        if broker.name == "sns":
+            self.lease = 2.0  # moto may take a second for one answer
         self.name = NAMES[broker.name]
         self.suffix = broker.suffix
         self.largest = broker.largest
@@ -111,5 +120,9 @@ class OurHarness(Harness):
         elif self._broker.name == "redis-streams":
             async with redis.asyncio.from_url(url) as client:
                 await client.xgroup_destroy(topic, group)
+        elif self._broker.name == "sns":
+            async with get_session().create_client("sqs", **client_options(self._broker.settings["endpoint"])) as sqs:
+                queue = await sqs.get_queue_url(QueueName=group_queue(topic, group))
+                await sqs.delete_queue(QueueUrl=queue["QueueUrl"])
         else:
             raise NotTried("a group that can be deleted while it is read")

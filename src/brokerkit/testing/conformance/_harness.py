@@ -35,6 +35,7 @@ class Harness:
         many: how many messages a case about many of them has.
         limit: seconds that one case may take.
         largest: a size in bytes that the broker refuses; None where there is no limit that a test can reach.
+        connected: the client keeps a connection and notices its end; over HTTP each call may have its own.
         topics_must_exist: a topic that nobody made is an error, instead of coming into being.
         processes: other processes can reach the broker.
         virtual: time may be jumped over; for brokers that live in the process.
@@ -52,6 +53,7 @@ class Harness:
     many: int = 200
     limit: float = 50.0
     largest: int | None = None
+    connected: bool = True
     topics_must_exist: bool = True
     processes: bool = True
     virtual: bool = False
