@@ -25,8 +25,8 @@ from brokerkit._settings import ConnectionSettings
 from brokerkit._transport import Subscription
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
-from tests.brokers.rabbitmq import RabbitBroker
-from tests.brokers.redis import RedisBroker
+from tests.brokers.rabbitmq import LARGEST_MESSAGE, RabbitBroker
+from tests.brokers.redis import LARGEST_VALUE, RedisBroker
 
 
 class Plain(Protocol):
@@ -246,6 +246,7 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
         unreachable={"url": "amqp://user:very-secret@127.0.0.1:1/"},
         bad_option={"url": f"{broker.url}?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url},
+        largest=LARGEST_MESSAGE + 1,
     )
 
 
@@ -303,6 +304,7 @@ def sns(broker: AwsBroker) -> Broker:
         create=create,
         unreachable={"url": "sns://us-east-1/", "endpoint": "http://127.0.0.1:1"},
         bad_option={"url": "sns://us-east-1/?no_such_option=1", "endpoint": broker.url},
+        largest=262_144,
     )
 
 
@@ -326,6 +328,7 @@ def redis_streams(broker: RedisBroker) -> Broker:
         unreachable={"url": "redis://user:very-secret@127.0.0.1:1/"},
         bad_option={"url": f"{broker.url}?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url},
+        largest=LARGEST_VALUE + 1,
     )
 
 
@@ -345,6 +348,7 @@ def redis_pubsub(broker: RedisBroker) -> Broker:
         bad_option={"url": broker.url.replace("redis://", "redis+pubsub://") + "?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+pubsub://")},
         topics_must_exist=False,
+        largest=LARGEST_VALUE + 1,
     )
 
 
@@ -363,4 +367,5 @@ def redis_list(broker: RedisBroker) -> Broker:
         bad_option={"url": broker.url.replace("redis://", "redis+list://") + "?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+list://")},
         topics_must_exist=False,
+        largest=LARGEST_VALUE + 1,
     )

@@ -16,6 +16,10 @@ VARIABLE = "BROKERKIT_TEST_AMQP"
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
+LARGEST_MESSAGE = 16 * 2**20
+"""Bytes; what RabbitMQ 4 has by default, which is less than older ones."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RabbitBroker:
     """A RabbitMQ: `url` names vhost "/" and carries a user that may do everything, and its password."""
@@ -88,7 +92,7 @@ def node(name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "")
     port, distribution_port = free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n"
-        f"log.console.level = warning\n{more}"
+        f"log.console.level = warning\nmax_message_size = {LARGEST_MESSAGE}\n{more}"
     )
     (folder / "enabled_plugins").write_text("[].\n")
     environment = {

@@ -18,6 +18,10 @@ from tests.brokers._urls import PASSWORD, USER, with_wrong_password
 VARIABLE = "BROKERKIT_TEST_REDIS"
 
 
+LARGEST_VALUE = 8 * 2**20
+"""Bytes; its own default of 512 MiB is more than a test wants to send."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisBroker:
     """A Redis: `url` carries a user and its password."""
@@ -63,6 +67,7 @@ def broker() -> RedisBroker:
     settings.write_text(
         f"bind 127.0.0.1\nport {port}\ndir {folder}\n"
         'save ""\nappendonly yes\nappendfsync everysec\n'
+        f"proto-max-bulk-len {LARGEST_VALUE}\n"
         f"user {USER} on >{PASSWORD} ~* &* +@all\n"
     )
     server = LocalServer(
