@@ -24,7 +24,7 @@ from brokerkit._handlers import Handlers
 from brokerkit._health import Health, SourceHealth
 from brokerkit._hooks import Hook, Hooks
 from brokerkit._message import Headers, Message, Receipt
-from brokerkit._refusals import refuse_impossible_onces, refuse_unpromised
+from brokerkit._refusals import refuse_impossible_onces, refuse_unpromised, refuse_workers
 from brokerkit._retry import RetryPolicy
 from brokerkit._settings import PUBLISH_TIMEOUT, ConnectionSettings, SourceSettings, Unknown
 from brokerkit._signals import run_until_signalled
@@ -467,14 +467,20 @@ class Bus:
             WrongNameRule: none of a source's first messages has a name that is known.
         """
         async with self.serving():
-            waits = [asyncio.ensure_future(consumer.failure()) for consumer in self._consumers.values()]
-            try:
-                [ended, *_], _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-                await asyncio.gather(*waits, return_exceptions=True)
-        raise ended.result()
+            ended = await self._ended()
+        raise ended
+
+    async def _ended(self) -> BaseException:
+        """Wait until a source ends with an error."""
+        waits = [asyncio.ensure_future(consumer.failure()) for consumer in self._consumers.values()]
+        try:
+            [ended, *_], _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        error: BaseException = ended.result()
+        return error
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncGenerator[Self]:
@@ -487,15 +493,11 @@ class Bus:
         """
         if self._consumers:
             raise ConfigError("this bus is consuming already")
-        if not self._sources:
-            raise ConfigError("this bus has no source: give it a topic (or queue) to read")
-        if not len(self.handlers):
-            raise ConfigError("this bus has no handlers: include some first")
+        routes = self._routes()
         cancels = _cancels()
         async with contextlib.AsyncExitStack() as stack:
             if not self._open:
                 await stack.enter_async_context(self)
-            routes = self._routes()
             for store in {
                 id(once.dedupe.store): once.dedupe.store for each in routes.values() for once in each.onces
             }.values():
@@ -534,9 +536,13 @@ class Bus:
         """The routes of each source.
 
         Raises:
-            ConfigError: no source can bring what a handler waits for.
+            ConfigError: there is no source or no handler, or no source can bring what a handler waits for.
             UnsupportedFeature: a handler's retry policy asks for more than a source's broker can do.
         """
+        if not self._sources:
+            raise ConfigError("this bus has no source: give it a topic (or queue) to read")
+        if not len(self.handlers):
+            raise ConfigError("this bus has no handlers: include some first")
         routes = {
             name: Routes(self.handlers, settings, source=name) for name, settings in self._settings.sources.items()
         }
@@ -549,6 +555,17 @@ class Bus:
                 wanted = f"source {handler.source!r}" if handler.source else "any source"
                 raise ConfigError(f"handler {handler.name} gets nothing from {wanted}; sources and formats: {formats}")
         return routes
+
+    def _check_workers(self, count: int) -> None:
+        """Refuse what several processes cannot do together, and everything that `serve` refuses before it connects.
+
+        Raises:
+            ConfigError: something is wrong.
+            UnsupportedFeature: a source's broker cannot be read so.
+        """
+        routes = self._routes()
+        for name, settings in self._settings.sources.items():
+            refuse_workers(name, settings, self._promises(name), routes[name].onces, count)
 
     def _consumer(self, name: str, settings: SourceSettings, routes: Routes) -> Consumer:
         return Consumer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -11,6 +12,9 @@ from brokerkit._retry import RetryPolicy
 from brokerkit._rules import split_rule
 from brokerkit._settings import SourceSettings
 from brokerkit._transport import Capabilities
+from brokerkit.dedupe._memory import MemoryStore
+
+logger = logging.getLogger("brokerkit")
 
 
 def refuse_unpromised(
@@ -70,3 +74,39 @@ def refuse_impossible_onces(name: str, source: SourceSettings, promises: Capabil
                 alternative="say where the producer writes one (id_from), or what to tell messages by "
                 "(Dedupe(key=...): 'id' for the id that the producer sets, or a function of the event)",
             )
+
+
+def refuse_workers(
+    name: str, source: SourceSettings, promises: Capabilities, onces: Iterable[Once], count: int
+) -> None:
+    """Refuse at the start what several processes would do wrongly; log what they do otherwise than one.
+
+    Raises:
+        ConfigError: a handler's marks would be known to one process alone.
+        UnsupportedFeature: naming broker, feature and alternative.
+    """
+
+    def refuse(why: str, alternative: str) -> NoReturn:
+        raise UnsupportedFeature(
+            broker=promises.broker, feature=f"{count} workers (source {name!r}): {why}", alternative=alternative
+        )
+
+    if promises.one_process:
+        refuse(promises.one_process, "run it without workers")
+    if promises.groups == "none" or source.broadcast:
+        refuse(f"each event would be handled {count} times, because each process gets it", "run it without workers")
+    reach = source.reach(promises)
+    if source.order == "strict" and reach != "group":
+        refuse('order = "strict" does not reach across processes', 'run it without workers, or use order = "key"')
+    for once in onces:
+        if isinstance(once.dedupe.store, MemoryStore):
+            raise ConfigError(
+                f"source {name!r}: dedupe of {once.handler.name} remembers in one process alone, and a worker would not "
+                "know what another has handled; use a store on Redis or in a database"
+            )
+    if source.order == "strict" and promises.single_reader:
+        logger.warning("source %s is read by one worker at a time, because of order = strict", name)
+    elif source.order == "key" and reach == "process":
+        logger.warning(
+            "source %s: %s keeps the order of a key within each worker, not across them", name, promises.broker
+        )

@@ -67,6 +67,7 @@ class Capabilities:
             ``type``, ``field``.
         max_in_flight: a good number of unsettled deliveries for one process when the user names none.
         pollers: how many `Source.receive` calls the core keeps under way at once.
+        one_process: why no second process can read beside the first, or "" where it can.
         look: what `Adapter.look` does to the messages of a topic.
         look_stored: the same for a ``stored`` queue.
         default_provision: what may be created where the user says nothing about it.
@@ -91,6 +92,7 @@ class Capabilities:
     name_places: frozenset[str] = frozenset({"header", "topic", "field"})
     max_in_flight: int = 500
     pollers: int = 1
+    one_process: str = ""
     look: Look = "none"
     look_stored: Look = "none"
     default_provision: Provision = "group"

@@ -51,6 +51,7 @@ CAPABILITIES: Final = Capabilities(
     copies_retries=False,
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "routing_key", "type", "field"}),
+    one_process="the embedded broker lives in one process, and each worker would have another",
     look="free",
     look_stored="free",
     default_provision="all",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brokerkit import ConfigError, events
-from brokerkit.cli.run import import_here
+from brokerkit.cli._target import import_here
 from brokerkit.events import Family
 from brokerkit.events._examples import example
 from brokerkit.events._shapes import meaning

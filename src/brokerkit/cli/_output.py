@@ -28,14 +28,20 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
-def set_up_logging(level: LogLevel) -> None:
-    """Log to standard error: coloured on a terminal, one plain line for each record elsewhere."""
+def set_up_logging(level: LogLevel, *, process: str = "") -> None:
+    """Log to standard error: coloured on a terminal, one plain line for each record elsewhere.
+
+    Args:
+        level: from which on.
+        process: what each record says of the process, where several write.
+    """
+    text = f"{process}: %(message)s" if process else "%(message)s"
     stderr = Console(stderr=True)
     handler: logging.Handler
     if stderr.is_terminal:
         handler = RichHandler(console=stderr, show_path=False, omit_repeated_times=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(logging.Formatter(text))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s %(name)s: {text}"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

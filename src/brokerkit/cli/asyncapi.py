@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from brokerkit import Bus
 from brokerkit.cli._output import UsageError
-from brokerkit.cli.run import find_bus
+from brokerkit.cli._target import find_bus
 
 
 def asyncapi(

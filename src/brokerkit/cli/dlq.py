@@ -21,7 +21,7 @@ from brokerkit._message import text
 from brokerkit.cli._looking import agree, run_until_interrupted
 from brokerkit.cli._output import UsageError, console, printable, set_up_logging
 from brokerkit.cli._progress import progress, summary
-from brokerkit.cli.run import find_bus
+from brokerkit.cli._target import find_bus
 
 app: Final = App(name="dlq", help="Look at dead letters, replay and purge them.")
 

@@ -1,20 +1,23 @@
 """``brokerkit run``: serve a bus of the user's own."""
 
+# The processes of a bus are a part of it.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
-from brokerkit import Bus, Handlers
-from brokerkit.cli._output import LogLevel, UsageError, set_up_logging
+from brokerkit.cli._output import LogLevel, set_up_logging
+from brokerkit.cli._target import find_bus
 
 logger = logging.getLogger("brokerkit")
+
+_STOP_GRACE: Final = 20.0
+"""Seconds beyond ``stop_timeout`` for a worker to stop: `Bus` needs 15 at most, the rest is the interpreter's."""
 
 
 def run(
@@ -22,62 +25,31 @@ def run(
     /,
     *,
     config: Path | None = None,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
     log_level: LogLevel = "info",
-) -> None:
+) -> int:
     """Run a bus of your own until SIGTERM or SIGINT, then drain: running handlers finish, the rest is given back.
 
     Args:
         target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; modules of the
             current folder are found. With `--config` it may be the name of a `Handlers`, too.
         config: make the bus from this file, and take only the handlers from the module.
+        workers: how many processes share the work. One that dies is replaced; a second signal kills them.
         log_level: what is logged to standard error.
     """
     set_up_logging(log_level)
     bus = find_bus(target, config)
-    logger.info("running %s until SIGTERM or SIGINT", target)
-    bus.run()
+    if workers == 1:
+        logger.info("running %s until SIGTERM or SIGINT", target)
+        bus.run()
+        status = 0
+    else:
+        from brokerkit.cli._supervisor import Supervisor
+        from brokerkit.cli._worker import Orders
+
+        bus._check_workers(workers)
+        logger.info("running %s in %d workers until SIGTERM or SIGINT", target, workers)
+        patience = bus._settings.stop_timeout + _STOP_GRACE
+        status = Supervisor(workers, Orders(target, config, log_level, patience)).run()
     logger.info("%s has stopped", target)
-
-
-def find_bus(target: str, config: Path | None) -> Bus:
-    """The bus that MODULE:BUS names; with a configuration, one of that file with the handlers of MODULE:BUS.
-
-    Raises:
-        UsageError: there is no such thing; the message says what there is.
-    """
-    module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(f"{target!r} is not MODULE:BUS, such as wallet.events:bus")
-    module = import_here(module_name)
-    found: object = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if config is not None and isinstance(found, (Bus, Handlers)):
-        bus = Bus.from_config(config)
-        bus.include(found.handlers if isinstance(found, Bus) else found)
-        return bus
-    if isinstance(found, Bus):
-        return found
-    if isinstance(found, Handlers):
-        raise UsageError(f"{target} is a set of handlers: say with --config FILE on which bus they run")
-    what = f"is no Bus but a {type(found).__name__}" if found is not None else "does not exist"
-    wanted = (Bus,) if config is None else (Bus, Handlers)
-    there = ", ".join(f"{module_name}:{name}" for name, value in vars(module).items() if isinstance(value, wanted))
-    raise UsageError(f"{target} {what}; what can be run here: {there or 'nothing'}")
-
-
-def import_here(name: str) -> ModuleType:
-    """A module of the current folder or of an installed package.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # Not the module but something that it imports: that is its own affair.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise UsageError(f"there is no module {name!r} here nor among the installed packages") from error
+    return status

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -81,6 +82,9 @@ CAPABILITIES: Final = Capabilities(
     look="free",
     look_stored="free",
 )
+_STATIC: Final = replace(
+    CAPABILITIES, one_process="group.instance.id is the name of one member, and a second one throws it out"
+)
 
 
 class _Flight:
@@ -117,7 +121,7 @@ class KafkaAdapter:
         return f"<KafkaAdapter {self._settings.where}: {state}, {self._in_flight} unconfirmed>"
 
     def capabilities(self, topic: str = "") -> Capabilities:
-        return CAPABILITIES
+        return _STATIC if self._settings.static else CAPABILITIES
 
     async def open(self) -> None:
         if self._producer is not None:

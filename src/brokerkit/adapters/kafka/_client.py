@@ -154,6 +154,11 @@ class Settings:
         return "cooperative" in str(self._consumer.get("partition.assignment.strategy", "cooperative"))
 
     @property
+    def static(self) -> bool:
+        """Whether the member of the group has a name of its own, which only one process can have."""
+        return "group.instance.id" in self._consumer
+
+    @property
     def message_limit(self) -> int:
         """The most bytes of one message that the client takes."""
         return int(self._producer.get("message.max.bytes", 1_000_000))

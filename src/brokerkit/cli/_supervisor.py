@@ -1,0 +1,233 @@
+"""Several worker processes that serve one bus: started, replaced where they die, and stopped together.
+
+Workers are spawned, each with an interpreter of its own: client libraries and event loops do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Final
+
+from brokerkit import BrokerkitError, RetryPolicy
+from brokerkit.cli._worker import STOP, Failure, Line, Orders, Serving, work
+
+logger = logging.getLogger("brokerkit")
+
+_SPAWN: Final = multiprocessing.get_context("spawn")
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+_BACKOFF: Final = RetryPolicy(first=0.5, cap=30.0)
+"""Waits before a worker is replaced; the number of attempts is not its business."""
+_STEADY: Final = 60.0
+"""Seconds of serving after which an end is a first failure again."""
+_STARTS: Final = 5
+"""Starts of one worker in a row that may fail while no other one serves."""
+_LOOK: Final = 1.0
+"""Seconds between two looks at all workers. Processes that a dead worker has forked may hold its end of the line."""
+
+
+class Supervisor:
+    """Keeps a number of workers running.
+
+    Args:
+        count: how many.
+        orders: what each of them does.
+    """
+
+    def __init__(self, count: int, orders: Orders) -> None:
+        self._orders = orders
+        self._workers = [_Worker(number) for number in range(1, count + 1)]
+        self._signals = 0
+        self._kill_at: float | None = None
+        self._error: str | None = None
+        self._status = 0
+
+    def __repr__(self) -> str:
+        running = sum(worker.process is not None for worker in self._workers)
+        return f"<Supervisor: {running} of {len(self._workers)} workers run>"
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, which lets the workers drain; a second one kills them.
+
+        Returns:
+            The worst exit status of the workers that were stopped, 0 where all drained; 128 and more for a signal.
+
+        Raises:
+            BrokerkitError: a worker failed in a way that trying again does not help, or none can be started.
+        """
+        try:
+            with self._woken_by_signals() as woken:
+                while self._kill_at is None or any(worker.process for worker in self._workers):
+                    self._start_and_stop()
+                    wait([woken, *self._lines()], timeout=_LOOK)
+                    if woken.poll():
+                        woken.recv()
+                    for worker in self._workers:
+                        self._look_at(worker)
+        finally:
+            for worker in self._workers:
+                worker.kill()
+        if self._error is not None:
+            raise BrokerkitError(self._error)
+        return self._status
+
+    @contextmanager
+    def _woken_by_signals(self) -> Generator[Line]:
+        """A line that says something at each signal."""
+        woken, waker = _SPAWN.Pipe(duplex=False)
+
+        def signalled(*_: object) -> None:
+            self._signals += 1
+            waker.send(None)
+
+        before = {number: signal.signal(number, signalled) for number in _SIGNALS}
+        try:
+            yield woken
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            woken.close()
+            waker.close()
+
+    def _lines(self) -> Iterable[Line]:
+        return [worker.line for worker in self._workers if worker.line is not None]
+
+    def _start_and_stop(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        if self._signals and self._kill_at is None:
+            self._stop()
+        elif self._kill_at is None:
+            for worker in self._workers:
+                if worker.process is None and worker.start_at <= now:
+                    worker.start(self._orders)
+        elif self._signals > 1 or self._kill_at <= now:
+            for worker in self._workers:
+                if worker.process is not None:
+                    logger.warning("%s is killed; what it has not finished comes again", worker)
+                    worker.process.kill()
+                    worker.process.join()
+
+    def _stop(self) -> None:
+        self._kill_at = time.monotonic() + self._orders.patience
+        for worker in self._workers:
+            worker.stop()
+
+    def _look_at(self, worker: _Worker) -> None:
+        worker.listen()
+        if worker.process is None or worker.process.is_alive():
+            return
+        worker.listen()  # what it said last
+        what, status = str(worker), worker.end()
+        if self._kill_at is not None:
+            self._status = max(self._status, status)
+            if worker.failure is not None and worker.failure.text != self._error:
+                logger.error("%s failed: %s", what, worker.failure.text)
+            return
+        worker.fail()
+        reason = worker.failure.text if worker.failure is not None else f"it ended with status {status}"
+        in_vain = worker.failed_starts >= _STARTS and not any(one.serving for one in self._workers)
+        if in_vain or (worker.failure is not None and worker.failure.lasting):
+            self._error = (
+                f"{what} failed {worker.failed_starts} times in a row at its start: {reason}" if in_vain else reason
+            )
+            self._stop()
+            return
+        logger.error("%s failed: %s; another one starts in %.1f s", what, reason, worker.start_at - time.monotonic())
+
+
+class _Worker:
+    """One of the workers, and whoever takes its place.
+
+    Attributes:
+        process: that of the present one, or None between two of them.
+        line: to it.
+        serving: it has said that it serves.
+        start_at: when the next one is due, in monotonic time.
+        failed_starts: how many in a row never served.
+        failure: what the present or last one said at its end.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.process: SpawnProcess | None = None
+        self.line: Line | None = None
+        self.start_at = 0.0
+        self.failed_starts = 0
+        self.failure: Failure | None = None
+        self._number = number
+        self._serving_since: float | None = None
+        self._failures = 0
+
+    def __repr__(self) -> str:
+        return f"worker {self._number}" + (f" (pid {self.process.pid})" if self.process is not None else "")
+
+    @property
+    def serving(self) -> bool:
+        return self._serving_since is not None
+
+    def start(self, orders: Orders) -> None:
+        """Start a process."""
+        self.line, other = _SPAWN.Pipe()
+        self.failure = None
+        self.process = _SPAWN.Process(target=work, args=(self._number, other, orders), name=f"worker {self._number}")
+        self.process.start()
+        other.close()  # so that the line ends with the worker
+        logger.info("%s has started", self)
+
+    def listen(self) -> None:
+        """Hear what it has said."""
+        try:
+            while self.line is not None and self.line.poll():
+                said = self.line.recv()
+                if isinstance(said, Serving):
+                    self._serving_since = time.monotonic()
+                    self.failed_starts = 0
+                    logger.info("%s serves", self)
+                else:
+                    self.failure = said
+        except (EOFError, OSError):
+            self._hang_up()
+
+    def stop(self) -> None:
+        """Let it drain, if there is one."""
+        if self.line is not None:
+            with suppress(OSError):
+                self.line.send(STOP)
+
+    def end(self) -> int:
+        """Forget a process that has ended; its exit status."""
+        assert self.process is not None
+        code = self.process.exitcode or 0
+        self.process.close()
+        self.process = None
+        self._hang_up()
+        return code if code >= 0 else 128 - code
+
+    def fail(self) -> None:
+        """Count an end that nobody asked for, and put off the next start."""
+        now = time.monotonic()
+        if self._serving_since is None:
+            self.failed_starts += 1
+        steady = self._serving_since is not None and now - self._serving_since >= _STEADY
+        self._failures = 1 if steady else self._failures + 1
+        self._serving_since = None
+        self.start_at = now + _BACKOFF.wait(self._failures)
+
+    def kill(self) -> None:
+        """End it at once, if there is one."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.end()
+
+    def _hang_up(self) -> None:
+        if self.line is not None:
+            self.line.close()
+            self.line = None
