@@ -76,6 +76,7 @@ class Settings(TypedDict, total=False):
     endpoint: str
     body_field: str
     publish_timeout: float
+    propagate: bool
     stop_timeout: float
 
 

@@ -27,6 +27,11 @@ KEY_HEADER: Final = "bk-key"
 ID_HEADER: Final = "bk-id"
 NULL_HEADER: Final = "bk-null"
 
+CORRELATION: Final = "correlation-id"
+"""Header: the id of the message with which everything began, the same on all that follows from it."""
+CAUSATION: Final = "causation-id"
+"""Header: the id of the message whose handler published this one."""
+
 CONTENT_TYPE: Final = "content-type"
 """Header for the media type of the body, where the broker has no property for it; everywhere on receipt."""
 
@@ -167,6 +172,11 @@ class Delivery:
             return f"{self.topic}/{self.position[0]}/{self.position[1]}"
         position = self.position.decode() if isinstance(self.position, bytes) else self.position
         return f"{self.topic}/{position}"
+
+    @property
+    def origin(self) -> str | None:
+        """The id that handlers see: of a copy that a retry made, that of the first one."""
+        return (self.trouble.origin if self.trouble is not None else "") or self.stable_id
 
     def __repr__(self) -> str:
         return f"<Delivery {self.stable_id} from {self.topic}: {self.state.value}>"
@@ -310,6 +320,16 @@ class Message:
             for name, value in self._headers.items()
             if not name.startswith(INTERNAL)
         }
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id of the message with which everything began: the header ``correlation-id``, else this message's own id."""
+        return header_text(self._headers, CORRELATION) or self.id
+
+    @property
+    def causation_id(self) -> str | None:
+        """The id of the message whose handler published this one: the header ``causation-id``, else None."""
+        return header_text(self._headers, CAUSATION)
 
     @property
     def session(self) -> AsyncSession:

@@ -252,7 +252,10 @@ class TargetSettings(ConnectionSettings):
     Attributes:
         topic: where to; None where the rule ``topic`` writes the event name there.
         publish_timeout: seconds for which a publish is tried again while the broker cannot be reached.
+        propagate: what a handler publishes says which message it was handling, and carries on its trace; see
+            docs/observability.md.
     """
 
     topic: str | None = None
     publish_timeout: Positive = PUBLISH_TIMEOUT
+    propagate: bool = True

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from brokerkit import _clock, events
 from brokerkit._deadline import CLEAN_UP
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, DecodeError, InvalidMessage, PublishError
+from brokerkit._following import following
 from brokerkit._health import Life, TargetHealth
 from brokerkit._hooks import Hooks, Notice
 from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, Receipt, header_text
@@ -120,7 +121,7 @@ class Target:
             name=self._wire_names.get(name, name),
             id=id or next(self._ids),
             key=key,
-            headers=headers or {},
+            headers=following(headers) if self._settings.propagate else headers or {},
             content_type="application/json",
         )
         self._wrap(outgoing)
@@ -137,7 +138,9 @@ class Target:
     ) -> Outgoing:
         """A message as it is; a name is added only where its reader would find none."""
         found = message.headers
-        sent = {**found, **headers} if headers else found
+        sent: Headers = {**found, **headers} if headers else found
+        if self._settings.propagate and not message.topic:  # what was received goes out as it came
+            sent = following(sent)
         content_type = sent.get(CONTENT_TYPE)
         if isinstance(content_type, str):
             sent = {header: value for header, value in sent.items() if header != CONTENT_TYPE}

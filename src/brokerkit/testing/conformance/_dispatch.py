@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from brokerkit._bus import Bus
 from brokerkit._message import Message
 from brokerkit.events import Family, register
-from brokerkit.testing.conformance._cases import NotPromised, section
+from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import numbered, until
 
@@ -103,5 +103,19 @@ async def newer_sender(h: Harness) -> None:
 
 @case(66)
 async def traces(h: Harness) -> None:
-    """What a handler publishes carries on the trace of the message that it handles."""
-    raise NotPromised("trace context; a handler passes headers on itself")
+    """What a handler publishes has the correlation id and trace of the message that it handles, and says which that is."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    seen: list[Message] = []
+    bus = h.bus()
+
+    @bus.on("*")
+    async def follow(_: Any, message: Message) -> None:
+        seen.append(message)
+        if len(seen) < 3:
+            await bus.publish(Message("Numbered", b"%d" % len(seen), id=f"id-{len(seen)}"))
+
+    traced = {"traceparent": parent, "tracestate": "congo=t61"}
+    await _serve_until(bus, lambda: len(seen) == 3, numbered(0, id="id-0", headers=traced))
+    assert [message.correlation_id for message in seen] == ["id-0"] * 3
+    assert [message.causation_id for message in seen] == [None, "id-0", "id-1"]
+    assert all(traced.items() <= message.headers.items() for message in seen)
