@@ -38,8 +38,12 @@ LEAVES = PROGRAM.replace("await asyncio.sleep(0.3)", "sys.exit(3)")
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(number: signal.Signals, times: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+@pytest.mark.parametrize("run", ["run()", "run(uvloop=True)"])
+def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(
+    number: signal.Signals, times: int, run: str
+) -> None:
+    text = PROGRAM.replace("run()", run)
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == b"began\n"
         for _ in range(times):

@@ -601,15 +601,19 @@ class Bus:
         place = place or other.derived(topic, settings.group, "dlq")
         return QueueOfDeadLetters(other, place, create=create, overflow=overflow)
 
-    def run(self) -> None:
+    def run(self, *, uvloop: bool = False) -> None:
         """`serve` for scripts: makes the event loop; SIGTERM and SIGINT drain and return.
 
         Until it returns, the garbage collector leaves alone what was there before (`gc.freeze`).
 
+        Args:
+            uvloop: run on uvloop instead of asyncio's own event loop; needs the extra ``uvloop``. See docs/performance.md.
+
         Raises:
+            MissingExtra: uvloop is wanted and not installed.
             BrokerkitError: as `serve` does.
         """
-        run_until_signalled(self.serve())
+        run_until_signalled(self.serve, uvloop=uvloop)
 
 
 def _cancels() -> int:

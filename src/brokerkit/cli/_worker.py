@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -39,12 +40,14 @@ class Orders:
     Attributes:
         target: MODULE:BUS, as for `find_bus`.
         config: file with the bus's configuration, if there is one.
+        uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
         patience: seconds from `STOP` until a worker that still runs ends itself.
     """
 
     target: str
     config: Path | None
+    uvloop: bool
     log_level: LogLevel
     patience: float
 
@@ -77,7 +80,8 @@ def work(number: int, line: Line, orders: Orders) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_up_logging(orders.log_level, process=f"worker {number}")
     try:
-        run_until_signalled(_serve(find_bus(orders.target, orders.config), line, orders.patience))
+        bus = find_bus(orders.target, orders.config)
+        run_until_signalled(partial(_serve, bus, line, orders.patience), uvloop=orders.uvloop)
     except BrokerkitError as error:
         with suppress(OSError):  # the supervisor is no more
             line.send(Failure(" ".join(str(error).split()), isinstance(error, _LASTING)))

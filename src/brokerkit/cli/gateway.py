@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from brokerkit import ConfigError, MissingExtra
 from brokerkit.cli._output import LogLevel, set_up_logging
@@ -17,6 +20,7 @@ def gateway(
     config: Path = Path("brokerkit.toml"),
     host: str | None = None,
     port: int | None = None,
+    uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Push events of any broker to browsers, over ThrillConnect's WebSocket API, until SIGTERM or SIGINT.
@@ -25,6 +29,7 @@ def gateway(
         config: file with a bus and the table `[gateway]`; its functions are looked for in the current folder, too.
         host: address to listen on, instead of the file's.
         port: port to listen on, instead of the file's.
+        uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
     """
     try:
@@ -44,7 +49,7 @@ def gateway(
         words["port"] = port
     made = Gateway.from_config(config, **words)
     try:
-        made.run()
+        made.run(uvloop=uvloop)
     except OSError as error:
         raise ConfigError(f"cannot listen: {error}") from error
     logger.info("the gateway has stopped")

@@ -200,17 +200,21 @@ class Gateway:
             assert self._failed is not None
             raise await self._failed
 
-    def run(self) -> None:
+    def run(self, *, uvloop: bool = False) -> None:
         """`serve` for scripts: makes the event loop; SIGTERM and SIGINT drain and return.
 
+        Args:
+            uvloop: run on uvloop instead of asyncio's own event loop; needs the extra ``uvloop``.
+
         Raises:
+            MissingExtra: uvloop is wanted and not installed.
             BrokerkitError: as `serve` does.
             OSError: as `serve` does.
         """
         before = gc.get_threshold()
         gc.set_threshold(*_COLLECTIONS)
         try:
-            run_until_signalled(self.serve())
+            run_until_signalled(self.serve, uvloop=uvloop)
         finally:
             gc.set_threshold(*before)
 
