@@ -289,8 +289,7 @@ class MemorySource:
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Source.receive`."""
         while not self._stopped:
-            batch = [self._deliver(*found) for found in itertools.islice(self._take(), limit)]
-            if batch:
+            if batch := self._take(limit):
                 return batch
             self._wakeup.clear()
             await self._wakeup.wait()
@@ -300,17 +299,17 @@ class MemorySource:
         """Something was put into a queue that is read here."""
         self._wakeup.set()
 
-    def _take(self) -> Iterator[tuple[str, _Queue, _Entry]]:
+    def _take(self, limit: int) -> list[Delivery]:
+        until = self._loop.time() + (self._lease or 0.0)
+        batch: list[Delivery] = []
         for name, queue in self._queues:
-            while queue.ready:
-                yield name, queue, queue.ready.popleft()
-
-    def _deliver(self, name: str, queue: _Queue, entry: _Entry) -> Delivery:
-        entry.count += 1
-        entry.leased_until = self._loop.time() + (self._lease or 0.0)
-        delivery = _delivery(entry, name, entry.count if self._counts else 0)
-        self._held[entry] = (delivery, queue)
-        return delivery
+            for entry in [queue.ready.popleft() for _ in range(min(len(queue.ready), limit - len(batch)))]:
+                entry.count += 1
+                entry.leased_until = until
+                delivery = _delivery(entry, name, entry.count if self._counts else 0)
+                self._held[entry] = (delivery, queue)
+                batch.append(delivery)
+        return batch
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
         """See `Source.settle`."""
