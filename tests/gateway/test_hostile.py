@@ -64,6 +64,32 @@ async def test_a_client_that_never_reads_is_closed_and_costs_a_bounded_buffer(bu
         never.transport.abort()
 
 
+async def test_a_client_that_asks_too_often_hears_why_it_is_closed_and_harms_nobody(bus: Bus) -> None:
+    request = json.dumps({"SubscribeRequest": {"events": EVERYTHING}})
+    async with bus, gateway(bus, max_requests=5) as served, client(served, "pl-2") as other:
+        async with connect(url(served, "pl-1"), compression=None) as flooding:
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await flooding.send(request)
+            assert await closed(flooding) == (1008, "too many requests: 5 a second at most")
+        asked = served.stats.requests
+        assert (served.stats.flooding, served.stats.bad_requests) == (1, 1)  # the other's own
+        assert 50 <= asked <= 2 + 50 + 5 * 20
+        await until(lambda: served.stats.connected == 1)
+        await bus.publish(sent := event("pl-2"))
+        assert await receive(other) == body(sent)
+
+
+async def test_a_client_may_ask_much_at_once(bus: Bus) -> None:
+    async with bus, gateway(bus, max_requests=5) as served, client(served, "pl-1") as once:
+        for _ in range(48):  # two it has sent already
+            await once.send(json.dumps({"SubscribeRequest": {"events": EVERYTHING}}))
+        await bus.publish(sent := event("pl-1"))
+        assert await receive(once) == body(sent)
+        await until(lambda: served.stats.requests == 50)
+        assert served.stats.flooding == 0
+
+
 async def test_a_slow_client_that_reads_again_hears_why_it_was_closed(bus: Bus) -> None:
     async with bus, gateway(bus, buffer=BUFFER) as served, client(served, "pl-2") as other:
         slow = await stuck(served, "pl-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
@@ -11,6 +12,9 @@ from websockets.protocol import State
 from brokerkit.events.thrillconnect import Interest
 from brokerkit.gateway._check import Player
 from brokerkit.gateway._events import ALL, Event
+
+AVERAGED: Final = 10.0
+"""Seconds over which the requests of a client are averaged: a page asks for much when it is opened, and then for little."""
 
 
 class Client:
@@ -24,7 +28,7 @@ class Client:
         expiry: closes it when its token runs out.
     """
 
-    __slots__ = ("_events", "_sources", "connection", "cut", "expiry", "player", "sent", "taken")
+    __slots__ = ("_asked", "_asked_at", "_events", "_sources", "connection", "cut", "expiry", "player", "sent", "taken")
 
     def __init__(self, connection: ServerConnection, player: Player) -> None:
         self.connection = connection
@@ -33,6 +37,8 @@ class Client:
         self.taken = 0
         self.cut = False
         self.expiry: asyncio.TimerHandle | None = None
+        self._asked = 0.0
+        self._asked_at = 0.0
         self._events: set[tuple[str, str]] = set()
         self._sources: set[str] = set()
 
@@ -48,6 +54,17 @@ class Client:
     def backlog(self) -> int:
         """Bytes that wait until it reads."""
         return self.connection.transport.get_write_buffer_size()
+
+    def may_ask(self, rate: float, now: float) -> bool:
+        """Count a request; whether it has kept to ``rate`` requests a second, averaged over `AVERAGED` seconds.
+
+        Args:
+            rate: requests a second.
+            now: seconds of a clock that never goes back.
+        """
+        self._asked = max(self._asked - (now - self._asked_at) * rate, 0.0) + 1.0
+        self._asked_at = now
+        return self._asked <= max(rate * AVERAGED, 1.0)
 
     def subscribe(self, interests: Iterable[Interest], *, most: int) -> bool:
         """Subscribe to these too; False, and nothing has changed, where it would be more than ``most`` in all."""

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -49,6 +50,7 @@ logger = logging.getLogger("brokerkit.gateway")
 
 HEALTH: Final = "/healthz"
 STOPS: Final = "the gateway stops; connect again"
+FLOODING: Final = "too many requests"
 _WAITING_TO_BE_ACCEPTED: Final = 2048
 """After a restart all clients connect at once; the operating system keeps so many for us at most."""
 _COLLECTIONS: Final = (10_000, 10, 10)
@@ -302,12 +304,24 @@ class Gateway:
         self.stats.connected += 1
         try:
             async for frame in client.connection:
-                await self._requests.answer(client, frame)
+                if client.cut:
+                    continue  # what was on its way when it was closed
+                if client.may_ask(self._settings.max_requests, time.monotonic()):
+                    await self._requests.answer(client, frame)
+                else:
+                    self._flooded_by(client)
         finally:
             self.stats.connected -= 1
             self._clients.remove(client)
             if client.expiry is not None:
                 client.expiry.cancel()
+
+    def _flooded_by(self, client: Client) -> None:
+        self.stats.flooding += 1
+        logger.warning("%r is closed: it sends more than %g requests a second", client, self._settings.max_requests)
+        self._push.close(
+            client, CloseCode.POLICY_VIOLATION, f"{FLOODING}: {self._settings.max_requests:g} a second at most"
+        )
 
     def _expire(self, client: Client) -> None:
         if not client.cut:

@@ -52,6 +52,7 @@ class Keywords(TypedDict, total=False):
     max_per_address: int
     max_size: int
     max_subscriptions: int
+    max_requests: float
     buffer: int
     slow: float
     ping: float
@@ -92,6 +93,8 @@ class GatewaySettings(BaseModel):
         max_per_address: clients at once from one address.
         max_size: bytes of the largest frame that a client may send.
         max_subscriptions: kinds of events that one client may subscribe to.
+        max_requests: requests a second that one client may send, on average over ten seconds; one that sends more is
+            closed.
         buffer: bytes that wait for a slow client at most; one with more is closed.
         slow: seconds after which a client that has read nothing of what waits for it is closed.
         ping: seconds between two pings, and for which one may stay unanswered.
@@ -126,6 +129,7 @@ class GatewaySettings(BaseModel):
     max_per_address: Limit | None = None
     max_size: Limit = 65_536
     max_subscriptions: Limit = 100
+    max_requests: Positive = 20.0
     buffer: Limit = 262_144
     slow: Positive = 20.0
     ping: Positive = 20.0

@@ -15,6 +15,7 @@ class GatewayStats:
         refused: connections that were not: the token, the operator or brand, a limit, or a check that failed.
         expired: clients that were closed because their token ran out.
         slow: clients that were closed because they read too slowly.
+        flooding: clients that were closed because they sent too many requests.
         events: events that came from the broker.
         unaddressed: events that say too little to be sent to anybody, or are no JSON object.
         sent: frames with an event that were handed to a connection.
@@ -28,6 +29,7 @@ class GatewayStats:
     refused: int = 0
     expired: int = 0
     slow: int = 0
+    flooding: int = 0
     events: int = 0
     unaddressed: int = 0
     sent: int = 0
