@@ -32,10 +32,17 @@ class Comparison:
 _COUNTS = {"kafka": 200_000, "redis": 100_000, "rabbitmq": 30_000, "sqs": 6_000}
 
 
-def comparisons(brokers: list[str], scale: float) -> Iterator[Comparison]:
+def comparisons(brokers: list[str], scale: float, *, uvloop: bool) -> Iterator[Comparison]:
     """What is compared, broker by broker."""
     for broker in brokers:
         count = int(_COUNTS[broker] * scale)
+        if uvloop:
+            loops = ("brokerkit+uvloop", "brokerkit")
+            yield Comparison(broker, "consume", "small", count, loops)
+            yield Comparison(broker, "publish", "small", count // 2, loops)
+            yield Comparison(broker, "publish_each", "small", count // 5, loops)
+            yield Comparison(broker, "latency", "small", 300, loops)
+            continue
         yield Comparison(broker, "consume", "small", count, ("brokerkit", "raw"))
         yield Comparison(broker, "consume", "large", count // 4, ("brokerkit", "raw"))
         yield Comparison(broker, "publish", "small", count // 2, ("brokerkit", "raw"))
@@ -51,6 +58,7 @@ def main() -> int:
     parser.add_argument("brokers", nargs="*", metavar="BROKER", default=[], help=f"of {', '.join(_COUNTS)}")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="more or fewer messages (default 1)")
+    parser.add_argument("--uvloop", action="store_true", help="compare brokerkit on uvloop with itself, nothing else")
     given = parser.parse_args()
     if unknown := set(given.brokers) - set(_COUNTS):
         parser.error(f"no broker {', '.join(sorted(unknown))}; there are {', '.join(_COUNTS)}")
@@ -60,7 +68,7 @@ def main() -> int:
     with ExitStack() as stack:
         for broker in given.brokers or list(_COUNTS):
             environment = _start(broker, stack)
-            for line in comparisons([broker], given.scale):
+            for line in comparisons([broker], given.scale, uvloop=given.uvloop):
                 console.print(f"{line.broker}: {line.what}, {line.size}, against {line.contenders[1]} …")
                 turns = [[_measure(line, one, environment) for one in line.contenders] for _ in range(given.rounds)]
                 table.add_row(line.broker, line.what, line.size, line.contenders[1], *_cells(line, turns))

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import raw_kafka, raw_rabbitmq, raw_redis, raw_sqs, with_brokerkit
 from benchmarks.work import Meter, Size, Stopwatch, work
+from brokerkit._signals import loop_factory
 
 RAW = {"kafka": raw_kafka, "redis": raw_redis, "rabbitmq": raw_rabbitmq, "sqs": raw_sqs}
 
@@ -69,4 +70,6 @@ def _memory() -> float:
 
 if __name__ == "__main__":
     _, broker, what, contender, size, count = sys.argv
-    print(json.dumps(asyncio.run(measure(broker, what, contender, size, int(count)))))  # type: ignore[arg-type]
+    contender, _, loop = contender.partition("+")
+    with asyncio.Runner(loop_factory=loop_factory(uvloop=loop == "uvloop")) as runner:
+        print(json.dumps(runner.run(measure(broker, what, contender, size, int(count)))))  # type: ignore[arg-type]
