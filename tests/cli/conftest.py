@@ -44,7 +44,7 @@ def start() -> Iterator[Start]:
     """Start the installed program; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def call(arguments: Sequence[str], *, cwd: Path | None = None) -> subprocess.Popen[str]:
+    def call(arguments: Sequence[str], *, cwd: Path | None = None, own_session: bool = False) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, PROGRAM, *arguments],
             cwd=cwd,
@@ -53,6 +53,7 @@ def start() -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=own_session,
         )
         started.append(process)
         return process

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -26,6 +26,7 @@ from tests.brokers.redis import RedisBroker
 from tests.cli.program import Cli, Start
 
 from brokerkit import Bus, Message
+from brokerkit.cli._supervisor import _Worker
 from brokerkit.cli._worker import Orders, Serving, work
 
 SERVICE = """
@@ -126,11 +127,11 @@ Run = Callable[..., Program]
 def run(start: Start, tmp_path: Path, service: str) -> Run:
     """Run the service in workers."""
 
-    def call(url: str, *, workers: int = 2, handlers: str = "handlers", **settings: object) -> Program:
+    def call(url: str, *, workers: int = 2, more: Sequence[str] = (), **settings: object) -> Program:
         lines = {"topic": topic_of(tmp_path), "group": "workers", "format": "evenbet", "provision": "all", **settings}
         write_config(tmp_path, {"url": url, **lines})
-        arguments = ["run", f"{service}:{handlers}", "--config", "brokerkit.toml", "--workers", str(workers)]
-        return Program(start(arguments, cwd=tmp_path))
+        arguments = ["run", f"{service}:handlers", "--config", "brokerkit.toml", "--workers", str(workers), *more]
+        return Program(start(arguments, cwd=tmp_path, own_session=True))
 
     return call
 
@@ -260,6 +261,26 @@ def test_a_second_signal_kills_workers_whose_handlers_go_on(
     assert f"worker 1 (pid {workers[1]}) is killed" in "".join(program.said)
 
 
+def test_ctrl_c_on_a_terminal_which_reaches_all_processes_lets_them_drain_on_uvloop_too(
+    run: Run, redis_broker: RedisBroker, tmp_path: Path
+) -> None:
+    program = run(redis_broker.url, more=["--uvloop"])
+    workers = program.serving(2)
+    for pid in workers.values():
+        assert "uvloop" in Path(f"/proc/{pid}/maps").read_text()
+    publish(redis_broker.url, tmp_path, range(300))
+    os.killpg(program.process.pid, signal.SIGINT)
+    assert program.end() == 0, "".join(program.said)
+    assert "Traceback" not in "".join(program.said)
+    first = handled(tmp_path)
+    program = run(redis_broker.url)
+    program.serving(2)
+    asyncio.run(asyncio.wait_for(until_handled(tmp_path, range(300)), 60))
+    program.process.terminate()
+    assert program.end() == 0
+    assert {number for number in first if len(handled(tmp_path)[number]) > 1} == set()
+
+
 def test_a_worker_that_is_stopped_alone_is_replaced(run: Run, redis_broker: RedisBroker) -> None:
     program = run(redis_broker.url)
     workers = program.serving(2)
@@ -289,6 +310,20 @@ def test_a_worker_ends_though_a_handler_holds_up_its_loop(
     line.close()
     worker.join(30)
     assert worker.exitcode == 1
+
+
+def test_the_pause_before_a_replacement_grows_and_is_short_again_after_a_minute_of_serving() -> None:
+    worker, now = _Worker(1), 1000.0
+    for longest in (0.5, 1, 2, 4, 8, 16, 30, 30):
+        worker.fail(now)
+        assert longest / 2 <= worker.start_at - now <= longest
+        now = worker.start_at
+    assert worker.failed_starts == 8
+    for served, longest in ((59.0, 30), (61.0, 0.5), (1.0, 1)):
+        worker._serving_since = now
+        worker.fail(now + served)
+        assert longest / 2 <= worker.start_at - now - served <= longest
+        assert not worker.serving
 
 
 # ---- what can be wrong ------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class Supervisor:
             if worker.failure is not None and worker.failure.text != self._error:
                 logger.error("%s failed: %s", what, worker.failure.text)
             return
-        worker.fail()
+        worker.fail(time.monotonic())
         reason = worker.failure.text if worker.failure is not None else f"it ended with status {status}"
         in_vain = worker.failed_starts >= _STARTS and not any(one.serving for one in self._workers)
         if in_vain or (worker.failure is not None and worker.failure.lasting):
@@ -210,9 +210,8 @@ class _Worker:
         self._hang_up()
         return code if code >= 0 else 128 - code
 
-    def fail(self) -> None:
+    def fail(self, now: float) -> None:
         """Count an end that nobody asked for, and put off the next start."""
-        now = time.monotonic()
         if self._serving_since is None:
             self.failed_starts += 1
         steady = self._serving_since is not None and now - self._serving_since >= _STEADY

@@ -109,5 +109,6 @@ async def _serve(bus: Bus, line: Line, patience: float) -> None:
 
     threading.Thread(target=listen, name="brokerkit-line", daemon=True).start()
     async with bus.serving():
-        line.send(Serving())
+        with suppress(OSError):  # the supervisor is no more, which `listen` notices
+            line.send(Serving())
         raise await bus._ended()
