@@ -12,6 +12,7 @@ logger = logging.getLogger("brokerkit")
 Kind = Literal[
     "failed",
     "dead_letter",
+    "dead_letter_refused",
     "lost",
     "duplicate",
     "connection_lost",
@@ -27,6 +28,7 @@ class Notice:
 
     Attributes:
         kind: ``failed``: an attempt failed and there will be another; ``dead_letter``: a message is stored as one;
+            ``dead_letter_refused``: it could not be stored, stays unsettled meanwhile and is tried again;
             ``lost``: the broker took a delivery away, somebody gets it again; ``duplicate``: it was handled before;
             ``connection_lost`` and ``connection_back``: of a source or a target; ``source_failed``: an error ended a
             source; ``stopped``: a source has stopped.

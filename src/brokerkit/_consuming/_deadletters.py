@@ -75,6 +75,7 @@ class Burial:
         source: the source's name, for the log.
         group: the group, for the letters.
         stored: told of each delivery whose letter is stored.
+        refused: told of each whose letter is not stored yet, and why; after each try.
         kept: told of each whose letter could not be stored before `stopping` was set.
         back_off: waits between tries, longer with each failure.
     """
@@ -86,6 +87,7 @@ class Burial:
         source: str,
         group: str | None,
         stored: Callable[[Delivery], None],
+        refused: Callable[[Delivery, BrokerkitError], None],
         kept: Callable[[Delivery], None],
         stopping: asyncio.Event,
         back_off: Callable[[int], Awaitable[None]],
@@ -94,6 +96,7 @@ class Burial:
         self._source = source
         self._group = group
         self._stored = stored
+        self._refused = refused
         self._kept = kept
         self._stopping = stopping
         self._back_off = back_off
@@ -117,12 +120,16 @@ class Burial:
             batch, self._waiting = self._waiting, []
             letters = [dead_letter(delivery, group=self._group) for delivery in batch]
             again: list[Delivery] = []
+            last: BrokerkitError | None = None
             for delivery, failure in zip(batch, await self._place.put(letters), strict=True):
                 if failure is None:
                     self._stored(delivery)
                 else:
-                    logger.error("source %s: a dead letter is not stored yet: %s", self._source, failure)
+                    self._refused(delivery, failure)
                     again.append(delivery)
+                    last = failure
+            if again:
+                logger.error("source %s: %d dead letters are not stored yet: %s", self._source, len(again), last)
             failures = failures + 1 if again else 0
             if again and not self._stopping.is_set():
                 await self._back_off(failures)

@@ -18,7 +18,7 @@ from brokerkit._consuming._patience import Patience
 from brokerkit._consuming._routes import Call
 from brokerkit._consuming._stats import Stats
 from brokerkit._consuming._trouble import DUE, FAILURES, ONLY, Memory, Trouble, copy_of
-from brokerkit._errors import describe
+from brokerkit._errors import BrokerkitError, describe
 from brokerkit._hooks import Kind
 from brokerkit._message import ACK, RELEASE, Delivery, Outcome, RetryLater, State, header_text
 from brokerkit._settings import SourceSettings
@@ -100,6 +100,7 @@ class Retries:
             source=name,
             group=settings.group,
             stored=self._buried,
+            refused=self._refused,
             kept=self._not_buried,
             stopping=stopping,
             back_off=back_off,
@@ -276,6 +277,9 @@ class Retries:
         self._steps.settle(delivery, ACK)
         # Under a strict order the key has waited for the letter: whoever replays it finds nothing done behind it before.
         self._steps.advance(delivery)
+
+    def _refused(self, delivery: Delivery, error: BrokerkitError) -> None:
+        self._steps.tell("dead_letter_refused", delivery, error=error)
 
     def _not_buried(self, delivery: Delivery) -> None:
         self._steps.settle(delivery, RELEASE)
