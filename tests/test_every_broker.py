@@ -154,6 +154,25 @@ async def test_several_handlers_run_in_order_and_only_those_that_failed_again(br
     assert ran == ["first", "second", "second", "last"]
 
 
+async def test_messages_to_which_a_producer_gave_one_id_are_all_dead_letters(broker: Broker) -> None:
+    if broker.at_most_once:
+        return  # nothing is stored
+    bus = broker.bus(id_from="header:deal", retry=RetryPolicy(attempts=1))
+
+    @bus.on("OnPlayerSeatedDown")
+    async def fail(_: object) -> None:
+        raise RuntimeError("broken")
+
+    bodies = [b'{"playerId": %d}' % number for number in range(5)]
+    async with bus, bus.serving():
+        await bus.publish_many(
+            [Message("OnPlayerSeatedDown", body, headers={"deal": "one for all"}) for body in bodies]
+        )
+        await until(lambda: bus.stats["bus"].dead_lettered == len(bodies))
+    letters = await broker.dead_letters(len(bodies))
+    assert sorted(letter.body or b"" for letter in letters) == bodies
+
+
 async def test_a_wrong_password_is_one_clear_error_in_time(broker: Broker) -> None:
     settings = broker.wrong_password
     if not settings:

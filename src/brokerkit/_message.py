@@ -166,8 +166,13 @@ class Delivery:
     @property
     def stable_id(self) -> str | None:
         """An id that is the same on every redelivery: the producer's, else one made of topic and position."""
-        if self.id is not None or self.position is None:
-            return self.id
+        return self.place if self.id is None else self.id
+
+    @property
+    def place(self) -> str | None:
+        """Topic and position: what no other message has, whatever ids producers give."""
+        if self.position is None:
+            return None
         if isinstance(self.position, tuple):
             return f"{self.topic}/{self.position[0]}/{self.position[1]}"
         position = self.position.decode() if isinstance(self.position, bytes) else self.position

@@ -25,6 +25,7 @@ from brokerkit._consuming._trouble import (
     ORIGIN,
     TOPIC,
     Trouble,
+    copy_id,
 )
 from brokerkit._errors import ConfigError
 from brokerkit._message import CONTENT_TYPE, INTERNAL, Delivery, Headers, Message, Outgoing, header_text
@@ -208,7 +209,7 @@ def _outgoing(letter: Delivery, *, topic: str, stored: bool, internal: Headers) 
         topic=topic,
         body=letter.body,
         name=event_of(letter),
-        id=f"{copy[ORIGIN]}~{copy[COPY]}",
+        id=copy_id(letter, origin=copy[ORIGIN], number=int(copy[COPY])),
         key=letter.key,
         headers={**own, **internal},
         routing_key=letter.routing_key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 import time
@@ -94,10 +95,17 @@ class Trouble:
             FIRST_FAILURE: str(int(self.first_failure)),
         }
 
-    @property
-    def copy_id(self) -> str:
-        """The id of the next copy."""
-        return f"{self.origin}~{self.copies + 1}"
+
+def copy_id(delivery: Delivery, *, origin: str, number: int) -> str:
+    """The id of a copy of a message, the same whenever that copy is made, and never that of another message's.
+
+    Producers may give two messages one id. Their copies must differ: an SQS FIFO queue drops what has an id that it saw
+    within five minutes, and its answer says that it has it.
+    """
+    parts = [origin, str(number)]
+    if delivery.id is not None and (place := delivery.place) is not None:
+        parts.append(hashlib.blake2s(place.encode(errors="surrogatepass"), digest_size=8).hexdigest())
+    return "~".join(parts)
 
 
 class Memory:
@@ -133,7 +141,7 @@ def copy_of(delivery: Delivery) -> Outgoing:
         topic=delivery.topic,
         body=delivery.body,
         name=delivery.route.name,
-        id=trouble.copy_id,
+        id=copy_id(delivery, origin=trouble.origin, number=trouble.copies + 1),
         key=delivery.key,
         headers=trouble.copy_headers(
             {
