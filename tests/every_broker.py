@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import aio_pika
 import redis.asyncio
@@ -28,12 +28,17 @@ from tests.brokers.kafka import KafkaBroker
 from tests.brokers.rabbitmq import LARGEST_MESSAGE, RabbitBroker
 from tests.brokers.redis import LARGEST_VALUE, RedisBroker
 
+NONE: Final[Mapping[str, str]] = {}
+
 
 class Plain(Protocol):
-    """Publishes one message with a plain client; ``place`` says where the event name goes."""
+    """Publishes names and bodies with a plain client.
+
+    ``place`` says where the event name goes; ``headers`` go beside every body, where the broker has headers.
+    """
 
     def __call__(
-        self, topic: str, name: str, body: bytes, *, place: str, key: str | None = None
+        self, topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
     ) -> Awaitable[None]: ...
 
 
@@ -168,6 +173,10 @@ async def _nothing(topic: str) -> None:
     """The topic comes into being with its first use."""
 
 
+def _headers(name: str, place: str, headers: Mapping[str, str]) -> dict[str, str]:
+    return {**headers, place.partition(":")[2]: name} if place.startswith("header:") else {**headers}
+
+
 def memory() -> Broker:
     name = uuid.uuid4().hex
     url = f"memory://{name}"
@@ -176,10 +185,12 @@ def memory() -> Broker:
         async with Bus(url, topic=topic):
             pass
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         settings: dict[str, Any] = {"name_from": place, "format": "json"}
         async with Bus(url, topic=topic, **settings) as bus:
-            await bus.publish_many([Message(name, body) for name, body in messages])
+            await bus.publish_many([Message(name, body, headers=headers) for name, body in messages])
 
     return Broker(
         name="memory",
@@ -199,11 +210,13 @@ def kafka(broker: KafkaBroker) -> Broker:
         for created in admin.create_topics([NewTopic(topic, num_partitions=3)]).values():
             await asyncio.wrap_future(created)
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         producer = Producer({"bootstrap.servers": broker.address, "allow.auto.create.topics": False})
         for name, body in messages:
-            headers = [(place.partition(":")[2], name.encode())] if place.startswith("header:") else []
-            producer.produce(topic, body, key=name if place == "key" else None, headers=headers)
+            beside = [(header, value.encode()) for header, value in _headers(name, place, headers).items()]
+            producer.produce(topic, body, key=name if place == "key" else None, headers=beside)
         assert await asyncio.to_thread(producer.flush, 10) == 0
 
     return Broker(
@@ -228,13 +241,15 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
             channel = await connection.channel()
             await channel.declare_exchange(topic, aio_pika.ExchangeType.TOPIC, durable=True)
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with await aio_pika.connect(broker.url) as connection:
             channel = await connection.channel(on_return_raises=True)
             exchange = await channel.get_exchange(topic, ensure=False)
             for name, body in messages:
-                headers = {place.partition(":")[2]: name} if place.startswith("header:") else {}
-                message = aio_pika.Message(body, headers=headers, type=name if place == "type" else None)
+                beside: dict[str, Any] = {**_headers(name, place, headers)}
+                message = aio_pika.Message(body, headers=beside, type=name if place == "type" else None)
                 await exchange.publish(message, routing_key=name if place == "routing_key" else "any.thing")
 
     return Broker(
@@ -257,11 +272,13 @@ def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
         async with get_session().create_client("sqs", **broker.client_options) as client:
             await client.create_queue(QueueName=topic, Attributes={"FifoQueue": "true"} if fifo else {})
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with get_session().create_client("sqs", **broker.client_options) as client:
             url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
             for name, body in messages:
-                more = _attributes(name, place)
+                more = _attributes(_headers(name, place, headers))
                 if fifo:
                     more |= {"MessageGroupId": uuid.uuid4().hex, "MessageDeduplicationId": uuid.uuid4().hex}
                 await client.send_message(QueueUrl=url, MessageBody=body.decode(), **more)
@@ -279,10 +296,12 @@ def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
     )
 
 
-def _attributes(name: str, place: str) -> dict[str, Any]:
-    if not place.startswith("header:"):
+def _attributes(headers: Mapping[str, str]) -> dict[str, Any]:
+    if not headers:
         return {}
-    return {"MessageAttributes": {place.partition(":")[2]: {"DataType": "String", "StringValue": name}}}
+    return {
+        "MessageAttributes": {header: {"DataType": "String", "StringValue": value} for header, value in headers.items()}
+    }
 
 
 def sns(broker: AwsBroker) -> Broker:
@@ -290,11 +309,13 @@ def sns(broker: AwsBroker) -> Broker:
         async with get_session().create_client("sns", **broker.client_options) as client:
             await client.create_topic(Name=topic)
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with get_session().create_client("sns", **broker.client_options) as client:
             arn = (await client.create_topic(Name=topic))["TopicArn"]
             for name, body in messages:
-                await client.publish(TopicArn=arn, Message=body.decode(), **_attributes(name, place))
+                await client.publish(TopicArn=arn, Message=body.decode(), **_attributes(_headers(name, place, headers)))
 
     return Broker(
         name="sns",
@@ -313,11 +334,13 @@ def redis_streams(broker: RedisBroker) -> Broker:
         async with redis.asyncio.from_url(broker.url) as client:
             await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
 
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
             for name, body in messages:
-                headers: dict[Any, Any] = {place.partition(":")[2]: name} if place.startswith("header:") else {}
-                await client.xadd(topic, {"data": body, **headers})
+                fields: dict[Any, Any] = {"data": body, **_headers(name, place, headers)}
+                await client.xadd(topic, fields)
 
     return Broker(
         name="redis-streams",
@@ -333,7 +356,9 @@ def redis_streams(broker: RedisBroker) -> Broker:
 
 
 def redis_pubsub(broker: RedisBroker) -> Broker:
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
             for _, body in messages:
                 await client.publish(topic, body)
@@ -353,7 +378,9 @@ def redis_pubsub(broker: RedisBroker) -> Broker:
 
 
 def redis_list(broker: RedisBroker) -> Broker:
-    async def plain(topic: str, messages: Sequence[tuple[str, bytes]], *, place: str) -> None:
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
             await client.rpush(topic, *(body for _, body in messages))
 

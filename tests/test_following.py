@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from brokerkit import Bus, Message
+from brokerkit._following import HANDLED, following
+from brokerkit._message import Delivery, Headers
 from brokerkit.outbox import Outbox
 from brokerkit.testing import TestBus
 
@@ -75,6 +78,72 @@ async def test_what_its_publisher_says_counts(bus: Bus) -> None:
     # A state without the parent that it belongs to would be somebody else's.
     assert own == {"event": "Answer", "traceparent": OTHER, "correlation-id": "own", "causation-id": "q-1"}
     assert (other["causation-id"], other["traceparent"], other["tracestate"]) == ("own", PARENT, STATE)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "no trace",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        b"\xff\x00",
+    ],
+)
+async def test_a_trace_goes_on_unread_whatever_it_looks_like(bus: Bus, parent: str | bytes) -> None:
+    async def handle(_: Message) -> None:
+        await bus.publish(answer())
+
+    [headers] = await published(bus, handle, headers={"traceparent": parent, "tracestate": STATE})
+    assert (headers["traceparent"], headers["tracestate"]) == (parent, STATE)
+
+
+async def test_a_state_without_its_parent_is_dropped(bus: Bus) -> None:
+    async def handle(message: Message) -> None:
+        assert message.headers["tracestate"] == STATE
+        await bus.publish(answer())
+
+    [headers] = await published(bus, handle, headers={"tracestate": STATE})
+    assert "tracestate" not in headers
+
+
+@pytest.mark.parametrize("value", [b"\xff", "", b""])
+async def test_a_correlation_id_that_is_none_is_replaced_by_the_id(bus: Bus, value: str | bytes) -> None:
+    async def handle(message: Message) -> None:
+        assert message.correlation_id == "q-1"
+        await bus.publish(answer())
+
+    [headers] = await published(bus, handle, headers={"correlation-id": value})
+    assert headers["correlation-id"] == "q-1"
+
+
+async def test_a_dead_letter_and_its_replay_keep_what_the_message_followed_from() -> None:
+    bus = make_bus(retry={"attempts": 1})
+    seen: list[Message] = []
+
+    async def handle(message: Message) -> None:
+        seen.append(message)
+        if len(seen) == 1:
+            raise ValueError("once")
+        await bus.publish(answer())
+
+    @bus.on("*")
+    async def on_any(_: object, message: Message) -> None:
+        if message.name == "Question":
+            await handle(message)
+
+    came = {"correlation-id": "first", "causation-id": "before", "traceparent": PARENT, "tracestate": STATE}
+    async with TestBus(bus) as test:
+        await test.deliver(Message("Question", b"{}", id="q-1", headers=came))
+        await test.settled()
+        [letter] = [letter async for letter in bus.dead_letters()]
+        assert letter.message.headers == {"event": "Question", **came}
+        assert await bus.replay_dead_letters() == 1
+        await test.settled()
+        [headers] = [dict(one.headers) for one in test.published if one.name == "Answer"]
+    assert seen[1].headers == {"event": "Question", **came}
+    assert headers == {"event": "Answer", **came, "causation-id": "q-1"}
 
 
 async def test_a_received_message_is_passed_on_as_it_came(bus: Bus) -> None:
@@ -150,6 +219,16 @@ async def test_it_can_be_switched_off() -> None:
         await bus.publish(answer())
 
     assert await published(bus, handle, headers={"traceparent": PARENT}) == [{"event": "Answer"}]
+
+
+def test_a_message_without_any_id_gives_none_on() -> None:
+    def publish(**headers: str) -> Headers:
+        HANDLED.set(Delivery(b"{}", "in", None, headers, None, None, None, 1, None, None))
+        return following({"own": "1"})
+
+    assert copy_context().run(publish) == {"own": "1"}
+    assert copy_context().run(publish, traceparent=PARENT) == {"own": "1", "traceparent": PARENT}
+    assert copy_context().run(publish, **{"correlation-id": "c"}) == {"own": "1", "correlation-id": "c"}
 
 
 async def test_outside_of_a_handler_nothing_is_added() -> None:

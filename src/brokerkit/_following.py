@@ -1,7 +1,7 @@
 """What follows from what: the headers by which a message tells which one its publisher was handling.
 
-brokerkit makes no spans. It hands on the trace context of others, as the W3C's Trace Context asks of whoever does not
-take part in a trace (https://www.w3.org/TR/trace-context/, section 2.5): both headers, as they came.
+brokerkit makes no spans. It forwards the trace context of others (W3C Trace Context, https://www.w3.org/TR/trace-context/,
+section 2.3): both headers as they came, unread (3.2.4), and no state without the parent that it belongs to (4.2).
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Final
 
-from brokerkit._message import CAUSATION, CORRELATION, Delivery, Headers
+from brokerkit._message import CAUSATION, CORRELATION, TRACEPARENT, TRACESTATE, Delivery, Headers, header_text
 
 HANDLED: Final[ContextVar[Delivery | None]] = ContextVar("brokerkit_handled", default=None)
 """What the handler that runs here is handling. Tasks and threads that it starts see it too."""
-
-_TRACE: Final = ("traceparent", "tracestate")
 
 
 def following(headers: Headers | None) -> Headers:
@@ -22,13 +20,15 @@ def following(headers: Headers | None) -> Headers:
     handled = HANDLED.get()
     if handled is None:
         return headers or {}
-    found: dict[str, str | bytes] = {name: handled.headers[name] for name in _TRACE if name in handled.headers}
-    origin = handled.origin
-    if (correlation := handled.headers.get(CORRELATION) or origin) is not None:
+    found: dict[str, str | bytes] = {}
+    came, origin = handled.headers, handled.origin
+    # A state belongs to the parent beside it, and never to another one.
+    if TRACEPARENT in came and not (headers and TRACEPARENT in headers):
+        found[TRACEPARENT] = came[TRACEPARENT]
+        if TRACESTATE in came:
+            found[TRACESTATE] = came[TRACESTATE]
+    if (correlation := header_text(came, CORRELATION) or origin) is not None:
         found[CORRELATION] = correlation
     if origin is not None:
         found[CAUSATION] = origin
-    if headers and "traceparent" in headers:
-        # The state belongs to the parent beside it, and never to another one (Trace Context, section 3.3).
-        found.pop("tracestate", None)
     return {**found, **headers} if headers else found

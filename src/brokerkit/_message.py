@@ -32,6 +32,11 @@ CORRELATION: Final = "correlation-id"
 CAUSATION: Final = "causation-id"
 """Header: the id of the message whose handler published this one."""
 
+TRACEPARENT: Final = "traceparent"
+"""Header: where in a trace its publisher was (W3C Trace Context, section 3.2)."""
+TRACESTATE: Final = "tracestate"
+"""Header: what the tracing systems themselves know of that place (section 3.3)."""
+
 CONTENT_TYPE: Final = "content-type"
 """Header for the media type of the body, where the broker has no property for it; everywhere on receipt."""
 
@@ -328,7 +333,10 @@ class Message:
 
     @property
     def correlation_id(self) -> str | None:
-        """The id of the message with which everything began: the header ``correlation-id``, else this message's own id."""
+        """The id of the message with which everything began: the header ``correlation-id``, else this message's own id.
+
+        RabbitMQ's property ``correlation_id`` (AMQP 0-9-1, class basic) counts as that header where there is none.
+        """
         return header_text(self._headers, CORRELATION) or self.id
 
     @property

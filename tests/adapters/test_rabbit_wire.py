@@ -96,6 +96,31 @@ def test_header_values_of_other_producers_become_text(value: object, expected: s
     assert delivery(received(plain), "x").headers == {"h": expected}
 
 
+def test_the_correlation_id_is_a_property_for_others_and_a_header_all_the_same() -> None:
+    sent = letter(outgoing(headers={"correlation-id": "é" * 127}), NOW)
+    assert sent.properties.correlation_id == "é" * 127
+    assert delivery(received(sent), "orders").headers == {"correlation-id": "é" * 127}
+
+
+@pytest.mark.parametrize("value", ["é" * 128, b"\xff", ""])
+def test_a_correlation_id_that_no_property_holds_stays_a_header(value: str | bytes) -> None:
+    sent = letter(outgoing(headers={"correlation-id": value}), NOW)
+    assert not sent.properties.correlation_id
+    assert delivery(received(sent), "orders").headers == {"correlation-id": value}
+
+
+def test_the_correlation_id_of_another_producer_is_read_from_its_property_unless_a_header_says_it() -> None:
+    plain = Letter("x", "k", b"", Basic.Properties(correlation_id="property"))
+    assert delivery(received(plain), "x").headers == {"correlation-id": "property"}
+    both = Letter("x", "k", b"", Basic.Properties(correlation_id="property", headers={"correlation-id": "header"}))
+    original = delivery(received(both), "x")
+    assert original.headers == {"correlation-id": "header"}
+    copy = retry_letter(outgoing(stored=True, headers=original.headers), original, "x.wallet.retry.10s")
+    assert copy.properties.correlation_id == "property"
+    assert copy.properties.headers is not None
+    assert copy.properties.headers["correlation-id"] == "header"
+
+
 def test_a_plain_message_needs_no_properties_at_all() -> None:
     found = delivery(received(Letter("x", "some.key", b"body", Basic.Properties())), "x")
     assert (found.body, found.id, found.key, found.time, found.type) == (b"body", None, None, None, None)

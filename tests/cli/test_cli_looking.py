@@ -101,7 +101,7 @@ def test_inspect_proposes_what_fits_every_familys_messages_of_a_plain_client(
         asyncio.run(broker.create(topic))  # type: ignore[arg-type]
 
         async def send(topic: str = topic, family: str = family, place: str = place) -> None:
-            await broker.plain(topic, messages(family, place), place=place)  # type: ignore[arg-type, call-arg]
+            await broker.plain(topic, messages(family, place), place=place)
 
         yes = ["--yes"] if broker.name.startswith("sqs") else []
         # As many as there are: SQS is not asked for more.
@@ -246,7 +246,7 @@ def test_tail_shows_a_line_for_each_message_of_the_events_that_are_asked_for(
 
     async def send() -> None:
         try:
-            await broker.plain(topic, sent, place="field:event")  # type: ignore[arg-type, call-arg]
+            await broker.plain(topic, sent, place="field:event")
         except aio_pika.exceptions.PublishError:
             pass
 

@@ -97,7 +97,7 @@ class OurHarness(Harness):
             await self._proxy.__aexit__(None, None, None)
 
     async def plain_publish(self, topic: str, body: bytes, *, name: str, headers: Mapping[str, str]) -> None:
-        await self._broker.plain(topic, [(name, body)], place=self.plain_rule)
+        await self._broker.plain(topic, [(name, body)], place=self.plain_rule, headers=headers)
 
     async def create_topic(self, topic: str) -> None:
         await self._broker.create(topic)

@@ -167,7 +167,7 @@ class Workers:
         self._workers.add(worker)
 
     async def _work(self, worker: _Worker) -> None:
-        ready, results, baseline = self.ready, self._results, copy_context()
+        ready, results = self.ready, self._results
         waiting, running = State.WAITING, State.RUNNING
         try:
             while True:
@@ -184,7 +184,8 @@ class Workers:
                     continue
                 worker.delivery = delivery
                 delivery.state = running
-                handled = HANDLED.set(delivery)
+                HANDLED.set(delivery)
+                before = copy_context()
                 call = delivery.route.only
                 if call is None or delivery.trouble is not None:
                     await self._run(delivery, worker)
@@ -203,11 +204,10 @@ class Workers:
                             self._fail(delivery, worker, call, None)
                         else:
                             results.handled(delivery)
-                HANDLED.reset(handled)
                 worker.delivery = None
-                if copy_context() != baseline:
+                if copy_context() != before:
                     # A handler has set a context variable. The next message must not see it, and only a new task is
-                    # rid of it.
+                    # rid of it. To compare what nothing has changed costs next to nothing.
                     self._add()
                     return
         except asyncio.CancelledError:

@@ -28,6 +28,7 @@ Order
 
 Limits and escaping
     Routing keys, names and properties hold 255 bytes of UTF-8, else `InvalidMessage`; a longer id travels in a header.
+    The header ``correlation-id`` is written to the property ``correlation_id`` too, where it fits.
     Header names hold 128 bytes; longer ones travel together as JSON in one header. All headers together must fit into
     one frame (128 KiB by default). The largest body is the broker's ``max_message_size`` (128 MiB, from 4.0 on 16 MiB),
     which it tells only by refusing a larger one: other messages under way to that exchange then end as

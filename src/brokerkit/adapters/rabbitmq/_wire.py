@@ -19,7 +19,17 @@ from pamqp.commands import Basic
 
 from brokerkit._derived import RABBITMQ, derived_name
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, KEY_HEADER, NULL_HEADER, Delivery, Outgoing, strict_json
+from brokerkit._message import (
+    CONTENT_TYPE,
+    CORRELATION,
+    ID_HEADER,
+    KEY_HEADER,
+    NULL_HEADER,
+    Delivery,
+    Outgoing,
+    header_text,
+    strict_json,
+)
 from brokerkit.adapters._delays import LEVELS, label
 
 if TYPE_CHECKING:
@@ -97,7 +107,7 @@ def retry_letter(copy: Outgoing, original: Delivery, queue: str) -> Letter:
     properties.message_type = properties.message_type or old.message_type
     properties.content_type = properties.content_type or old.content_type
     properties.content_encoding = old.content_encoding
-    properties.correlation_id = old.correlation_id
+    properties.correlation_id = old.correlation_id or properties.correlation_id
     properties.reply_to = old.reply_to
     properties.app_id = old.app_id
     properties.priority = old.priority
@@ -137,11 +147,16 @@ def _properties(message: Outgoing, now: datetime, routing_key: str | None) -> Ba
     if len(_utf8(message.id, "the id")) > SHORT_STRING:
         table[ID_HEADER] = message.id
         identifier = None
+    # Others look for it in the property. It stays a header too: a property holds less, and no bytes.
+    correlation = header_text(headers, CORRELATION)
+    if correlation is not None and len(_utf8(correlation, "a header value")) > SHORT_STRING:
+        correlation = None
     return Basic.Properties(
         content_type=None if message.content_type is None else _short(message.content_type, "the content type"),
         headers=table,
         delivery_mode=PERSISTENT,
         message_id=identifier,
+        correlation_id=correlation,
         timestamp=now,
         message_type=None if message.type is None else _short(message.type, "the type"),
     )
@@ -161,6 +176,8 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
         _add_long_headers(headers)
     if properties.content_type is not None:
         headers[CONTENT_TYPE] = properties.content_type
+    if properties.correlation_id:
+        headers.setdefault(CORRELATION, properties.correlation_id)
     deliveries = table.get("x-delivery-count")
     if isinstance(deliveries, int):
         count = deliveries + 1

@@ -11,7 +11,7 @@ from brokerkit._message import Message
 from brokerkit.events import Family, register
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
-from brokerkit.testing.conformance._tools import numbered, until
+from brokerkit.testing.conformance._tools import TRACEPARENT, numbered, until
 
 case = section("Typed dispatch")
 
@@ -104,7 +104,6 @@ async def newer_sender(h: Harness) -> None:
 @case(66)
 async def traces(h: Harness) -> None:
     """What a handler publishes has the correlation id and trace of the message that it handles, and says which that is."""
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen: list[Message] = []
     bus = h.bus()
 
@@ -114,7 +113,7 @@ async def traces(h: Harness) -> None:
         if len(seen) < 3:
             await bus.publish(Message("Numbered", b"%d" % len(seen), id=f"id-{len(seen)}"))
 
-    traced = {"traceparent": parent, "tracestate": "congo=t61"}
+    traced = {"traceparent": TRACEPARENT, "tracestate": "congo=t61"}
     await _serve_until(bus, lambda: len(seen) == 3, numbered(0, id="id-0", headers=traced))
     assert [message.correlation_id for message in seen] == ["id-0"] * 3
     assert [message.causation_id for message in seen] == [None, "id-0", "id-1"]

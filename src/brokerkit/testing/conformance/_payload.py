@@ -13,7 +13,7 @@ from brokerkit._errors import InvalidMessage, MessageTooLarge
 from brokerkit._message import Message, Receipt, text
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
-from brokerkit.testing.conformance._tools import NAME, Recorder, accepted, numbered
+from brokerkit.testing.conformance._tools import NAME, TRACEPARENT, Recorder, accepted, numbered
 
 case = section("Payload and headers")
 
@@ -135,10 +135,13 @@ async def plain_client(h: Harness) -> None:
     recorder = Recorder()
     name = h.topic() if h.plain_rule == "topic" else "PlainEvent"
     body = {"n": 18} | ({h.plain_rule.partition(":")[2]: name} if h.plain_rule.startswith("field:") else {})
+    # Where the name has a header, the trace of a program with tracing has one too.
+    traced = {"traceparent": TRACEPARENT} if h.plain_rule.startswith("header:") else {}
     await h.create_topic(h.topic())
     async with recorder.serving(h.bus(name_from=h.plain_rule)):
-        await h.plain_publish(h.topic(), json.dumps(body).encode(), name=name, headers={})
+        await h.plain_publish(h.topic(), json.dumps(body).encode(), name=name, headers=traced)
         await recorder.wait(1)
     [message] = recorder.messages
     assert message.name == name
     assert json.loads(message.body or b"") == body
+    assert traced.items() <= message.headers.items()

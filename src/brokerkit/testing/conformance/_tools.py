@@ -14,6 +14,8 @@ from brokerkit._errors import BrokerkitError
 from brokerkit._message import Message, Receipt
 
 NAME = "Numbered"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""A valid one, with the ids of W3C Trace Context's own examples (section 3.2)."""
 
 
 def numbered(number: int, **more: Any) -> Message:
