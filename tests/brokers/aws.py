@@ -100,7 +100,7 @@ rest-sqs {{ enabled = true, bind-hostname = "127.0.0.1", bind-port = {port}, sqs
 rest-stats {{ enabled = false }}
 aws {{ region = {REGION}, accountId = "000000000000" }}
 """)
-    options = ["-Xmx256m", f"-Dconfig.file={settings}"]
+    options = ["-Xmx1g", f"-Dconfig.file={settings}"]
     return Program(
         command=[*java("elasticmq", variable=SQS_VARIABLE, options=options), "org.elasticmq.server.Main"],
     )
