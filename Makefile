@@ -45,7 +45,7 @@ brokers: .venv/.dev
 
 endurance: .venv/.dev
 	@bash tests/brokers/install.sh
-	BROKERKIT_ENDURANCE=full $(BIN)/pytest -s tests/endurance tests/bridge/test_killed.py --timeout 3600 $(ARGS)
+	BROKERKIT_ENDURANCE=full $(BIN)/pytest -s tests/endurance tests/bridge/test_killed.py tests/killed/test_replay_killed.py --timeout 3600 $(ARGS)
 
 conformance: .venv/.dev
 	@bash tests/brokers/install.sh

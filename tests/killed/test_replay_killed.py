@@ -1,0 +1,79 @@
+"""A replay that is killed loses no dead letter, and repeats no more than what it had under way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from brokerkit import RetryPolicy
+from tests.conftest import MADE_BY
+from tests.endurance import FULL, figures
+from tests.every_broker import Broker, Recorder, until
+from tests.test_replay import NAME, failing, listed, seated, serving
+
+ROOT: Final = Path(__file__).parents[2]
+COUNT: Final = 10_000 if FULL else 400
+KILLS: Final = 3
+UNDER_WAY: Final = 100
+"""Letters that a replay publishes at once."""
+
+
+@pytest.fixture(params=["kafka", "rabbitmq", "redis-streams", "redis-list", "sqs", "sqs-fifo"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    return MADE_BY[request.param](request)
+
+
+@asynccontextmanager
+async def replaying(broker: Broker) -> AsyncIterator[Process]:
+    """The program; it is killed at the end of the block if it still runs."""
+    options = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300} if broker.name == "kafka" else {}
+    settings: dict[str, Any] = {
+        "topic": broker.topic(),
+        "group": "wallet",
+        "format": "evenbet",
+        **broker.settings,
+        "options": {**broker.settings.get("options", {}), **options},
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.killed.replay", json.dumps(settings), cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def test_a_killed_replay_loses_nothing_and_repeats_what_was_under_way(broker: Broker) -> None:
+    async with serving(broker.bus(retry=RetryPolicy(attempts=1)), failing()) as bus:
+        for result in await bus.publish_many([seated(number, key=str(number)) for number in range(COUNT)]):
+            assert not isinstance(result, Exception)
+        await until(lambda: bus.stats["bus"].dead_lettered == COUNT, seconds=600 if FULL else 60)
+    recorder = Recorder().record(NAME)
+    async with asyncio.timeout(1_200 if FULL else 100), recorder.serving(broker.bus()):
+        for kill in range(1, KILLS + 1):
+            async with replaying(broker) as process:
+                await recorder.wait_for(kill * COUNT // (KILLS + 2), seconds=600 if FULL else 60)
+                assert process.returncode is None, "the replay ended before it was killed"
+        while len({event.player_id for _, event, _ in recorder.got}) < COUNT:
+            async with replaying(broker) as process:
+                assert await process.wait() == 0
+    async with broker.bus() as bus:
+        assert await listed(bus) == []
+    handled = Counter(event.player_id for _, event, _ in recorder.got)
+    twice = handled.total() - COUNT
+    figures(f"replay {broker.name}: {COUNT} letters, {KILLS} kills, {twice} twice")
+    assert sorted(handled) == list(range(COUNT))
+    assert twice <= KILLS * UNDER_WAY
+    assert all(message.attempt == 1 for _, _, message in recorder.got)
