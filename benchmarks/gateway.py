@@ -31,7 +31,7 @@ _AT = '"at":'
 _SUBSCRIBE = json.dumps({"SubscribeRequest": {"events": [{"source": "thrillgate", "event_type": "*"}]}})
 
 
-def serve(url: str, topic: str) -> None:
+def serve(url: str, topic: str, *, uvloop: bool) -> None:
     """The gateway; says its port on standard output, and its memory and counts whenever a line comes in."""
     from brokerkit import Bus
     from brokerkit.gateway import Credentials, Gateway, Player
@@ -51,7 +51,7 @@ def serve(url: str, topic: str) -> None:
             print(json.dumps({**asdict(gateway.stats), **figures}), flush=True)
 
     threading.Thread(target=answer, daemon=True).start()
-    gateway.run()
+    gateway.run(uvloop=uvloop)
 
 
 def _memory() -> float:
@@ -150,13 +150,13 @@ def _line(process: subprocess.Popen[str]) -> int:
     return int(process.stdout.readline())
 
 
-def measure(idle: int, active: int, rate: int, seconds: float, rounds: int) -> None:
+def measure(idle: int, active: int, rate: int, seconds: float, rounds: int, *, uvloop: bool) -> None:
     """Start everything, and print a line for each round."""
     from tests.brokers import redis as broker
     from tests.brokers.fixtures import running
 
     with running(broker.broker()) as server:
-        gateway = _start("serve", server.url, TOPIC)
+        gateway = _start("serve", server.url, TOPIC, "uvloop" if uvloop else "asyncio")
         port = _line(gateway)
         empty = _ask(gateway)["memory"]
         crowd = _start("clients", port, idle, active)
@@ -185,8 +185,8 @@ def measure(idle: int, active: int, rate: int, seconds: float, rounds: int) -> N
 def main(words: Sequence[str]) -> None:
     """Run one of the parts, or all of them."""
     match words:
-        case ["serve", url, topic]:
-            serve(url, topic)
+        case ["serve", url, topic, loop]:
+            serve(url, topic, uvloop=loop == "uvloop")
         case ["clients", port, idle, active]:
             clients(int(port), int(idle), int(active))
         case _:
@@ -196,8 +196,9 @@ def main(words: Sequence[str]) -> None:
             parser.add_argument("--rate", type=int, default=5000, help="events a second in all")
             parser.add_argument("--seconds", type=float, default=10.0)
             parser.add_argument("--rounds", type=int, default=3)
+            parser.add_argument("--uvloop", action="store_true", help="run the gateway on uvloop")
             chosen = parser.parse_args(words)
-            measure(chosen.idle, chosen.active, chosen.rate, chosen.seconds, chosen.rounds)
+            measure(chosen.idle, chosen.active, chosen.rate, chosen.seconds, chosen.rounds, uvloop=chosen.uvloop)
 
 
 if __name__ == "__main__":
