@@ -14,8 +14,8 @@ A case about something that the adapter does not promise is skipped, with the pr
 --conformance PATH`` writes a table of the results.
 """
 
-from brokerkit.testing.conformance._cases import CASES, Case, NotPromised, NotTried
-from brokerkit.testing.conformance._harness import Harness
+from brokerkit.testing.conformance._cases import CASES, Case
+from brokerkit.testing.conformance._harness import Harness, NotPromised, NotTried
 from brokerkit.testing.conformance._suite import Conformance
 
 __all__ = ["CASES", "Case", "Conformance", "Harness", "NotPromised", "NotTried"]

@@ -1,23 +1,14 @@
-"""A case of the suite, and the ways in which it can end beside passing and failing."""
+"""A case of the suite, and the list of all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from brokerkit.testing.conformance._harness import Harness
+from brokerkit.testing.conformance._harness import Harness
 
-Run = Callable[["Harness"], Awaitable[None]]
-
-
-class NotPromised(Exception):
-    """The adapter does not promise what the case is about; the text names the promise."""
-
-
-class NotTried(Exception):
-    """The harness has no means to bring about what the case needs; the text names them."""
+Run = Callable[[Harness], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,14 @@ from brokerkit._message import ACK, Delivery, Outgoing, Settled
 from brokerkit._settings import ConnectionSettings
 from brokerkit._transport import Adapter, Capabilities, Source, Subscription
 from brokerkit.adapters import make
-from brokerkit.testing.conformance._cases import NotPromised, NotTried
+
+
+class NotPromised(Exception):
+    """The adapter does not promise what the case is about; the text names the promise."""
+
+
+class NotTried(Exception):
+    """The harness has no means to bring about what the case needs; the text names them."""
 
 
 class Harness:

@@ -24,8 +24,8 @@ from brokerkit.testing.conformance import (
     _publish,
     _retry,
 )
-from brokerkit.testing.conformance._cases import Case, NotPromised, NotTried, in_order
-from brokerkit.testing.conformance._harness import Harness
+from brokerkit.testing.conformance._cases import Case, in_order
+from brokerkit.testing.conformance._harness import Harness, NotPromised, NotTried
 from brokerkit.testing.conformance._table import ADAPTER, CASE
 
 SECTIONS: Final = (
