@@ -11,8 +11,9 @@
 #   make lint                      ruff: rules and layout
 #   make chaos N=100000            the full form of tests/chaos: so many messages for each broker while everything dies
 #   make types                     mypy and pyright, both strict
-#   make bench                     brokerkit beside the raw clients and FastStream, on real brokers; minutes
-#   make bench B='kafka --rounds 3'  some brokers, and any other words for python -m benchmarks
+#   make bench                     brokerkit beside the raw clients and other frameworks; writes docs/; a quarter of an hour
+#   make bench B='kafka --rounds 5'  some brokers, and any other words for python -m benchmarks
+#   make bench B=curves            how it grows with names, topics, keys, messages, workers and waiting handlers
 #   make bench-gateway             the gateway with 2,500 clients and 5,000 events a second
 #   make docs                      write what in docs/ and README.md follows from the code
 #   make clean                     back to a fresh checkout

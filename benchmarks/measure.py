@@ -1,4 +1,4 @@
-"""One figure in one process: `python -m benchmarks.measure BROKER WHAT CONTENDER SIZE COUNT`; the result is JSON.
+"""One figure in one process: `python -m benchmarks.measure BROKER WHAT CONTENDER SIZE COUNT FILLED`; the result is JSON.
 
 The driver sets ``BENCHMARK_ADDRESS`` and ``BENCHMARK_SETTINGS``, what brokerkit needs to reach the broker.
 """
@@ -8,68 +8,93 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import uuid
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from benchmarks import raw_kafka, raw_rabbitmq, raw_redis, raw_sqs, with_brokerkit
-from benchmarks.work import Meter, Size, Stopwatch, work
+from benchmarks.plan import MODULES, Size
+from benchmarks.work import Meter, Place, Stopwatch, Work, work
 from brokerkit._signals import loop_factory
 
-RAW = {"kafka": raw_kafka, "redis": raw_redis, "rabbitmq": raw_rabbitmq, "sqs": raw_sqs}
+
+def module(place: Place, contender: str) -> ModuleType:
+    """Where a contender is written down. Nobody loads the others, which would count as its memory."""
+    return import_module(f"benchmarks.{MODULES.get(contender, f'raw_{place.kind}')}")
 
 
-async def measure(broker: str, what: str, contender: str, size: Size, count: int) -> dict[str, float]:
+async def prepare(at: Place, contender: str, job: Work, filled: int) -> None:
+    """Make the topic with the contender's group, and fill it."""
+    if at.kind == "redis-list":  # each contender reads what it writes itself
+        await module(at, contender).fill(at, job, filled)
+        return
+    raw = module(at, "raw")
+    await raw.create(at, contender)
+    if contender == "brokerkit" and at.kind == "rabbitmq":
+        await module(at, contender).prepare(at)
+    if filled:
+        await raw.fill(at, job, filled)
+
+
+async def measure(at: Place, what: str, contender: str, job: Work, count: int) -> dict[str, float]:
     """The figures of one contender: rate, CPU per message, peak memory; or the percentiles of the latency."""
-    raw, job, topic = RAW[broker], work(size), f"bench-{uuid.uuid4().hex[:10]}"
-    address: str = os.environ["BENCHMARK_ADDRESS"]
-    settings: dict[str, Any] = json.loads(os.environ["BENCHMARK_SETTINGS"])
-    await raw.create(address, topic, contender)
-    if contender == "brokerkit":
-        await with_brokerkit.prepare(settings, topic)
+    run = getattr(module(at, contender), what)
     # As `Bus.run` has it, and the same for everybody: it is the process of a service and of nothing else.
     gc.collect()
     gc.freeze()
     if what == "latency":
-        where = (settings, topic) if contender == "brokerkit" else (address, topic)
-        figures = sorted(await (with_brokerkit if contender == "brokerkit" else raw).latency(*where, job, count))
+        figures = sorted(await run(at, job, count))
         return {"p50": statistics.median(figures) * 1e3, "p99": figures[int(count * 0.99)] * 1e3}
     if what == "consume":
-        await raw.fill(address, topic, job, count)
-        before, meter = _memory(), Meter(count)
-        if contender == "brokerkit":
-            await with_brokerkit.consume(settings, topic, job, meter)
-        elif contender == "faststream":
-            from benchmarks import with_faststream
-
-            await with_faststream.consume(broker, address, topic, job, meter)
-        else:
-            await raw.consume(address, topic, job, meter)
-        seconds, cpu = meter.seconds, meter.cpu
+        clock: Meter | Stopwatch = Meter(count)
+        await run(at, job, clock)
     else:
-        before, watch = _memory(), Stopwatch()
-        if contender == "brokerkit":
-            await getattr(with_brokerkit, what)(settings, topic, job, count, watch)
-        elif contender == "faststream":
-            from benchmarks import with_faststream
-
-            await with_faststream.publish_each(broker, address, topic, job, count, watch)
-        else:
-            await raw.publish(address, topic, job, count, watch)
-        seconds, cpu = watch.seconds, watch.cpu
-    return {"rate": count / seconds, "cpu": cpu / count * 1e6, "memory": _memory() - before}
+        clock = Stopwatch()
+        await run(at, job, count, clock)
+    return {"rate": count / clock.seconds, "cpu": clock.cpu / count * 1e6, "memory": peak_memory()}
 
 
-def _memory() -> float:
-    """Peak resident memory in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_memory() -> float:
+    """Peak resident memory of this process in MiB, on Linux; ``ru_maxrss`` would begin with that of the parent."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def place(kind: str) -> Place:
+    """A topic of its own at the broker that the environment names."""
+    return Place(
+        kind,
+        os.environ["BENCHMARK_ADDRESS"],
+        json.loads(os.environ["BENCHMARK_SETTINGS"]),
+        f"bench-{uuid.uuid4().hex[:10]}",
+    )
+
+
+def in_another_process(what: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it to its end in a process of its own, which takes its memory along."""
+    child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(what()))
+    child.start()
+    child.join()
+    if child.exitcode:
+        sys.exit("the topic could not be prepared")
+
+
+def main(kind: str, what: str, contender: str, size: Size, count: int, filled: int) -> None:
+    """Prepare, measure, print."""
+    at, job = place(kind), work(size)
+    contender, _, loop = contender.partition("+")
+    in_another_process(lambda: prepare(at, contender, job, filled))
+    with asyncio.Runner(loop_factory=loop_factory(uvloop=loop == "uvloop")) as runner:
+        figures = runner.run(measure(at, what, contender, job, count))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":
-    _, broker, what, contender, size, count = sys.argv
-    contender, _, loop = contender.partition("+")
-    with asyncio.Runner(loop_factory=loop_factory(uvloop=loop == "uvloop")) as runner:
-        print(json.dumps(runner.run(measure(broker, what, contender, size, int(count)))))  # type: ignore[arg-type]
+    _, kind, what, contender, size, count, filled = sys.argv
+    main(kind, what, contender, size, int(count), int(filled))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.work import PAUSE, Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
 
 
 def _producer(address: str) -> Producer:
@@ -24,16 +24,16 @@ def _producer(address: str) -> Producer:
     )
 
 
-async def create(address: str, topic: str, _reader: str) -> None:
+async def create(at: Place, _reader: str) -> None:
     """A topic of four partitions."""
-    admin = AdminClient({"bootstrap.servers": address})
-    for made in admin.create_topics([NewTopic(topic, num_partitions=4)]).values():
+    admin = AdminClient({"bootstrap.servers": at.address})
+    for made in admin.create_topics([NewTopic(at.topic, num_partitions=4)]).values():
         await asyncio.wrap_future(made)
 
 
-async def fill(address: str, topic: str, work: Work, count: int) -> None:
+async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count, Stopwatch())
+    await publish(at, work, count, Stopwatch())
 
 
 def _consumer(address: str, group: str) -> Consumer:
@@ -50,13 +50,13 @@ def _consumer(address: str, group: str) -> Consumer:
     )
 
 
-async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+async def consume(at: Place, work: Work, meter: Meter) -> None:
     """One thread polls a batch, parses and handles each message, and stores what is done."""
 
     def loop() -> None:
-        consumer, read, tick = _consumer(address, "raw"), work.model.model_validate_json, meter.tick
-        consumer.subscribe([topic])
-        while meter.left:
+        consumer, read, tick = _consumer(at.address, "raw"), work.model.model_validate_json, meter.tick
+        consumer.subscribe([at.topic])
+        while meter.left > 0:
             first = consumer.poll(0.1)
             if first is None:
                 continue
@@ -65,28 +65,32 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
                 if message.error() is None and dict(message.headers() or ())["event"] == work.name.encode():
                     tick(read(message.value()))
                     done[message.partition()] = message.offset() + 1  # type: ignore[index, operator]
-            consumer.store_offsets(offsets=[TopicPartition(topic, number, at) for number, at in done.items()])
+            consumer.store_offsets(
+                offsets=[TopicPartition(at.topic, number, offset) for number, offset in done.items()]
+            )
         consumer.close()
 
     with ThreadPoolExecutor(1) as threads:
         await asyncio.get_running_loop().run_in_executor(threads, loop)
 
 
-async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """Produce and flush."""
-    producer, confirmed = _producer(address), 0
+    producer, confirmed = _producer(at.address), 0
 
     def delivered(error: object, _message: object) -> None:
         nonlocal confirmed
         confirmed += error is None
 
     headers = {"event": work.name}
-    producer.list_topics(topic)
+    producer.list_topics(at.topic)
     with watch:
         for number in range(count):
             while True:
                 try:
-                    producer.produce(topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered)
+                    producer.produce(
+                        at.topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered
+                    )
                     break
                 except BufferError:
                     producer.poll(0.01)
@@ -96,10 +100,10 @@ async def publish(address: str, topic: str, work: Work, count: int, watch: Stopw
     assert confirmed == count
 
 
-async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+async def latency(at: Place, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of produce to the parsed event."""
-    producer, consumer = _producer(address), _consumer(address, "raw-latency")
-    consumer.subscribe([topic])
+    producer, consumer = _producer(at.address), _consumer(at.address, "raw-latency")
+    consumer.subscribe([at.topic])
     figures: list[float] = []
 
     def loop() -> None:
@@ -107,7 +111,7 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
             consumer.poll(0.1)
         for _ in range(count):
             begun = time.perf_counter()
-            producer.produce(topic, work.body, headers={"event": work.name})
+            producer.produce(at.topic, work.body, headers={"event": work.name})
             producer.poll(0)
             while (message := consumer.poll(1.0)) is None:
                 pass

@@ -8,27 +8,27 @@ import time
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from benchmarks.work import PAUSE, Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
 
 _QUORUM = {"x-queue-type": "quorum"}
 
 
-async def create(address: str, topic: str, reader: str) -> None:
+async def create(at: Place, reader: str) -> None:
     """An exchange with one quorum queue, since each more costs the broker as much; brokerkit makes its own."""
-    async with await aio_pika.connect(address) as connection:
+    async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel()
-        exchange = await channel.declare_exchange(topic, aio_pika.ExchangeType.TOPIC, durable=True)
+        exchange = await channel.declare_exchange(at.topic, aio_pika.ExchangeType.TOPIC, durable=True)
         if reader != "brokerkit":
-            queue = await channel.declare_queue(f"{topic}.{reader}", durable=True, arguments=_QUORUM)
+            queue = await channel.declare_queue(f"{at.topic}.{reader}", durable=True, arguments=_QUORUM)
             await queue.bind(exchange, "#")
 
 
-async def fill(address: str, topic: str, work: Work, count: int) -> None:
+async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count, Stopwatch())
+    await publish(at, work, count, Stopwatch())
 
 
-async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+async def consume(at: Place, work: Work, meter: Meter) -> None:
     """A callback for each message parses, handles and acknowledges it."""
     read, tick = work.model.model_validate_json, meter.tick
 
@@ -37,19 +37,19 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
             tick(read(message.body))
         await message.ack()
 
-    async with await aio_pika.connect(address) as connection:
+    async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=500)
-        queue = await channel.get_queue(f"{topic}.raw", ensure=False)
+        queue = await channel.get_queue(f"{at.topic}.raw", ensure=False)
         await queue.consume(handle)
         await meter.done.wait()
 
 
-async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """Gathers of 500 confirmed publishes."""
-    async with await aio_pika.connect(address) as connection:
+    async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel(on_return_raises=True)
-        exchange = await channel.get_exchange(topic, ensure=False)
+        exchange = await channel.get_exchange(at.topic, ensure=False)
 
         async def one(number: int) -> None:
             message = aio_pika.Message(
@@ -62,7 +62,7 @@ async def publish(address: str, topic: str, work: Work, count: int, watch: Stopw
                 await asyncio.gather(*(one(number) for number in range(first, min(first + 500, count))))
 
 
-async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+async def latency(at: Place, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of publish to the parsed event."""
     figures: list[float] = []
     arrived: asyncio.Queue[float] = asyncio.Queue()
@@ -72,11 +72,11 @@ async def latency(address: str, topic: str, work: Work, count: int) -> list[floa
         arrived.put_nowait(time.perf_counter())
         await message.ack()
 
-    async with await aio_pika.connect(address) as connection:
+    async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel(on_return_raises=True)
         await channel.set_qos(prefetch_count=500)
-        exchange = await channel.get_exchange(topic, ensure=False)
-        queue = await channel.get_queue(f"{topic}.raw", ensure=False)
+        exchange = await channel.get_exchange(at.topic, ensure=False)
+        queue = await channel.get_queue(f"{at.topic}.raw", ensure=False)
         await queue.consume(handle)
         for _ in range(count):
             begun = time.perf_counter()

@@ -7,58 +7,58 @@ import time
 
 import redis.asyncio
 
-from benchmarks.work import PAUSE, Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
 
 BATCH = 500
 
 
-async def create(address: str, topic: str, reader: str) -> None:
+async def create(at: Place, reader: str) -> None:
     """The stream with the group that will read it."""
-    async with redis.asyncio.from_url(address) as client:
-        await client.xgroup_create(topic, reader, id="0", mkstream=True)
+    async with redis.asyncio.from_url(at.address) as client:
+        await client.xgroup_create(at.topic, reader, id="0", mkstream=True)
 
 
-async def fill(address: str, topic: str, work: Work, count: int) -> None:
+async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count, Stopwatch())
+    await publish(at, work, count, Stopwatch())
 
 
-async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+async def consume(at: Place, work: Work, meter: Meter) -> None:
     """Read 500, parse and handle each, acknowledge 500."""
     read, tick, name = work.model.model_validate_json, meter.tick, work.name.encode()
-    async with redis.asyncio.from_url(address, socket_timeout=None) as client:
-        while meter.left:
-            answer = await client.xreadgroup("raw", "one", {topic: ">"}, count=BATCH, block=1000)
+    async with redis.asyncio.from_url(at.address, socket_timeout=None) as client:
+        while meter.left > 0:
+            answer = await client.xreadgroup("raw", "one", {at.topic: ">"}, count=BATCH, block=1000)
             for _, entries in answer:
                 for _, fields in entries:
                     if fields[b"event"] == name:
                         tick(read(fields[b"data"]))
-                await client.xack(topic, "raw", *(number for number, _ in entries))
+                await client.xack(at.topic, "raw", *(number for number, _ in entries))
 
 
-async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """Pipelines of 500 XADD."""
-    async with redis.asyncio.from_url(address) as client:
+    async with redis.asyncio.from_url(at.address) as client:
         await client.ping()
         with watch:
             for first in range(0, count, BATCH):
                 async with client.pipeline(transaction=False) as pipe:
                     for number in range(first, min(first + BATCH, count)):
-                        pipe.xadd(topic, {"data": work.body, "event": work.name, "key": str(number % 1000)})
+                        pipe.xadd(at.topic, {"data": work.body, "event": work.name, "key": str(number % 1000)})
                     await pipe.execute()
 
 
-async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+async def latency(at: Place, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of XADD to the parsed event."""
     figures: list[float] = []
-    async with redis.asyncio.from_url(address) as writer, redis.asyncio.from_url(address) as reader:
+    async with redis.asyncio.from_url(at.address) as writer, redis.asyncio.from_url(at.address) as reader:
         for _ in range(count):
-            reading = asyncio.ensure_future(reader.xreadgroup("raw", "one", {topic: ">"}, count=1, block=2000))
+            reading = asyncio.ensure_future(reader.xreadgroup("raw", "one", {at.topic: ">"}, count=1, block=2000))
             await asyncio.sleep(PAUSE)  # until the read waits at the server
             begun = time.perf_counter()
-            await writer.xadd(topic, {"data": work.body, "event": work.name})
+            await writer.xadd(at.topic, {"data": work.body, "event": work.name})
             [[_, [[number, fields]]]] = await reading
             work.model.model_validate_json(fields[b"data"])
             figures.append(time.perf_counter() - begun)
-            await reader.xack(topic, "raw", number)
+            await reader.xack(at.topic, "raw", number)
     return figures

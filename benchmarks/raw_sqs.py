@@ -10,7 +10,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from benchmarks.work import PAUSE, Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
 
 
 def _client(address: str) -> AbstractAsyncContextManager[Any]:
@@ -18,22 +18,22 @@ def _client(address: str) -> AbstractAsyncContextManager[Any]:
     return get_session().create_client("sqs", endpoint_url=address, config=config)
 
 
-async def create(address: str, topic: str, _reader: str) -> None:
+async def create(at: Place, _reader: str) -> None:
     """A standard queue."""
-    async with _client(address) as client:
-        await client.create_queue(QueueName=topic)
+    async with _client(at.address) as client:
+        await client.create_queue(QueueName=at.topic)
 
 
-async def fill(address: str, topic: str, work: Work, count: int) -> None:
+async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
-    await publish(address, topic, work, count, Stopwatch())
+    await publish(at, work, count, Stopwatch())
 
 
-async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
+async def consume(at: Place, work: Work, meter: Meter) -> None:
     """Eight tasks receive ten, parse and handle them, delete ten."""
     read, tick = work.model.model_validate_json, meter.tick
-    async with _client(address) as client:
-        url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
+    async with _client(at.address) as client:
+        url = (await client.get_queue_url(QueueName=at.topic))["QueueUrl"]
 
         async def receive() -> None:
             while meter.left > 0:
@@ -54,10 +54,10 @@ async def consume(address: str, topic: str, work: Work, meter: Meter) -> None:
         await asyncio.gather(*(receive() for _ in range(8)))
 
 
-async def publish(address: str, topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """Eight tasks send ten at a time."""
-    async with _client(address) as client:
-        url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
+    async with _client(at.address) as client:
+        url = (await client.get_queue_url(QueueName=at.topic))["QueueUrl"]
         body, attributes = work.body.decode(), {"event": {"DataType": "String", "StringValue": work.name}}
         batches = iter(range(0, count, 10))
 
@@ -74,11 +74,11 @@ async def publish(address: str, topic: str, work: Work, count: int, watch: Stopw
             await asyncio.gather(*(send() for _ in range(8)))
 
 
-async def latency(address: str, topic: str, work: Work, count: int) -> list[float]:
+async def latency(at: Place, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of send to the parsed event."""
     figures: list[float] = []
-    async with _client(address) as client:
-        url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
+    async with _client(at.address) as client:
+        url = (await client.get_queue_url(QueueName=at.topic))["QueueUrl"]
         for _ in range(count):
             receiving = asyncio.ensure_future(
                 client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)

@@ -6,19 +6,26 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.work import PAUSE, Meter, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
 from brokerkit import Bus, Message, Receipt
 
 
-def _bus(settings: dict[str, Any], topic: str) -> Bus:
+def _bus(at: Place) -> Bus:
     # As an integrator reads EvenBet: where a broker has a routing key, the name is there.
-    given = {"format": "evenbet", "topic": topic, "group": "brokerkit", **settings}
+    given = {"format": "evenbet", "topic": at.topic, "group": "brokerkit", **at.settings}
+    if at.kind == "redis-list":
+        del given["group"]  # the list is its only one
     return Bus(given.pop("url"), **given)
 
 
-async def prepare(settings: dict[str, Any], topic: str) -> None:
-    """Make the group, where it must be there before the messages (RabbitMQ)."""
-    bus = _bus(settings, topic)
+async def fill(at: Place, work: Work, count: int) -> None:
+    """Put messages there, as brokerkit writes them."""
+    await publish(at, work, count, Stopwatch())
+
+
+async def prepare(at: Place) -> None:
+    """Make the group, which must be there before the messages on RabbitMQ."""
+    bus = _bus(at)
     bus.on("*")(_nothing)
     async with bus, bus.serving():
         pass
@@ -27,9 +34,9 @@ async def prepare(settings: dict[str, Any], topic: str) -> None:
 async def _nothing(_event: object) -> None: ...
 
 
-async def consume(settings: dict[str, Any], topic: str, work: Work, meter: Meter) -> None:
+async def consume(at: Place, work: Work, meter: Meter) -> None:
     """One handler."""
-    bus, tick = _bus(settings, topic), meter.tick
+    bus, tick = _bus(at), meter.tick
 
     @bus.on(work.model)
     async def handle(event: Any) -> None:
@@ -39,9 +46,9 @@ async def consume(settings: dict[str, Any], topic: str, work: Work, meter: Meter
         await meter.done.wait()
 
 
-async def publish(settings: dict[str, Any], topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """`publish_many` of ready messages, 500 at a time; the raw client has its bytes ready as well."""
-    async with _bus(settings, topic) as bus:
+    async with _bus(at) as bus:
         with watch:
             for first in range(0, count, 5_000):
                 batch = [
@@ -52,18 +59,18 @@ async def publish(settings: dict[str, Any], topic: str, work: Work, count: int, 
                 assert all(isinstance(result, Receipt) for result in results), results[0]
 
 
-async def publish_each(settings: dict[str, Any], topic: str, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """100 concurrent calls of `publish`, again and again: FastStream's Redis takes no more."""
     event = work.model.model_validate_json(work.body)
-    async with _bus(settings, topic) as bus:
+    async with _bus(at) as bus:
         with watch:
             for first in range(0, count, 100):
                 await asyncio.gather(*(bus.publish(event, key=str(n)) for n in range(min(100, count - first))))
 
 
-async def latency(settings: dict[str, Any], topic: str, work: Work, count: int) -> list[float]:
+async def latency(at: Place, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of publish to the handler."""
-    bus, figures = _bus(settings, topic), list[float]()
+    bus, figures = _bus(at), list[float]()
     arrived: asyncio.Queue[float] = asyncio.Queue()
 
     @bus.on(work.model)

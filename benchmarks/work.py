@@ -38,6 +38,23 @@ _PLAYER: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where one figure is taken: nobody has used the topic before.
+
+    Attributes:
+        kind: of broker, as `benchmarks.plan` names it.
+        address: what its client library connects to.
+        settings: what brokerkit needs for the same.
+        topic: a topic, exchange, queue, stream or list of its own.
+    """
+
+    kind: str
+    address: str
+    settings: dict[str, Any]
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One kind of message.
 

@@ -36,6 +36,10 @@ from brokerkit.events._registry import BUILT_IN
 from brokerkit.gateway import GatewaySettings
 
 ROOT: Final = Path(__file__).parent.parent
+sys.path.append(str(ROOT))
+
+from benchmarks import results  # noqa: E402 - the checkout itself is no package that is installed
+
 DOCS: Final = ROOT / "docs"
 
 _BLOCK: Final = re.compile(r"(<!-- made: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -281,6 +285,38 @@ def wire_formats(_: str) -> str:
     return table(["format", "the name is looked for in", "the id in", "family"], rows)
 
 
+# ---- benchmarks ------------------------------------------------------------------------------------------------------
+
+
+def comparison(broker: str) -> str:
+    """The table of the last comparison at one broker."""
+    return _measured("brokers", broker, "make bench")
+
+
+def curve(name: str) -> str:
+    """The table of one curve of growth."""
+    return _measured("curves", name, "make bench B=curves")
+
+
+def _measured(part: str, name: str, command: str) -> str:
+    found = results.read()[part].get(name)
+    if found is None:
+        return f"Nothing is kept here yet: `{command}` measures and writes it."
+    versions = ", ".join(f"{library} {version}" for library, version in found["versions"].items())
+    taken = (
+        f"{found['day']}: median of {found['rounds']} turns (smallest to largest), {found['scale']:g} times the messages of "
+        f"`benchmarks/plan.py`; {found['processors']} processors, "
+        f"load {found['load']} before the run, Python {found['python']}; {versions}."
+    )
+    head, rows = results.table(part, name, found)
+    return f"{table(head, rows)}\n\n{taken}" if part == "brokers" else table(head, rows)
+
+
+def chart(file: str) -> str:
+    """A chart, once there is one."""
+    return f"![{Path(file).stem}]({file})" if (DOCS / file).exists() else "No chart is kept here yet."
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 _KINDS: Final[dict[str, Callable[[str], str]]] = {
@@ -291,6 +327,9 @@ _KINDS: Final[dict[str, Callable[[str], str]]] = {
     "errors": errors,
     "families": families,
     "formats": wire_formats,
+    "comparison": comparison,
+    "curve": curve,
+    "chart": chart,
 }
 
 

@@ -1,0 +1,53 @@
+"""Where the results go: to the terminal, and to docs/ (benchmarks.json, the tables of performance.md, two charts)."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import results
+
+_LIBRARIES: Final = (
+    "brokerkit-sdk", "confluent-kafka", "redis", "aio-pika", "aiormq", "aiobotocore", "pydantic",
+    "faststream", "asyncfast", "amgi-aiokafka", "amgi-aiobotocore", "kombu",
+)  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What a run says of where it took place."""
+    return {
+        "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def show(part: str, name: str, found: dict[str, Any]) -> None:
+    """Print the table of one broker or curve."""
+    head, rows = results.table(part, name, found)
+    table = Table(title=name)
+    for place, title in enumerate(head):
+        table.add_column(title, justify="left" if part == "brokers" and place < 3 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def write(kept: dict[str, Any]) -> None:
+    """Draw the charts and make the tables of the documentation anew."""
+    from benchmarks import chart
+
+    chart.comparison(kept)
+    chart.curves(kept)
+    generator = results.FILE.parent.parent / "scripts" / "generate_docs.py"
+    subprocess.run([sys.executable, str(generator)], check=True)
