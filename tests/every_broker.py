@@ -209,6 +209,8 @@ def kafka(broker: KafkaBroker) -> Broker:
         admin = AdminClient({"bootstrap.servers": broker.address})
         for created in admin.create_topics([NewTopic(topic, num_partitions=3)]).values():
             await asyncio.wrap_future(created)
+        # The broker says that it is done a moment before it can tell others of the topic.
+        await until(lambda: not admin.list_topics(topic).topics[topic].error)
 
     async def plain(
         topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE

@@ -74,8 +74,8 @@ def publishing(send: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
     def publish() -> None:
         while not over.wait(0.2):
-            # RabbitMQ refuses what no queue takes: the look has not begun yet.
-            with suppress(aio_pika.exceptions.PublishError):
+            # RabbitMQ refuses what no queue takes: the look has not begun yet, or has just ended.
+            with suppress(aio_pika.exceptions.DeliveryError):
                 asyncio.run(send())  # type: ignore[arg-type]
 
     thread = threading.Thread(target=publish)
