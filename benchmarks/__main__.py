@@ -67,7 +67,8 @@ def compare(broker: str, rounds: int, scale: float, *, uvloop: bool) -> tuple[di
                 turn: Turn = {}
                 first = number % len(line.contenders)
                 for contender in (*line.contenders[first:], *line.contenders[:first]):
-                    filled = max(counts.values()) if line.what == "consume" else 0
+                    most = counts[contender] if broker == "redis-list" else max(counts.values())
+                    filled = most if line.what == "consume" else 0
                     numbers = (int(counts[contender] * scale), int(filled * scale))
                     figures = measured("measure", broker, line.what, contender, line.size, *numbers, at=environment)
                     if figures is None:

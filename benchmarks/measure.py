@@ -26,7 +26,8 @@ from brokerkit._signals import loop_factory
 
 def module(place: Place, contender: str) -> ModuleType:
     """Where a contender is written down. Nobody loads the others, which would count as its memory."""
-    return import_module(f"benchmarks.{MODULES.get(contender, f'raw_{place.kind}')}")
+    raw = f"raw_{place.kind.removesuffix('-list')}"
+    return import_module(f"benchmarks.{MODULES.get(contender, raw)}")
 
 
 async def prepare(at: Place, contender: str, job: Work, filled: int) -> None:
@@ -93,6 +94,8 @@ def main(kind: str, what: str, contender: str, size: Size, count: int, filled: i
     with asyncio.Runner(loop_factory=loop_factory(uvloop=loop == "uvloop")) as runner:
         figures = runner.run(measure(at, what, contender, job, count))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+    # What is left lies in the memory of most brokers, and would be in the way of the next turns.
+    asyncio.run(module(at, "raw").drop(at, contender))
 
 
 if __name__ == "__main__":

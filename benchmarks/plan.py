@@ -1,7 +1,7 @@
 """What is compared with what: for each line of the tables, how many messages each contender moves in one turn.
 
 The counts give each contender about a second, so they follow its rate; all of them find the same queue, which holds the
-largest of the counts.
+largest of the counts. On Redis lists each fills its own, with its own count.
 """
 
 from __future__ import annotations

@@ -31,6 +31,13 @@ async def create(at: Place, _reader: str) -> None:
         await asyncio.wrap_future(made)
 
 
+async def drop(at: Place, _reader: str) -> None:
+    """Delete the topic."""
+    admin = AdminClient({"bootstrap.servers": at.address})
+    for deleted in admin.delete_topics([at.topic]).values():
+        await asyncio.wrap_future(deleted)
+
+
 async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())

@@ -23,6 +23,14 @@ async def create(at: Place, reader: str) -> None:
             await queue.bind(exchange, "#")
 
 
+async def drop(at: Place, reader: str) -> None:
+    """Delete the exchange and its queue."""
+    async with await aio_pika.connect(at.address) as connection:
+        channel = await connection.channel()
+        await channel.exchange_delete(at.topic)
+        await channel.queue_delete(f"{at.topic}.{reader}")
+
+
 async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())

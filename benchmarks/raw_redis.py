@@ -18,6 +18,12 @@ async def create(at: Place, reader: str) -> None:
         await client.xgroup_create(at.topic, reader, id="0", mkstream=True)
 
 
+async def drop(at: Place, reader: str) -> None:
+    """Delete the stream, or the list of a contender that has named it itself."""
+    async with redis.asyncio.from_url(at.address) as client:
+        await client.delete(at.topic, f"{at.topic}.{reader}")
+
+
 async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())

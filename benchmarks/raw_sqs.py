@@ -24,6 +24,12 @@ async def create(at: Place, _reader: str) -> None:
         await client.create_queue(QueueName=at.topic)
 
 
+async def drop(at: Place, _reader: str) -> None:
+    """Delete the queue."""
+    async with _client(at.address) as client:
+        await client.delete_queue(QueueUrl=(await client.get_queue_url(QueueName=at.topic))["QueueUrl"])
+
+
 async def fill(at: Place, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())

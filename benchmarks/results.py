@@ -110,7 +110,7 @@ def _broker(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
         "what",
         "size",
         "contender",
-        "rate, or p50 and p99",
+        "a second, or p50 and p99 in ms",
         f"{lines[0].contenders[0]} ÷ it",
         "CPU, µs",
         "peak, MiB",
@@ -121,7 +121,7 @@ def _broker(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
             figures = ("p50", "p99") if line.what == "latency" else ("rate", "cpu", "memory")
             speed, *more = (_shown(line.median(contender, one), _FORMS[one]) for one in figures)
             ratio = line.ratio(contender) if contender != line.contenders[0] else None
-            speed, cost = (f"{speed} and {more[0]} ms", ["", ""]) if line.what == "latency" else (f"{speed}/s", more)
+            speed, cost = (f"{speed} and {more[0]}", ["", ""]) if line.what == "latency" else (speed, more)
             compared = f"{ratio:.2f}" if ratio else ""
             rows.append([title(line.what), line.size, line.name(contender), speed, compared, *cost])
     return head, rows
