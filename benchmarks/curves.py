@@ -32,7 +32,7 @@ CURVES: Final = {
     "messages": Curve(
         "kafka", "messages", "memory", {count: count for count in (1_000, 10_000, 100_000, 300_000, 1_000_000)}
     ),
-    "workers": Curve("redis", "worker processes", "rate", dict.fromkeys((1, 2, 3, 4), 150_000)),
+    "workers": Curve("redis", "worker processes", "rate", dict.fromkeys((1, 2, 3, 4), 50_000)),
     "waiting": Curve("redis", "handlers at once, 10 ms each", "rate", {1: 100, 10: 1_000, 100: 10_000, 1_000: 40_000}),
 }
 

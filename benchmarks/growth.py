@@ -19,7 +19,7 @@ from benchmarks.measure import in_another_process, peak_memory, place
 from benchmarks.work import Meter, Place, Work, work
 from brokerkit import Bus
 
-NOTED: Final = 500
+NOTED: Final = 200
 """Messages after which a worker notes the time and its count; the rest at the end is not seen."""
 
 
@@ -70,6 +70,13 @@ async def fill(at: Place, job: Work, count: int, topics: list[str], keys: int = 
                 await pipe.execute()
 
 
+async def drop(at: Place) -> None:
+    """Give the memory of the large events back to Redis."""
+    from benchmarks import raw_redis
+
+    await raw_redis.drop(at, "growth")
+
+
 def workers(at: Place, number: int, count: int) -> dict[str, float]:
     """`brokerkit run --workers`: what all of them handled a second, between the last one's start and the first one's end."""
     with tempfile.TemporaryDirectory() as folder:
@@ -108,12 +115,14 @@ def main(kind: str, curve: str, point: int, count: int) -> dict[str, float]:
     """Fill the topics in a process of its own, then take the figures."""
     if curve == "names":
         return asyncio.run(names(point))
-    at, job = place(kind), work("small")
+    at, job = place(kind), work("large" if curve == "workers" else "small")
     topics = [f"{at.topic}-{number}" for number in range(point)] if curve == "topics" else [at.topic]
     keys = point if curve == "keys" else 10_000 if curve == "waiting" else 1_000
     in_another_process(lambda: fill(at, job, count, topics, keys))
     if curve == "workers":
-        return workers(at, point, count)
+        figures = workers(at, point, count)
+        in_another_process(lambda: drop(at))
+        return figures
     more = {"wait": 0.01, "concurrency": point, "max_in_flight": max(500, 2 * point)} if curve == "waiting" else {}
     return asyncio.run(consume(at, job, count, topics, **more))
 

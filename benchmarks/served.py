@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from brokerkit import Bus
-from brokerkit.events.evenbet import OnPlayerSeatedDown
+from brokerkit.events.evenbet import OnGameDone
 
 _settings = json.loads(os.environ["BENCHMARK_SETTINGS"])
 bus = Bus(
@@ -23,8 +23,8 @@ _handled, _noted = 0, int(os.environ["BENCHMARK_NOTED"])
 _notes = Path(os.environ["BENCHMARK_FOLDER"], str(os.getpid())).open("a", buffering=1)  # noqa: SIM115 - to its end
 
 
-@bus.on(OnPlayerSeatedDown)
-async def handle(_event: OnPlayerSeatedDown) -> None:
+@bus.on(OnGameDone)
+async def handle(_event: OnGameDone) -> None:
     """Note the time and the count, every so many messages, in a file of this process."""
     global _handled
     _handled += 1
