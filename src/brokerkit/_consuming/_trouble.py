@@ -99,8 +99,8 @@ class Trouble:
 def copy_id(delivery: Delivery, *, origin: str, number: int) -> str:
     """The id of a copy of a message, the same whenever that copy is made, and never that of another message's.
 
-    Producers may give two messages one id, or forge our headers. Their copies must differ: an SQS FIFO queue drops what has an id that it saw
-    within five minutes, and its answer says that it has it.
+    Producers may give two messages one id, or forge our headers. Their copies must differ: an SQS FIFO queue drops what has
+    an id that it saw within five minutes, and its answer says that it has it.
     """
     parts = [origin, str(number)]
     if (place := delivery.place) is not None and place != origin:
