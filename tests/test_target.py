@@ -235,6 +235,7 @@ async def test_ids_are_made_and_never_twice(made: list[_Adapter]) -> None:
         ((seated(1), {}), {}, "takes no payload beside"),
         (({"playerId": 1},), {}, "no registered family knows the event dict"),
         ((seated(1),), {"headers": {"bk-key": "x"}}, "brokerkit's own"),
+        ((Message(NAME, b"{}"),), {"headers": {"bk-failures": "4"}}, "brokerkit's own"),
         (("OptInEvent", {}), {}, "thrillconnect:OptInEvent, thrillpots:OptInEvent"),
     ],
 )

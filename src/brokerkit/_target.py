@@ -108,13 +108,13 @@ class Target:
         """Make the message of an event.
 
         Raises:
-            InvalidMessage: it is no event, its payload is wrong, or its name cannot be written.
+            InvalidMessage: it is no event, its payload is wrong, its name cannot be written, or a header is brokerkit's own.
         """
+        if headers and (internal := [header for header in headers if header.startswith(INTERNAL)]):
+            raise InvalidMessage(f"header {internal[0]!r}: names that begin with {INTERNAL!r} are brokerkit's own")
         if isinstance(what, Message):
             return self._unchanged(what, key=key, headers=headers, id=id)
         name, body = _write(what, payload)
-        if headers and (internal := [header for header in headers if header.startswith(INTERNAL)]):
-            raise InvalidMessage(f"header {internal[0]!r}: names that begin with {INTERNAL!r} are brokerkit's own")
         outgoing = Outgoing(
             topic=self._topic,
             body=body,
