@@ -4,7 +4,7 @@
 
     BrokerkitError
     ├── ConfigError              a setting, URL, option or handler is wrong; found before the first connection
-    │   ├── MissingExtra         the client library of a broker is not installed
+    │   ├── MissingExtra         a package that an extra brings is not installed
     │   └── UnsupportedFeature   the broker cannot do what was asked; names an alternative
     ├── ConnectionLost           the broker cannot be reached, or went away
     ├── AccessDenied             the broker refused the credentials or the operation
@@ -43,7 +43,7 @@ class ConfigError(BrokerkitError):
 
 
 class MissingExtra(ConfigError):
-    """The client library for a URL scheme is not installed; the message holds the pip command."""
+    """What an extra brings (the client library of a URL scheme, say) is not installed; the message holds the pip command."""
 
 
 class UnsupportedFeature(ConfigError):
