@@ -296,6 +296,7 @@ class Bus:
             ConnectionLost: a broker did not answer within its connect timeout.
             AccessDenied: a broker refused the credentials.
             NotFound: a target's topic must exist and does not.
+            ConfigError: the bus is open already.
         """
         if self._open:
             raise ConfigError("this bus is open already")
@@ -358,6 +359,7 @@ class Bus:
             InvalidMessage: it cannot be written. Nothing was sent.
             PublishError: the broker refused it, or did not confirm it.
             ConnectionLost: the broker stayed out of reach; it may have the message all the same.
+            ConfigError: ``to`` names no target, or is left out where there are several.
             Closed: the bus is not open.
         """
         target = self._target(to)
@@ -371,9 +373,10 @@ class Bus:
         Args:
             batch: events, `Message` objects, or pairs of event name and payload.
             key: the key of all of them; messages with keys of their own go as `Message` objects.
-            to: name of the target.
+            to: name of the target; needed only where there are several.
 
         Raises:
+            ConfigError: ``to`` names no target, or is left out where there are several.
             Closed: the bus is not open.
         """
         target = self._target(to)
