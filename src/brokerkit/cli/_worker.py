@@ -4,7 +4,7 @@ The two have a line between them. The worker says `Serving` and `Failure`; what 
 other end is gone means the same, so that no worker outlives a supervisor that was killed.
 """
 
-# What serves a bus in place of its own `run` waits for the same thing.
+# A worker serves as `Bus.serve` does, and says in between that it serves: it needs the half that waits for the end.
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
