@@ -347,7 +347,8 @@ class Bus:
         """Publish one event; returns when the broker has it.
 
         Args:
-            what: an event; an event name, with the payload beside it; or a `Message`, which goes out unchanged.
+            what: an event; an event name, with the payload beside it; or a `Message`, which goes out as it is. Its name is
+                added where a reader would find none, and what it follows from, as docs/observability.md says.
             payload: the payload of an event name, checked against the event's model.
             key: messages of one key stay in order, as far as the broker can.
             headers: text or bytes to travel beside the body.

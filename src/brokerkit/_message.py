@@ -281,7 +281,7 @@ class Receipt:
 
 
 class Message:
-    """An event with its envelope, as a handler sees it and as `Bus.publish` sends it unchanged.
+    """An event with its envelope, as a handler sees it and as `Bus.publish` takes it too.
 
     Attributes:
         name: the event name.

@@ -11,7 +11,7 @@ from brokerkit._errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter.
+    """Exponential backoff with equal jitter.
 
     The wait before attempt *n* + 1 is random between half and the whole of ``first * factor ** (n - 1)``, at most
     ``cap``: spread, so that many messages that failed at once do not come back at once.

@@ -179,7 +179,7 @@ class SourceSettings(ConnectionSettings):
         lease: seconds for which a message is ours before others may take it over; extended while it is worked on.
         retry: the retry policy of handlers that have none of their own.
         max_deliveries: after so many deliveries a message is a dead letter, whatever failed; counted where the broker
-            counts. Five times ``retry.attempts`` by default.
+            counts. By default five times the most ``attempts`` of any policy, the handlers' own included.
         hold: seconds for which a failing message is held in this process at most; longer waits are made durable.
         timeout: seconds that a handler may take.
         dead_letter: URL of another place for dead letters (``file:///path``, or a broker's with ``?topic=``); by

@@ -23,7 +23,7 @@ from brokerkit._transport import Adapter
 from brokerkit.events._shapes import EventObject, fits
 
 Publishable = EventObject | Message | tuple[str, Mapping[str, Any]]
-"""What can be published: an event, a message that goes out unchanged, or a name with its payload."""
+"""What can be published: an event, a message that goes out as it is, or a name with its payload."""
 
 Result = Receipt | BrokerkitError
 Group = tuple[Sequence[Outgoing], asyncio.Future[list[Result]]]
