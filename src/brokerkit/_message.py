@@ -287,7 +287,8 @@ class Message:
         name: the event name.
         body: the payload as it was on the wire; None only for a Kafka message without a value.
         key: the ordering key, text where it is UTF-8.
-        id: the producer's id, else one that the broker keeps, else None.
+        id: the producer's id, else one that the broker keeps. Where there is neither (RabbitMQ, Redis lists), None until a
+            copy has to be made for a retry: that copy gets one.
         time: Unix time in seconds at which it was produced, or None.
         topic: the topic, queue, stream or channel.
         source: name of the source it came through, as configured.

@@ -99,7 +99,7 @@ class ConnectionSettings(BaseModel):
     """What a source and a target have in common: which broker, and how messages look there.
 
     Attributes:
-        url: the broker, see docs/configuration.md for the schemes.
+        url: the broker.
         format: the wire format.
         name_from: rules for the event name in order of preference; by default the format's.
         names: wire name → event name, for a producer with names of its own.

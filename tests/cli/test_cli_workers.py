@@ -286,7 +286,7 @@ def test_a_worker_that_is_stopped_alone_is_replaced(run: Run, redis_broker: Redi
     program = run(redis_broker.url)
     workers = program.serving(2)
     os.kill(workers[2], signal.SIGTERM)
-    program.wait_for(r"worker 2 \(pid \d+\) failed: it ended with status 0; another one starts")
+    program.wait_for(r"worker 2 \(pid \d+\) has drained; another one starts")
     assert list(program.serving(1)) == [2]
     program.process.terminate()
     assert program.end() == 0

@@ -131,6 +131,10 @@ class Supervisor:
             if worker.failure is not None and worker.failure.text != self._error:
                 logger.error("%s failed: %s", what, worker.failure.text)
             return
+        if status == 0 and worker.serving:
+            worker.leave(time.monotonic())
+            logger.info("%s has drained; another one starts in %.1f s", what, worker.start_at - time.monotonic())
+            return
         worker.fail(time.monotonic())
         reason = worker.failure.text if worker.failure is not None else f"it ended with status {status}"
         in_vain = worker.failed_starts >= _STARTS and not any(one.serving for one in self._workers)
@@ -209,6 +213,11 @@ class _Worker:
         self.process = None
         self._hang_up()
         return code if code >= 0 else 128 - code
+
+    def leave(self, now: float) -> None:
+        """Note an end that somebody else asked for, and put off the next start by as much as after a first failure."""
+        self._serving_since = None
+        self.start_at = now + _BACKOFF.wait(1)
 
     def fail(self, now: float) -> None:
         """Count an end that nobody asked for, and put off the next start."""
