@@ -288,6 +288,16 @@ def wire_formats(_: str) -> str:
 # ---- benchmarks ------------------------------------------------------------------------------------------------------
 
 
+_COMPARED: Final = {
+    "kafka": ("confluent-kafka", "faststream", "asyncfast", "amgi-aiokafka", "pydantic"),
+    "redis": ("redis", "faststream", "pydantic"),
+    "redis-list": ("redis", "kombu", "pydantic"),
+    "rabbitmq": ("aio-pika", "aiormq", "faststream", "kombu", "pydantic"),
+    "sqs": ("aiobotocore", "asyncfast", "amgi-aiobotocore", "pydantic"),
+}
+"""The libraries whose versions matter for a comparison."""
+
+
 def comparison(broker: str) -> str:
     """The table of the last comparison at one broker."""
     return _measured("brokers", broker, "make bench")
@@ -302,14 +312,16 @@ def _measured(part: str, name: str, command: str) -> str:
     found = results.read()[part].get(name)
     if found is None:
         return f"Nothing is kept here yet: `{command}` measures and writes it."
-    versions = ", ".join(f"{library} {version}" for library, version in found["versions"].items())
+    head, rows = results.table(part, name, found)
+    if part == "curves":
+        return table(head, rows)
+    versions = ", ".join(f"{library} {found['versions'][library]}" for library in _COMPARED[name])
     taken = (
         f"{found['day']}: median of {found['rounds']} turns (smallest to largest), {found['scale']:g} times the messages of "
         f"`benchmarks/plan.py`; {found['processors']} processors, "
         f"load {found['load']} before the run, Python {found['python']}; {versions}."
     )
-    head, rows = results.table(part, name, found)
-    return f"{table(head, rows)}\n\n{taken}" if part == "brokers" else table(head, rows)
+    return f"{table(head, rows)}\n\n{taken}"
 
 
 def chart(file: str) -> str:
