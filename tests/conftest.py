@@ -1,5 +1,8 @@
 """Fixtures for all tests: the real brokers, and `broker`, which is each of them in turn."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from tests import every_broker
@@ -23,3 +26,13 @@ MADE_BY = {
 def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
     """Every adapter on its real broker; none is left out."""
     return MADE_BY[request.param](request)
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """What a command does to the log of this process ends with the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers

@@ -105,7 +105,7 @@ def test_a_bus_says_that_windows_has_none(monkeypatch: pytest.MonkeyPatch) -> No
         Bus("memory://", topic="t").run(uvloop=True)
 
 
-@pytest.mark.usefixtures("_missing")
+@pytest.mark.usefixtures("_missing", "log_as_before")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_command_line_says_so_once(
     workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,5 @@
 """The command line, run inside this process and as one of its own."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -24,19 +23,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
-    """Run one command line in this process; what it does to the log ends with the test."""
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
+def cli(capsys: pytest.CaptureFixture[str], log_as_before: None) -> Cli:
+    """Run one command line in this process."""
 
     def call(*arguments: str) -> Result:
         code = run(arguments)
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
-    yield call
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    return call
 
 
 @pytest.fixture

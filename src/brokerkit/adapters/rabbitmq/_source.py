@@ -146,7 +146,7 @@ class RabbitSource:
         """See `Source.close`. The broker takes back what is unsettled, in its order."""
         self._stopped = True
         self._wake.set()
-        channel = self._channel
+        channel, consumers = self._channel, self._consumers
         self._forget()
         try:
             if self._losing is not None:
@@ -154,7 +154,7 @@ class RabbitSource:
             if channel is not None:
                 with suppress(*CLIENT_ERRORS):
                     async with asyncio.timeout(CLOSE_TIMEOUT):
-                        await self._flush(channel)
+                        await self._flush(channel, consumers)
                         await channel.close()
         finally:
             await self._disconnect()
@@ -167,7 +167,7 @@ class RabbitSource:
     def _is_ours(self, one: Delivery) -> bool:
         return one.native.channel is self._channel and one.token in self._unsettled
 
-    async def _flush(self, channel: Channel) -> None:
+    async def _flush(self, channel: Channel, topics: Iterable[str]) -> None:
         """Return when the queues have every acknowledgement.
 
         The client would drop what it has not written yet, and a broker's channel what it holds back: of a quorum
@@ -176,7 +176,7 @@ class RabbitSource:
         message at most, and none where the active consumer is single.
         """
         await channel.basic_qos(prefetch_count=1)
-        for topic in self._consumers:
+        for topic in topics:
             await channel.basic_consume(self._queues[topic], partial(self._arrived, topic))
 
     # Connecting, and losing the connection.

@@ -127,7 +127,8 @@ async def one_result_each(h: Harness) -> None:
     assert isinstance(results[5], InvalidMessage)
     assert h.largest is None or isinstance(results[10], MessageTooLarge)
     assert sum(isinstance(result, Receipt) for result in results) == 20
-    assert sorted(recorder.numbers) == list(range(20))
+    # A broker that refuses a message by ending its channel may have taken what was under way there: it is sent again.
+    assert sorted(set(recorder.numbers)) == list(range(20))
 
 
 @case(10)
