@@ -119,16 +119,19 @@ async def one_result_each(h: Harness) -> None:
     recorder = Recorder()
     batch = [numbered(number) for number in range(20)]
     batch.insert(5, Message(NAME, b'{"n": -5}', headers={"lone": "\ud800"}))
+    too_large: list[Message] = []
     if h.largest is not None:
-        batch.insert(10, Message(NAME, b'{"n": -10, "x": "' + b"x" * h.largest + b'"}'))
+        too_large.append(Message(NAME, b'{"n": -10, "x": "' + b"x" * h.largest + b'"}'))
+        batch.insert(10, *too_large)
     async with recorder.serving(h.bus(lease=30.0)) as bus:
+        # Some brokers tell their limit only by ending the channel, and what was under way there is sent again: not so later.
+        assert all(isinstance(result, MessageTooLarge) for result in await bus.publish_many(too_large))
         results = await bus.publish_many(batch)
         await recorder.wait(20)
     assert isinstance(results[5], InvalidMessage)
     assert h.largest is None or isinstance(results[10], MessageTooLarge)
     assert sum(isinstance(result, Receipt) for result in results) == 20
-    # A broker that refuses a message by ending its channel may have taken what was under way there: it is sent again.
-    assert sorted(set(recorder.numbers)) == list(range(20))
+    assert sorted(recorder.numbers) == list(range(20))
 
 
 @case(10)
