@@ -108,6 +108,12 @@ def copy_id(delivery: Delivery, *, origin: str, number: int) -> str:
     return "~".join(parts)
 
 
+def next_copy_id(delivery: Delivery) -> str:
+    """The id of the next copy of a message that has failed."""
+    trouble: Trouble = delivery.trouble
+    return copy_id(delivery, origin=trouble.origin, number=trouble.copies + 1)
+
+
 class Memory:
     """Troubles of messages that come again as they are, and not as a copy whose headers say it; the oldest go first."""
 
@@ -141,7 +147,7 @@ def copy_of(delivery: Delivery) -> Outgoing:
         topic=delivery.topic,
         body=delivery.body,
         name=delivery.route.name,
-        id=copy_id(delivery, origin=trouble.origin, number=trouble.copies + 1),
+        id=next_copy_id(delivery),
         key=delivery.key,
         headers=trouble.copy_headers(
             {

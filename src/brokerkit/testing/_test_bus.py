@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from brokerkit import adapters
 from brokerkit._bus import Bus
-from brokerkit._consuming._trouble import copy_id
+from brokerkit._consuming._trouble import next_copy_id
 from brokerkit._errors import BrokerkitError, ConfigError
 from brokerkit._hooks import Hooks, Notice
 from brokerkit._message import Delivery, Headers, Message, Outgoing, State
@@ -155,8 +155,7 @@ class TestBus:
 
     def ended(self, delivery: Delivery) -> None:
         """A delivery was acknowledged."""
-        trouble = delivery.trouble
-        if trouble is not None and copy_id(delivery, origin=trouble.origin, number=trouble.copies + 1) in self._buried:
+        if delivery.trouble is not None and next_copy_id(delivery) in self._buried:
             return
         if not delivery.route or not delivery.route.calls:
             self._skipped += 1
