@@ -1,7 +1,10 @@
 """Fixtures for all tests: the real brokers, and `broker`, which is each of them in turn."""
 
 import logging
-from collections.abc import Iterator
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +39,17 @@ def log_as_before() -> Iterator[None]:
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes the module of a program into what becomes the current folder; its name, which nothing has imported yet."""
+
+    def write(source: str) -> str:
+        name = f"module_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        return name
+
+    return write

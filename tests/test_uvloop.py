@@ -6,8 +6,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -108,15 +107,14 @@ def test_a_bus_says_that_windows_has_none(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("_missing", "log_as_before")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_command_line_says_so_once(
-    workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workers: str, write_module: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = f"uvloop_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(
-        'from brokerkit import Bus\nbus = Bus("redis://localhost", topic="t", group="g", format="evenbet")\n'
-        'bus.on("*")(lambda event: None)\n'
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
+    name = write_module("""
+        from brokerkit import Bus
+
+        bus = Bus("redis://localhost", topic="t", group="g", format="evenbet")
+        bus.on("*")(lambda event: None)
+    """)
     assert run(["run", f"{name}:bus", "--uvloop", "--workers", workers, "--log-level", "error"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: uvloop is wanted as the event loop, and is not installed: pip install ")

@@ -4,6 +4,7 @@ import io
 import signal
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -32,13 +33,8 @@ SERVICE = """
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the current folder that nothing has imported yet."""
-    name = f"service_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(textwrap.dedent(SERVICE))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    return name
+def service(write_module: Callable[[str], str]) -> str:
+    return write_module(SERVICE)
 
 
 def wait_for_line(stream: IO[str] | None, text: str) -> str:

@@ -10,8 +10,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,13 +61,8 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the current folder that nothing has imported yet."""
-    name = f"workers_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(textwrap.dedent(SERVICE))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    return name
+def service(write_module: Callable[[str], str]) -> str:
+    return write_module(SERVICE)
 
 
 class Program:
@@ -293,11 +286,11 @@ def test_a_worker_that_is_stopped_alone_is_replaced(run: Run, redis_broker: Redi
 
 
 def test_a_worker_ends_though_a_handler_holds_up_its_loop(
-    service: str, redis_broker: RedisBroker, tmp_path: Path
+    write_module: Callable[[str], str], redis_broker: RedisBroker, tmp_path: Path
 ) -> None:
+    service = write_module(HANGING)
     bus = {"url": redis_broker.url, "topic": topic_of(tmp_path), "group": "g", "format": "evenbet", "provision": "all"}
     write_config(tmp_path, bus)
-    (tmp_path / f"{service}.py").write_text(textwrap.dedent(HANGING))
     publish(redis_broker.url, tmp_path, count=1)
     os.mkfifo(tmp_path / "hanging")
     line, other = SPAWN.Pipe()
