@@ -63,6 +63,8 @@ SLACK: Final = 10.0
 
 _CHUNK: Final = 500
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
+_SHARED: Final = 0.1
+"""Part of the socket timeout after which the next answer gets a whole one again: what comes sooner shares one."""
 
 _TAKEN: Final = {
     "host": "it stands in the URL",
@@ -233,6 +235,7 @@ class Client:
             made = Redis(**client_options(connection)).connection_pool
         except (TypeError, ValueError, AttributeError, RedisError) as error:
             raise ConfigError(f"{self.where}: redis-py refuses the options: {error}") from error
+        self._server = made.connection_kwargs.get("path") or "{host}:{port}".format_map(made.connection_kwargs)
         self._kind: Any = made.connection_class
         self._settings: Mapping[str, Any] = made.connection_kwargs
         self._pool: Any = BlockingConnectionPool(
@@ -265,62 +268,83 @@ class Client:
 
         When the connection breaks, the answers that came are kept, and the error stands for each of the others.
         """
+        return await self._exchange([_pack(tuple(command)) for command in commands])
+
+    async def _exchange(self, packed: Sequence[bytes]) -> list[Any]:
+        """`pipeline` for commands that are packed already."""
         answers: list[Any] = []
         if self._closed:
-            return [Closed(f"{self.where}: the connection was closed")] * len(commands)
+            return [Closed(f"{self.where}: the connection was closed")] * len(packed)
         try:
             connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
-            return [error] * len(commands)
+            return [error] * len(packed)
+        # With a timeout redis-py (8.1) arms one for each answer, which takes most of a pipeline's time.
+        patience, connection.socket_timeout = connection.socket_timeout, None
         try:
-            await connection.send_packed_command(b"".join([_pack(tuple(command)) for command in commands]))
-            read = connection.read_response
-            for _ in commands:
-                try:
-                    answers.append(await read())
-                except ResponseError as error:
-                    answers.append(error)
+            await self._converse(connection, packed, answers, patience)
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
-            answers.extend([error] * (len(commands) - len(answers)))
+            answers.extend([error] * (len(packed) - len(answers)))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         finally:
+            connection.socket_timeout = patience
             await self._pool.release(connection)
         return answers
+
+    async def _converse(
+        self, connection: Any, packed: Sequence[bytes], answers: list[Any], patience: float | None
+    ) -> None:
+        """Write commands and append their answers as they come. Writing and each answer may take ``patience`` seconds."""
+        time, read = asyncio.get_running_loop().time, connection.read_response
+        waiting = "writing to socket"
+        try:
+            async with asyncio.timeout(patience) as silence:
+                await connection.send_packed_command(b"".join(packed))
+                waiting = f"reading from {self._server}"
+                late = 0.0
+                for _ in packed:
+                    if patience is not None and time() >= late:
+                        silence.reschedule(time() + patience)
+                        late = time() + patience * _SHARED
+                    try:
+                        answers.append(await read())
+                    except ResponseError as error:
+                        answers.append(error)
+        except TimeoutError:
+            raise RedisTimeoutError(f"Timeout {waiting}") from None
 
     async def send(
         self,
         batch: Sequence[Outgoing],
-        command: Callable[[Outgoing], tuple[int, Command]],
+        command: Callable[[Outgoing], Command],
         result: Callable[[Outgoing, Any], Receipt | BrokerkitError],
     ) -> list[Receipt | BrokerkitError]:
         """Publish messages; one result for each, in order.
 
         Args:
             batch: the messages.
-            command: makes the command of a message, with its size in bytes; may raise a BrokerkitError.
+            command: makes the command of a message; may raise a BrokerkitError.
             result: makes the result of a message from Redis's answer or from the error that took its place.
         """
-        results: list[Receipt | BrokerkitError] = []
-        commands: list[tuple[int, Command]] = []
-        places: list[int] = []
+        commands: list[Command] = []
+        refused: dict[int, BrokerkitError] = {}
         for place, outgoing in enumerate(batch):
             try:
                 commands.append(command(outgoing))
             except BrokerkitError as error:
-                results.append(error)
-                continue
-            places.append(place)
-            results.append(Receipt(outgoing.topic, outgoing.id))
-        for place, answer in zip(places, await self._in_chunks(commands), strict=True):
-            results[place] = result(batch[place], answer)
-        return results
+                refused[place] = error
+        answers = iter(await self._in_chunks(commands))
+        return [
+            refused[place] if place in refused else result(outgoing, next(answers))
+            for place, outgoing in enumerate(batch)
+        ]
 
-    async def _in_chunks(self, commands: Iterable[tuple[int, Command]]) -> list[Any]:
-        """Like `pipeline`, in chunks; each command comes with its size in bytes. After a chunk that lost its connection
-        nothing more is sent, so that later messages do not overtake lost ones.
+    async def _in_chunks(self, commands: Iterable[Command]) -> list[Any]:
+        """Like `pipeline`, in chunks. After a chunk that lost its connection nothing more is sent, so that later
+        messages do not overtake lost ones.
         """
         answers: list[Any] = []
         broken: Exception | None = None
@@ -328,7 +352,7 @@ class Client:
             if broken is not None:
                 answers.extend([broken] * len(chunk))
                 continue
-            answers.extend(await self.pipeline(chunk))
+            answers.extend(await self._exchange(chunk))
             last = answers[-1]
             if isinstance(last, (RedisConnectionError, RedisTimeoutError, OSError)):
                 broken = last
@@ -353,16 +377,17 @@ class Client:
         return f"<Redis connections to {self.where}: {'closed' if self._closed else 'open'}>"
 
 
-def _chunks(commands: Iterable[tuple[int, Command]]) -> Iterator[list[Command]]:
-    """Cut commands into pipelines by number and size: one pipeline is packed in memory as a whole."""
-    chunk: list[Command] = []
+def _chunks(commands: Iterable[Command]) -> Iterator[list[bytes]]:
+    """Pack commands and cut them into pipelines by number and size: one pipeline lies in memory as a whole."""
+    chunk: list[bytes] = []
     total = 0
-    for size, command in commands:
-        if chunk and (len(chunk) == _CHUNK or total + size > _CHUNK_BYTES):
+    for command in commands:
+        packed = _pack(tuple(command))
+        if chunk and (len(chunk) == _CHUNK or total + len(packed) > _CHUNK_BYTES):
             yield chunk
             chunk, total = [], 0
-        chunk.append(command)
-        total += size
+        chunk.append(packed)
+        total += len(packed)
     if chunk:
         yield chunk
 

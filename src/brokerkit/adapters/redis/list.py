@@ -97,9 +97,8 @@ class RedisListAdapter:
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         return await self._client.send(batch, self._command, self._result)
 
-    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
-        value = wrap(outgoing, self._client.bulk_limit)
-        return len(value), ("RPUSH", utf8(outgoing.topic, "the topic"), value)
+    def _command(self, outgoing: Outgoing) -> Command:
+        return "RPUSH", utf8(outgoing.topic, "the topic"), wrap(outgoing, self._client.bulk_limit)
 
     def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
         if not isinstance(answer, BaseException):

@@ -84,9 +84,8 @@ class RedisPubSubAdapter:
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         return await self._client.send(batch, self._command, self._result)
 
-    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
-        payload = wrap(outgoing, self._client.bulk_limit)
-        return len(payload), ("PUBLISH", utf8(outgoing.topic, "the topic"), payload)
+    def _command(self, outgoing: Outgoing) -> Command:
+        return "PUBLISH", utf8(outgoing.topic, "the topic"), wrap(outgoing, self._client.bulk_limit)
 
     def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
         if isinstance(answer, int):

@@ -123,15 +123,13 @@ class RedisStreamsAdapter:
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         return await self._client.send(batch, self._command, self._result)
 
-    def _command(self, outgoing: Outgoing) -> tuple[int, Command]:
+    def _command(self, outgoing: Outgoing) -> Command:
         fields = self._format.fields(outgoing, self._client.bulk_limit)
-        command: list[Any] = ["XADD", utf8(outgoing.topic, "the topic")]
+        topic = utf8(outgoing.topic, "the topic")
         # Redis would make a stream of a misspelt topic. What may be created was said by `ensure`.
-        if not (outgoing.stored or outgoing.topic in self._creatable):
-            command.append("NOMKSTREAM")
-        command.append("*")
-        command += fields
-        return sum(map(len, fields)), command
+        if outgoing.stored or outgoing.topic in self._creatable:
+            return "XADD", topic, "*", *fields
+        return "XADD", topic, "NOMKSTREAM", "*", *fields
 
     def _result(self, outgoing: Outgoing, answer: Any) -> Receipt | BrokerkitError:
         if isinstance(answer, bytes):

@@ -1,0 +1,100 @@
+"""How the Redis adapters wait for answers, against a server that answers as a test has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import hiredis
+from tests.adapters.redis_seam import connection, outgoing
+
+from brokerkit._errors import ConnectionLost
+from brokerkit._message import Receipt
+from brokerkit.adapters.redis.streams import RedisStreamsAdapter
+
+Answer = Callable[[int], float | None]
+"""Seconds after which the server answers its n-th XADD; None where it never does."""
+
+
+@asynccontextmanager
+async def server(answer: Answer) -> AsyncGenerator[str, None]:
+    """A server that takes whatever comes; its URL."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands, number = hiredis.Reader(), 0
+        while data := await reader.read(65_536):
+            commands.feed(data)
+            while command := commands.gets():
+                if command[0] != b"XADD":
+                    writer.write(b"+OK\r\n")
+                    continue
+                if (after := answer(number)) is None:
+                    await over.wait()
+                    break
+                await asyncio.sleep(after)
+                writer.write(b"$3\r\n%d-0\r\n" % number)
+                number += 1
+        writer.close()
+
+    served = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{served.sockets[0].getsockname()[1]}"
+    finally:
+        over.set()
+        served.close()
+        await served.wait_closed()
+
+
+async def sent(url: str, number: int, patience: float | None) -> list[object]:
+    adapter = RedisStreamsAdapter(connection(url, socket_timeout=patience))
+    try:
+        async with asyncio.timeout(20):
+            return list(await adapter.send([outgoing("t", each) for each in range(number)]))
+    finally:
+        await adapter.close()
+
+
+async def test_what_a_server_answered_before_it_fell_silent_is_confirmed_and_the_rest_is_lost() -> None:
+    async with server(lambda number: 0 if number < 3 else None) as url:
+        results = await sent(url, 5, patience=0.3)
+    assert results[:3] == [Receipt("t", f"id-{number}", f"{number}-0") for number in range(3)]
+    for lost in results[3:]:
+        assert isinstance(lost, ConnectionLost)
+        assert str(lost) == f"{url}: publishing to 't': Timeout reading from {url.removeprefix('redis://')}"
+
+
+async def test_a_server_may_take_the_socket_timeout_for_each_answer() -> None:
+    async with server(lambda _: 0.15) as url:
+        results = await sent(url, 8, patience=0.5)
+    assert all(isinstance(result, Receipt) for result in results), results
+
+
+async def test_without_a_socket_timeout_an_answer_may_come_at_any_time() -> None:
+    async with server(lambda _: 0.1) as url:
+        results = await sent(url, 3, patience=None)
+    assert all(isinstance(result, Receipt) for result in results), results
+
+
+async def test_a_server_that_reads_nothing_is_given_up_after_the_socket_timeout() -> None:
+    async def read_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+OK\r\n" * 2)  # for the name and the version that redis-py tells
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    served = await asyncio.start_server(read_nothing, "127.0.0.1", 0, limit=1024)
+    adapter = RedisStreamsAdapter(
+        connection(f"redis://127.0.0.1:{served.sockets[0].getsockname()[1]}", socket_timeout=0.3)
+    )
+    try:
+        async with asyncio.timeout(20):
+            (result,) = await adapter.send([outgoing("t", body=bytes(32 * 1024 * 1024))])
+    finally:
+        await adapter.close()
+        over.set()
+        served.close()
+        await served.wait_closed()
+    assert isinstance(result, ConnectionLost)
+    assert str(result).endswith("publishing to 't': Timeout writing to socket")
