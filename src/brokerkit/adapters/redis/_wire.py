@@ -35,13 +35,16 @@ ESCAPE: Final = "bk-h-"
 """Prefix of a header whose name is the body field's, or begins with this prefix itself."""
 
 _NAMES: Final = 1024
+_KEY: Final = KEY_HEADER.encode()
+_ID: Final = ID_HEADER.encode()
+_NULL: Final = NULL_HEADER.encode()
 
 Parts = tuple[bytes | None, str | bytes | None, str | None, Headers]
 """Body, key, id and headers of a received message."""
 
 
-def utf8(value: object, what: str) -> bytes:
-    """Text or bytes as bytes.
+def utf8(value: object, what: str, of: str | None = None) -> bytes:
+    """Text or bytes as bytes; errors call it ``what``, and ``of`` that name where there is one.
 
     Raises:
         InvalidMessage: it is neither, or the text holds a lone surrogate.
@@ -50,10 +53,14 @@ def utf8(value: object, what: str) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidMessage(f"{what} {value!r} cannot be written as UTF-8: {error.reason}") from None
+            raise InvalidMessage(f"{_called(what, of)} {value!r} cannot be written as UTF-8: {error.reason}") from None
     if isinstance(value, bytes):
         return value
-    raise InvalidMessage(f"{what} must be text or bytes, got {type(value).__name__}")
+    raise InvalidMessage(f"{_called(what, of)} must be text or bytes, got {type(value).__name__}")
+
+
+def _called(what: str, of: str | None) -> str:
+    return what if of is None else f"{what} {of!r}"
 
 
 def check_size(size: int, limit: int) -> None:
@@ -82,6 +89,23 @@ class _Names(dict[bytes, "str | None"]):
         return name
 
 
+class _Fields(dict[str, bytes]):
+    """Field name for each header name met so far: encoding one name a thousand times is slow."""
+
+    def __init__(self, body_field: str) -> None:
+        self._body_field = body_field
+        super().__init__()
+
+    def __missing__(self, name: object) -> bytes:
+        if not isinstance(name, str):
+            raise InvalidMessage(f"the name of a header must be text, got {type(name).__name__}")
+        if len(self) > _NAMES:
+            self.clear()
+        escaped = ESCAPE + name if name == self._body_field or name.startswith(ESCAPE) else name
+        field = self[name] = utf8(escaped, "the name of header")
+        return field
+
+
 class EntryFormat:
     """Stream entries whose body lies in ``body_field``.
 
@@ -90,8 +114,8 @@ class EntryFormat:
     """
 
     def __init__(self, body_field: str) -> None:
-        self._body_field = body_field
         self._body_name = body_field.encode()
+        self._fields = _Fields(body_field)
         self._names = _Names(self._body_name)
 
     def fields(self, outgoing: Outgoing, limit: int) -> list[bytes]:
@@ -101,28 +125,21 @@ class EntryFormat:
             InvalidMessage: a header, the key or the id cannot be written.
             MessageTooLarge: a value has more than ``limit`` bytes.
         """
-        body = outgoing.body
+        body, field = outgoing.body, self._fields
         flat = [self._body_name, body if body is not None else b""]
         for name, value in outgoing.headers.items():
-            flat.append(self._escaped(name))
-            flat.append(utf8(value, f"the value of header {name!r}"))
+            flat += field[name], utf8(value, "the value of header", name)
         if outgoing.content_type is not None:
-            flat += [self._escaped(CONTENT_TYPE), utf8(outgoing.content_type, "the content type")]
+            flat += field[CONTENT_TYPE], utf8(outgoing.content_type, "the content type")
         if outgoing.key is not None:
-            flat += [KEY_HEADER.encode(), utf8(outgoing.key, "the key")]
+            flat += _KEY, utf8(outgoing.key, "the key")
         if outgoing.id:
-            flat += [ID_HEADER.encode(), utf8(outgoing.id, "the id")]
+            flat += _ID, utf8(outgoing.id, "the id")
         if body is None:
-            flat += [NULL_HEADER.encode(), b"1"]
-        check_size(max(map(len, flat)), limit)
+            flat += _NULL, b"1"
+        if sum(map(len, flat)) > limit:
+            check_size(max(map(len, flat)), limit)
         return flat
-
-    def _escaped(self, name: object) -> bytes:
-        if not isinstance(name, str):
-            raise InvalidMessage(f"the name of a header must be text, got {type(name).__name__}")
-        if name == self._body_field or name.startswith(ESCAPE):
-            name = ESCAPE + name
-        return utf8(name, "the name of header")
 
     def parts(self, flat: Sequence[bytes]) -> Parts:
         """What `fields` wrote, or a plain producer. Without the body field the body is None, and nothing is lost: all
