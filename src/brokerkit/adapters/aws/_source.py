@@ -180,6 +180,8 @@ class SqsSource:
                     self._behind(self._give_back(poll))
                     raise
                 if poll.done():
+                    # Only when the core has what came: the request of the next poll takes longer than most handlers.
+                    asyncio.get_running_loop().call_soon(self._changed.set)
                     return poll.result()
                 self._behind(self._give_back(poll))
                 return []
@@ -208,7 +210,6 @@ class SqsSource:
             raise NotFound(f"SQS queue of {reading.topic} is gone: {error}") from error
         finally:
             queue.polling -= 1
-            self._changed.set()
         natives: Sequence[Mapping[str, Any]] = answer.get("Messages", ())
         if not natives:
             queue.width = 1
