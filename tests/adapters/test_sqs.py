@@ -27,7 +27,7 @@ from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryL
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
 from brokerkit.adapters.aws import _queues
-from brokerkit.adapters.aws._source import SqsSource
+from brokerkit.adapters.aws._source import Reading, SqsSource
 from brokerkit.adapters.aws.sqs import SqsAdapter
 
 DONE, LOST = Settled.DONE, Settled.LOST
@@ -450,6 +450,40 @@ async def test_an_idle_queue_is_polled_once_and_a_full_one_by_more(adapter: SqsA
         assert widest > 1
         await source.stop()
         await asyncio.gather(*receives)
+
+
+async def test_what_a_poll_brought_is_handed_on_before_the_next_one_begins() -> None:
+    events: list[str] = []
+
+    class Client:
+        """SQS with a message for the first poll, and nothing for those that follow."""
+
+        async def call(self, operation: str, /, **parameters: object) -> dict[str, Any]:
+            events.append("poll")
+            if len(events) > 1:
+                await asyncio.Event().wait()
+            return {"Messages": [{"MessageId": "m", "ReceiptHandle": "r", "Body": "{}"}]}
+
+    async def prepare() -> list[Reading]:
+        return [Reading("t", "url", fifo=False)]
+
+    client: Any = Client()
+    source = SqsSource(client, Subscription(topics=("t",)), nothing_lost, prepare=prepare)
+    await source.open()
+
+    async def receive() -> None:
+        while await source.receive(10):
+            asyncio.get_running_loop().call_soon(events.append, "handler")  # as a worker begins that is woken
+
+    receives = [asyncio.create_task(receive()) for _ in range(8)]
+    async with asyncio.timeout(5):
+        while len(events) < 3:
+            await asyncio.sleep(0)
+    assert events == ["poll", "handler", "poll"]
+    await source.stop()
+    await asyncio.gather(*receives)
+    for poll in source._polls:
+        poll.cancel()
 
 
 async def test_two_members_share_the_messages_of_a_queue(adapter: SqsAdapter, elasticmq_broker: AwsBroker) -> None:

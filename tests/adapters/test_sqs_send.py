@@ -1,5 +1,6 @@
 """The AWS client's errors and the sender of batches, where no emulator shows what AWS does."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -126,6 +127,23 @@ async def test_what_follows_a_lost_connection_in_its_fifo_group_is_lost_too_and_
     results = await sender(post, fifo=True).send(batch)
     assert {type(result) for result in results} == {ConnectionLost}
     assert calls == 1
+
+
+@pytest.mark.parametrize(("count", "size", "expected"), [(1, 2, 1), (8, 900, 8), (200, 2, 8)])
+async def test_up_to_eight_calls_go_side_by_side(count: int, size: int, expected: int) -> None:
+    under_way = most = 0
+
+    async def post(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return {"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]}
+
+    results = await sender(post).send([outgoing("t", b"x" * size) for _ in range(count)])
+    assert len(results) == count and all(isinstance(result, Receipt) for result in results)
+    assert most == expected
 
 
 async def test_the_senders_fault_is_not_sent_again() -> None:

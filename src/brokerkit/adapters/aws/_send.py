@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final
 
 from brokerkit._errors import (
@@ -70,14 +71,11 @@ class Sender:
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         """Send a batch; see `brokerkit._transport.Adapter.send`."""
         results: dict[int, Receipt | BrokerkitError] = {}
-        places: dict[tuple[str, bool], list[int]] = {}
+        places: dict[tuple[str, bool], list[tuple[int, Outgoing]]] = {}
         for index, message in enumerate(batch):
-            places.setdefault((message.topic, message.stored), []).append(index)
-        await asyncio.gather(
-            *(
-                self._send_to(topic, stored, [(i, batch[i]) for i in indexes], results)
-                for (topic, stored), indexes in places.items()
-            )
+            places.setdefault((message.topic, message.stored), []).append((index, message))
+        await _together(
+            [self._send_to(topic, stored, messages, results) for (topic, stored), messages in places.items()]
         )
         return [results[index] for index in range(len(batch))]
 
@@ -94,18 +92,30 @@ class Sender:
             results.update((index, error) for index, _ in messages)
             return
         items: dict[int, _Item] = {}
-        for index, message in messages:
-            try:
-                items[index] = _item(message, target)
-            except PublishError as error:
-                results[index] = error
+
+        def encoded() -> Iterator[_Item]:
+            for index, message in messages:
+                try:
+                    item = items[index] = _item(message, target)
+                except PublishError as error:
+                    results[index] = error
+                else:
+                    yield item
+
         if target.fifo:
-            calls = [self._in_order(lane, target) for lane in _lanes(list(items.values()))]
+            calls = [self._in_order(lane, target) for lane in _lanes(list(encoded()))]
         else:
-            sized = ((item.entry.size, item) for item in items.values())
-            calls = [self._post(chunk, target) for chunk in batches(sized, target.batch_limit)]
-        await asyncio.gather(*calls)
+            # Messages are encoded when their call's turn comes: SQS has work by then.
+            chunks = batches(((item.entry.size, item) for item in encoded()), target.batch_limit)
+            first = list(islice(chunks, _SIDE_BY_SIDE))
+            calls = [self._drain(chain([chunk], chunks), target) for chunk in first]
+        await _together(calls)
         results.update((index, item.result) for index, item in items.items())
+
+    async def _drain(self, chunks: Iterator[list[_Item]], target: Target) -> None:
+        """Send chunks, which others take from as well, until none is left."""
+        for chunk in chunks:
+            await self._post(chunk, target)
 
     async def _in_order(self, lane: list[_Item], target: Target) -> None:
         """Send chunk after chunk, and nothing more of a group that stopped in the middle.
@@ -164,6 +174,14 @@ class Sender:
             if not again:
                 return
             items = again
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run calls side by side; one alone needs no task of its own."""
+    if len(calls) == 1:
+        await calls[0]
+    else:
+        await asyncio.gather(*calls)
 
 
 def _item(message: Outgoing, target: Target) -> _Item:

@@ -180,7 +180,7 @@ class SqsSource:
                     self._behind(self._give_back(poll))
                     raise
                 if poll.done():
-                    # Only when the core has what came: the request of the next poll takes longer than most handlers.
+                    # Not before the core has what came: to make the next poll's request takes longer than most handlers.
                     asyncio.get_running_loop().call_soon(self._changed.set)
                     return poll.result()
                 self._behind(self._give_back(poll))
@@ -224,6 +224,8 @@ class SqsSource:
         except BrokerkitError as error:
             _log.debug("%r: a poll that nobody waited for failed: %s", self, error)
             return
+        finally:
+            self._changed.set()
         steps = [_Step(delivery.token, 0) for delivery in brought]
         await self._change(steps)
         for step in steps:
