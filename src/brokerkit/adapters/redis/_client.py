@@ -172,6 +172,39 @@ def translated(where: str, action: str) -> Generator[None, None, None]:
         raise translate(error, where, action) from error
 
 
+async def _converse(connection: Any, packed: Sequence[bytes], answers: list[Any]) -> None:
+    """Write commands and append their answers as they come; what Redis refuses is answered by its exception.
+
+    Writing and each answer may take the socket timeout of the connection. redis-py (8.1) would arm a timer for each answer,
+    which takes most of a pipeline's time, and make a task of each write, which waits for the handlers that are ready:
+    Redis would have nothing to do while they run.
+
+    Raises:
+        RedisError: the connection is broken, or the time was over.
+    """
+    patience, connection.socket_timeout = connection.socket_timeout, None
+    time, read = asyncio.get_running_loop().time, connection.read_response
+    written = False
+    try:
+        async with asyncio.timeout(patience) as silence:
+            await connection.send_packed_command(b"".join(packed))
+            written, late = True, 0.0
+            for _ in packed:
+                if patience is not None and time() >= late:
+                    silence.reschedule(time() + patience)
+                    late = time() + patience * _SHARED
+                try:
+                    answers.append(await read())
+                except ResponseError as error:
+                    answers.append(error)
+    except TimeoutError:
+        server = getattr(connection, "path", None) or f"{connection.host}:{connection.port}"
+        action = f"reading from {server}" if written else "writing to socket"
+        raise RedisTimeoutError(f"Timeout {action}") from None
+    finally:
+        connection.socket_timeout = patience
+
+
 class Line:
     """One connection for what blocks, apart from the pool: a blocking command or a subscription."""
 
@@ -201,14 +234,15 @@ class Line:
         """Send one command and read its answer. Cancelled or failed, the connection is dropped: an answer that is
         still to come must not be taken for the next one's.
         """
+        answers: list[Any] = []
         try:
-            await self._connection.send_command(*command)
-            return await self._connection.read_response()
-        except ResponseError:
-            raise
+            await _converse(self._connection, [_pack(command)], answers)
         except BaseException:
             await self.close()
             raise
+        if isinstance(answers[0], ResponseError):
+            raise answers[0]
+        return answers[0]
 
     async def close(self) -> None:
         with suppress(RedisError, OSError):
@@ -235,7 +269,6 @@ class Client:
             made = Redis(**client_options(connection)).connection_pool
         except (TypeError, ValueError, AttributeError, RedisError) as error:
             raise ConfigError(f"{self.where}: redis-py refuses the options: {error}") from error
-        self._server = made.connection_kwargs.get("path") or "{host}:{port}".format_map(made.connection_kwargs)
         self._kind: Any = made.connection_class
         self._settings: Mapping[str, Any] = made.connection_kwargs
         self._pool: Any = BlockingConnectionPool(
@@ -279,10 +312,8 @@ class Client:
             connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
             return [error] * len(packed)
-        # With a timeout redis-py (8.1) arms one for each answer, which takes most of a pipeline's time.
-        patience, connection.socket_timeout = connection.socket_timeout, None
         try:
-            await self._converse(connection, packed, answers, patience)
+            await _converse(connection, packed, answers)
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
             answers.extend([error] * (len(packed) - len(answers)))
@@ -290,31 +321,8 @@ class Client:
             await connection.disconnect(nowait=True)
             raise
         finally:
-            connection.socket_timeout = patience
             await self._pool.release(connection)
         return answers
-
-    async def _converse(
-        self, connection: Any, packed: Sequence[bytes], answers: list[Any], patience: float | None
-    ) -> None:
-        """Write commands and append their answers as they come. Writing and each answer may take ``patience`` seconds."""
-        time, read = asyncio.get_running_loop().time, connection.read_response
-        waiting = "writing to socket"
-        try:
-            async with asyncio.timeout(patience) as silence:
-                await connection.send_packed_command(b"".join(packed))
-                waiting = f"reading from {self._server}"
-                late = 0.0
-                for _ in packed:
-                    if patience is not None and time() >= late:
-                        silence.reschedule(time() + patience)
-                        late = time() + patience * _SHARED
-                    try:
-                        answers.append(await read())
-                    except ResponseError as error:
-                        answers.append(error)
-        except TimeoutError:
-            raise RedisTimeoutError(f"Timeout {waiting}") from None
 
     async def send(
         self,
