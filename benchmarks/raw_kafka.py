@@ -52,6 +52,7 @@ def _consumer(address: str, group: str) -> Consumer:
             "enable.auto.commit": True,
             "enable.auto.offset.store": False,
             "auto.commit.interval.ms": 200,
+            "fetch.queue.backoff.ms": 100,
             "partition.assignment.strategy": "cooperative-sticky",
         }
     )
