@@ -115,6 +115,8 @@ class Delivery:
     """
 
     __slots__ = (
+        "_position",
+        "_time",
         "body",
         "count",
         "headers",
@@ -123,11 +125,9 @@ class Delivery:
         "lane",
         "native",
         "parsed",
-        "position",
         "route",
         "routing_key",
         "state",
-        "time",
         "token",
         "topic",
         "trouble",
@@ -154,8 +154,8 @@ class Delivery:
         self.key = key
         self.headers = headers
         self.id = id
-        self.position = position
-        self.time = time
+        self._position = position
+        self._time = time
         self.count = count
         self.native = native
         self.token = token
@@ -167,6 +167,16 @@ class Delivery:
         self.lane: Any = None
         self.trouble: Any = None
         self.state = State.WAITING
+
+    # Asked for rarely, so that an adapter may work them out only then.
+
+    @property
+    def position(self) -> str | bytes | tuple[int, int] | None:
+        return self._position
+
+    @property
+    def time(self) -> float | None:
+        return self._time
 
     @property
     def stable_id(self) -> str | None:

@@ -1,8 +1,8 @@
-"""The consumer of one source: receive, look up, lanes, handlers, settle, and the order in which all that stops.
+"""The consumer of one source: receive, look up, handlers, settle, and the order in which all that stops.
 
-One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route and its lane, one of the
-`Workers` runs its handlers, `handled` or `finish` says the outcome, and `Settlement` tells the broker. What fails goes to
-`Retries`, where it waits, goes back to the broker or becomes a dead letter.
+One message's way through this file: `_poll` gets it in a batch, `_take` looks up its route, one of the `Workers` runs its
+handlers when nothing of its key is before it, `handled` or `finish` says the outcome, and `Settlement` tells the broker.
+What fails goes to `Retries`, where it waits, goes back to the broker or becomes a dead letter.
 
 Nothing here is done once for each message that can be done once for a batch: workers, pollers and the settling task live
 as long as the consumer, and there is no task, context manager or log record for a message that is handled.
@@ -131,6 +131,7 @@ class Consumer:
             concurrency=settings.concurrency,
             timeout=settings.timeout,
             timeouts=routes.timeouts,
+            lanes=None if settings.order == "none" else self._lanes,
             message=self._message,
             results=self,
         )
@@ -259,7 +260,7 @@ class Consumer:
             self.life.tell("source_failed", error=error)
         self._over.set()
 
-    # ---- in: receive, look up, lanes -------------------------------------------------------------------------
+    # ---- in: receive and look up -----------------------------------------------------------------------------
 
     async def _poll(self) -> None:
         # Never all at once: while one half is handled the adapter fetches the other.
@@ -297,7 +298,7 @@ class Consumer:
                     return
 
     def _take(self, batch: Sequence[Delivery]) -> None:
-        """Give each delivery its route and a place in its lane."""
+        """Give each delivery its route."""
         self._in_flight += len(batch)
         self.stats.received += len(batch)
         if self._capabilities.lease is not None:
@@ -305,9 +306,8 @@ class Consumer:
         if self._capabilities.prefix:
             self._prefix.add(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
-        find, ready, enter = self._routes.find, self._workers.ready, self._lanes.enter
-        waiting = State.WAITING
-        by_key, remembered = self._settings.order != "none", self._retries.memory.troubles
+        find, ready = self._routes.find, self._workers.ready
+        waiting, remembered = State.WAITING, self._retries.memory.troubles
         before = len(ready)
         for delivery in batch:
             if delivery.state is not waiting:
@@ -327,7 +327,7 @@ class Consumer:
                 self.finish(delivery, ACK)
             elif delivery.count > self._most_deliveries:
                 self._retries.bury(delivery, BrokerkitError(f"delivered {delivery.count} times without an end"))
-            elif not by_key or (key := delivery.key) is None or enter(delivery, key):
+            else:
                 ready.append(delivery)
         self._workers.wake(len(ready) - before)
 
@@ -425,11 +425,12 @@ class Consumer:
         """Have it handled when its lane is free."""
         if not delivery.route.known:
             self._handle_unknown(delivery)
-            return
-        # A retry that came back early from the broker has no place in a lane yet.
-        in_lane = delivery.lane is not None or self._settings.order == "none"
-        if in_lane or (key := delivery.key) is None or self._lanes.enter(delivery, key):
+        else:
             self._begin(delivery)
+
+    def is_behind(self, key: str | bytes) -> bool:
+        """Look among all that was taken: a message gets its place in a lane only when a worker comes to it."""
+        return key in self._lanes or any(waiting.key == key for waiting in self._workers.ready)
 
     def _begin(self, delivery: Delivery) -> None:
         self._workers.ready.append(delivery)
@@ -504,8 +505,8 @@ class Consumer:
 
     def _release_waiting(self, *, but: AbstractSet[Delivery] = frozenset()) -> None:
         """Give back everything that no handler has begun with, but for some."""
-        # The first of each lane goes first: a list has no other order than the one in which values come back to it.
-        waiting = [*self._retries.held, *self._workers.ready, *self._lanes.waiting()]
+        # The first of each key goes first: a list has no other order than the one in which values come back to it.
+        waiting = [*self._retries.held, *self._lanes.waiting(), *self._workers.ready]
         waiting += self._probation.kept if self._probation else ()
         kept = [delivery for delivery in self._workers.ready if delivery in but]
         self._workers.ready.clear()

@@ -55,6 +55,9 @@ class Lanes:
         for deliveries in self._behind.values():
             yield from deliveries or ()
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._behind
+
     def __len__(self) -> int:
         return len(self._behind)
 

@@ -39,6 +39,10 @@ class Steps(Protocol):
         """Its time has come: have it handled when its lane is free."""
         ...
 
+    def is_behind(self, key: str | bytes) -> bool:
+        """Whether another message of this key is under way or waits for its turn."""
+        ...
+
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Have the outcome settled."""
         ...
@@ -142,8 +146,10 @@ class Retries:
         wait = trouble.due - _clock.now()
         if wait <= _SOON:
             return True
-        if self._patience.strict and delivery.key is not None and not self._lanes.enter(delivery, delivery.key):
-            return False  # behind another of its key, which it must not overtake
+        if self._patience.strict and delivery.key is not None:
+            if self._steps.is_behind(delivery.key):
+                return True  # It is tried early, since it waits for its turn and the rest of its key waits for it.
+            self._lanes.enter(delivery, delivery.key)
         self._put_off(delivery, wait, crowded=False)
         return False
 

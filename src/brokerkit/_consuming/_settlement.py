@@ -48,7 +48,7 @@ class Settlement:
         self._not_put_off = not_put_off
         self._stopping = stopping
         self._waiting: list[tuple[Delivery, Outcome]] = []
-        self._added = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Settlement of {self._name}: {len(self._waiting)} waiting>"
@@ -57,13 +57,19 @@ class Settlement:
         """Settle this delivery with the next batch."""
         delivery.state = _FINISHED
         self._waiting.append((delivery, outcome))
-        self._added.set()
+        if self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
 
     async def run(self) -> None:
         """Settle what was added, until cancelled."""
         while True:
-            await self._added.wait()
-            self._added.clear()
+            if not self._waiting:
+                self._idle = asyncio.get_running_loop().create_future()
+                try:
+                    await self._idle
+                finally:
+                    self._idle = None
             pairs, self._waiting = self._waiting, []
             answers = await self._source.settle(pairs)
             acknowledged, done, settled = 0, Settled.DONE, State.SETTLED

@@ -12,6 +12,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Final, Protocol
 
+from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._once import Postponed
 from brokerkit._consuming._routes import Call
 from brokerkit._consuming._trouble import Trouble
@@ -86,6 +87,7 @@ class Workers:
         concurrency: how many handlers run at once.
         timeout: seconds that a handler may take that has no timeout of its own.
         timeouts: those that handlers have.
+        lanes: keep messages of one key one after another; None where that is not wanted.
         message: makes the `Message` of a delivery for handlers that take one.
         results: who is told.
     """
@@ -97,6 +99,7 @@ class Workers:
         concurrency: int,
         timeout: float,
         timeouts: Iterable[float],
+        lanes: Lanes | None,
         message: Callable[[Delivery], Message],
         results: Results,
     ) -> None:
@@ -105,6 +108,7 @@ class Workers:
         self._concurrency = concurrency
         self._timeout = timeout
         self._shortest_timeout = min([timeout, *timeouts])
+        self._lanes = lanes
         self._message = message
         self._results = results
         self._loop = asyncio.get_running_loop()
@@ -169,6 +173,7 @@ class Workers:
     async def _work(self, worker: _Worker) -> None:
         ready, results = self.ready, self._results
         waiting, running = State.WAITING, State.RUNNING
+        enter = None if self._lanes is None else self._lanes.enter
         try:
             while True:
                 while not ready:
@@ -181,6 +186,14 @@ class Workers:
                 delivery = ready.popleft()
                 if delivery.state is not waiting:
                     results.passed_over(delivery)
+                    continue
+                # One that had to wait, or is tried again, has its place already.
+                if (
+                    enter is not None
+                    and delivery.lane is None
+                    and (key := delivery.key) is not None
+                    and not enter(delivery, key)
+                ):
                     continue
                 worker.delivery = delivery
                 delivery.state = running

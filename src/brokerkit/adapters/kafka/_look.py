@@ -12,7 +12,7 @@ from brokerkit._errors import AccessDenied, BrokerkitError, NotFound
 from brokerkit._message import Delivery
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LIBRDKAFKA, Settings, kafka_error, translate
-from brokerkit.adapters.kafka._source import received
+from brokerkit.adapters.kafka._delivery import KafkaDelivery
 
 _PAUSE: Final = 0.02
 """Seconds between two looks at what has been fetched."""
@@ -64,7 +64,7 @@ async def look_at_topics(
                     continue
                 offset: int = message.offset()  # type: ignore[assignment]
                 if follow or offset < ends[place]:
-                    yield received(message, *place, None)
+                    yield KafkaDelivery(message, place[0], None)
                 if not follow and offset >= ends[place] - 1:
                     open_places.discard(place)
     except KafkaException as error:

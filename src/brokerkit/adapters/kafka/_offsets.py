@@ -20,14 +20,15 @@ class Offsets(Generic[T]):
         live: whether the partition is still ours; `revoke` ends it for good.
     """
 
-    __slots__ = ("_end", "_open", "live", "partition", "topic")
+    __slots__ = ("_end", "_open", "_released", "live", "partition", "topic")
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
         self.live = True
         # In the order of receipt, which is the order of offsets: the first key is the lowest offset that is not done.
-        self._open: dict[int, T | None] = {}
+        self._open: dict[int, T] = {}
+        self._released: int | None = None  # the lowest one
         self._end: int | None = None
 
     def add(self, offset: int, item: T) -> None:
@@ -37,16 +38,13 @@ class Offsets(Generic[T]):
 
     def done(self, offset: int) -> bool:
         """A message is done. False if it was done or released before, or never received."""
-        if self._open.get(offset) is None:
-            return False
-        del self._open[offset]
-        return True
+        return self._open.pop(offset, None) is not None
 
     def release(self, offset: int) -> bool:
         """A message will not be handled here: it stays uncommitted, and nobody asks for it any more."""
-        if self._open.get(offset) is None:
+        if self._open.pop(offset, None) is None:
             return False
-        self._open[offset] = None
+        self._released = offset if self._released is None else min(offset, self._released)
         return True
 
     def revoke(self) -> None:
@@ -56,12 +54,13 @@ class Offsets(Generic[T]):
     @property
     def position(self) -> int | None:
         """The offset to commit: the next one to be read by whoever comes after. None before the first message."""
-        return next(iter(self._open), self._end)
+        first = next(iter(self._open), self._end)
+        return first if first is None or self._released is None else min(first, self._released)
 
     @property
     def unsettled(self) -> list[T]:
         """What was received and neither done nor released, in the order of offsets."""
-        return [item for item in self._open.values() if item is not None]
+        return list(self._open.values())
 
     def __repr__(self) -> str:
         state = "" if self.live else ", revoked"

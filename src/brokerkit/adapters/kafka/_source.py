@@ -9,16 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import Message
 
 from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import AccessDenied, BrokerkitError, NotFound
-from brokerkit._message import ACK, ID_HEADER, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
+from brokerkit._message import ACK, Delivery, Outcome, Outgoing, Receipt, RetryLater, Settled
 from brokerkit._transport import Lost, Subscription
 from brokerkit.adapters._delays import LEVELS, label, level_for
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LOG, Settings
 from brokerkit.adapters.kafka._consumer import ConsumerThread, Place
+from brokerkit.adapters.kafka._delivery import KafkaDelivery
 from brokerkit.adapters.kafka._lag import LagLook
 from brokerkit.adapters.kafka._offsets import Offsets
 
@@ -161,12 +162,12 @@ class KafkaSource:
                 answers.append(lost)
                 continue
             if outcome is ACK:
-                finished += offsets.done(delivery.position[1])  # type: ignore[index, arg-type]
+                finished += offsets.done(delivery.native.offset())
                 touched.add(offsets)
             elif isinstance(outcome, RetryLater):
                 later.append((len(answers), delivery, outcome))
             else:
-                finished += offsets.release(delivery.position[1])  # type: ignore[index, arg-type]
+                finished += offsets.release(delivery.native.offset())
             answers.append(done)
         self.in_flight -= finished
         # What is done goes out first: the copies have to wait for their confirmation.
@@ -201,7 +202,7 @@ class KafkaSource:
             elif not delivery.token.live:
                 answers[index] = Settled.LOST
             else:
-                self.in_flight -= delivery.token.done(delivery.position[1])  # type: ignore[index]
+                self.in_flight -= delivery.token.done(delivery.native.offset())
                 touched.add(delivery.token)
         self._store(touched)
 
@@ -230,7 +231,7 @@ class KafkaSource:
     async def stop(self) -> None:
         self._stopped = True
         for delivery in self._mailbox:
-            delivery.token.release(delivery.position[1])  # type: ignore[index]
+            delivery.token.release(delivery.native.offset())
         self.in_flight -= len(self._mailbox)
         self._mailbox.clear()
         self._notify()
@@ -285,8 +286,8 @@ class KafkaSource:
                 offsets = partitions.get((topic, number))  # type: ignore[arg-type]
             if offsets is None:
                 continue  # It was taken away since.
-            delivery = received(message, offsets.topic, offsets.partition, offsets)
-            offsets.add(delivery.position[1], delivery)  # type: ignore[index, arg-type]
+            delivery = KafkaDelivery(message, offsets.topic, offsets)
+            offsets.add(message.offset(), delivery)  # type: ignore[arg-type]
             mailbox.append(delivery)
         self.in_flight += len(mailbox) - before
         self._notify()
@@ -350,29 +351,6 @@ class KafkaSource:
     def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def received(message: Message[Any, Any], topic: str, partition: int, token: object) -> Delivery:
-    """A message of the client library as the core sees it."""
-    kind, stamp = message.timestamp()
-    found = message.headers()
-    headers: dict[str, Any] = dict(found) if found else {}
-    if None in headers.values():
-        headers = {name: b"" if value is None else value for name, value in headers.items()}
-    identity = headers.get(ID_HEADER)
-    offset: int = message.offset()  # type: ignore[assignment]
-    return Delivery(
-        message.value(),
-        topic,
-        message.key(),
-        headers,
-        identity.decode(errors="replace") if isinstance(identity, bytes) else identity,
-        (partition, offset),
-        None if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000,
-        0,
-        message,
-        token,
-    )
 
 
 def _retry_topics(subscription: Subscription) -> dict[tuple[str, int], str]:
