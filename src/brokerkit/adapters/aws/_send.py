@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final
@@ -53,11 +53,16 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """One message on its way, and what came of it."""
+    """One message on its way, its place in the batch, and what came of it."""
 
+    index: int
     message: Outgoing
     entry: Entry
-    result: Receipt | BrokerkitError
+    result: Receipt | BrokerkitError | None = None
+
+
+_Results = dict[int, Receipt | BrokerkitError]
+"""What came of each message, by its place in the batch."""
 
 
 class Sender:
@@ -70,7 +75,7 @@ class Sender:
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
         """Send a batch; see `brokerkit._transport.Adapter.send`."""
-        results: dict[int, Receipt | BrokerkitError] = {}
+        results: _Results = {}
         places: dict[tuple[str, bool], list[tuple[int, Outgoing]]] = {}
         for index, message in enumerate(batch):
             places.setdefault((message.topic, message.stored), []).append((index, message))
@@ -84,40 +89,31 @@ class Sender:
         topic: str,
         stored: bool,
         messages: list[tuple[int, Outgoing]],
-        results: dict[int, Receipt | BrokerkitError],
+        results: _Results,
     ) -> None:
         try:
             target = await self._find(topic, stored)
         except BrokerkitError as error:
             results.update((index, error) for index, _ in messages)
             return
-        items: dict[int, _Item] = {}
-
-        def encoded() -> Iterator[_Item]:
-            for index, message in messages:
-                try:
-                    item = items[index] = _item(message, target)
-                except PublishError as error:
-                    results[index] = error
-                else:
-                    yield item
-
+        items = _encoded(messages, target, results)
         if target.fifo:
-            calls = [self._in_order(lane, target) for lane in _lanes(list(encoded()))]
+            calls = [self._in_order(lane, target, results) for lane in _lanes(list(items))]
         else:
-            # Messages are encoded when their call's turn comes: SQS has work by then.
-            chunks = batches(((item.entry.size, item) for item in encoded()), target.batch_limit)
+            # Messages are encoded when their call's turn comes, and forgotten with its answer: SQS has work meanwhile,
+            # and the garbage collector has not.
+            chunks = batches(((item.entry.size, item) for item in items), target.batch_limit)
             first = list(islice(chunks, _SIDE_BY_SIDE))
-            calls = [self._drain(chain([chunk], chunks), target) for chunk in first]
+            calls = [self._drain(chain([chunk], chunks), target, results) for chunk in first]
         await _together(calls)
-        results.update((index, item.result) for index, item in items.items())
 
-    async def _drain(self, chunks: Iterator[list[_Item]], target: Target) -> None:
+    async def _drain(self, chunks: Iterator[list[_Item]], target: Target, results: _Results) -> None:
         """Send chunks, which others take from as well, until none is left."""
         for chunk in chunks:
             await self._post(chunk, target)
+            results.update((item.index, _result(item, target)) for item in chunk)
 
-    async def _in_order(self, lane: list[_Item], target: Target) -> None:
+    async def _in_order(self, lane: list[_Item], target: Target, results: _Results) -> None:
         """Send chunk after chunk, and nothing more of a group that stopped in the middle.
 
         Where a lost connection stopped it the rest counts as lost too: the core then sends all of it again, in order.
@@ -134,11 +130,10 @@ class Sender:
                     )
             if free:
                 await self._post(free, target)
-            for item in free:
-                if isinstance(item.result, BrokerkitError) and not isinstance(
-                    item.result, InvalidMessage | MessageTooLarge
-                ):
-                    stuck[item.entry.group] = item.result
+            for item in chunk:
+                results[item.index] = result = _result(item, target)
+                if isinstance(result, BrokerkitError) and not isinstance(result, InvalidMessage | MessageTooLarge):
+                    stuck.setdefault(item.entry.group, result)
 
     async def _post(self, items: list[_Item], target: Target) -> None:
         """Make one call, and again for the entries that failed through no fault of ours."""
@@ -184,11 +179,22 @@ async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*calls)
 
 
-def _item(message: Outgoing, target: Target) -> _Item:
-    entry = encode(message, fifo=target.fifo)
-    if entry.size > target.limit:
-        raise MessageTooLarge(size=entry.size, limit=target.limit, what=target.what)
-    return _Item(message, entry, PublishError(f"{target.what} did not confirm message {message.id}"))
+def _encoded(messages: Iterable[tuple[int, Outgoing]], target: Target, results: _Results) -> Iterator[_Item]:
+    """Messages that can be sent, encoded one by one; what keeps the others from it is their result."""
+    for index, message in messages:
+        try:
+            entry = encode(message, fifo=target.fifo)
+        except PublishError as error:
+            results[index] = error
+            continue
+        if entry.size > target.limit:
+            results[index] = MessageTooLarge(size=entry.size, limit=target.limit, what=target.what)
+            continue
+        yield _Item(index, message, entry)
+
+
+def _result(item: _Item, target: Target) -> Receipt | BrokerkitError:
+    return item.result or PublishError(f"{target.what} did not confirm message {item.message.id}")
 
 
 def _lanes(items: list[_Item]) -> list[list[_Item]]:
