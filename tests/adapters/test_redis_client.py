@@ -34,7 +34,8 @@ async def server(answer: Answer) -> AsyncGenerator[str, None]:
                     await over.wait()
                     break
                 await asyncio.sleep(after)
-                writer.write(b"$3\r\n%d-0\r\n" % number)
+                entry = b"%d-0" % number
+                writer.write(b"$%d\r\n%b\r\n" % (len(entry), entry))
                 number += 1
         writer.close()
 
@@ -98,3 +99,17 @@ async def test_a_server_that_reads_nothing_is_given_up_after_the_socket_timeout(
         await served.wait_closed()
     assert isinstance(result, ConnectionLost)
     assert str(result).endswith("publishing to 't': Timeout writing to socket")
+
+
+async def test_nothing_is_sent_after_what_a_broken_connection_lost() -> None:
+    asked = list[int]()
+
+    def answer(number: int) -> float | None:
+        asked.append(number)
+        return 0 if number < 600 else None
+
+    async with server(answer) as url:
+        results = await sent(url, 1_600, patience=0.3)
+    assert all(isinstance(result, Receipt) for result in results[:600])
+    assert all(isinstance(result, ConnectionLost) for result in results[600:])
+    assert asked == list(range(601))

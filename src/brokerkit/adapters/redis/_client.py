@@ -13,6 +13,7 @@ import inspect
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from typing import Any, Final, cast, get_args
 
 import hiredis
@@ -60,6 +61,9 @@ POOL_SIZE: Final = 16
 
 SLACK: Final = 10.0
 """Seconds that a blocking read may be late: below this redis-py would give up on an answer that is on its way."""
+
+_PART: Final = 50
+"""Commands that are written at once."""
 
 _CHUNK: Final = 500
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
@@ -172,37 +176,53 @@ def translated(where: str, action: str) -> Generator[None, None, None]:
         raise translate(error, where, action) from error
 
 
-async def _converse(connection: Any, packed: Sequence[bytes], answers: list[Any]) -> None:
-    """Write commands and append their answers as they come; what Redis refuses is answered by its exception.
+async def _converse(connection: Any, packed: Iterable[bytes]) -> list[Any]:
+    """Write commands and collect the answers; what failed is answered by its exception.
 
-    Writing and each answer may take the socket timeout of the connection. redis-py (8.1) would arm a timer for each answer,
-    which takes most of a pipeline's time, and make a task of each write, which waits for the handlers that are ready:
-    Redis would have nothing to do while they run.
+    When the connection breaks, the answers that were read are kept, the error stands for each of the others, and the
+    connection is dropped; so it is when this is cancelled.
 
-    Raises:
-        RedisError: the connection is broken, or the time was over.
+    A part is written as soon as it is packed, so that Redis works on it while the next one is. Each part and each answer
+    may take the socket timeout of the connection. redis-py (8.1) would arm a timer for each answer, which takes most of a
+    pipeline's time, and make a task of each write, which waits for the handlers that are ready: Redis would have nothing
+    to do while they run.
     """
+    answers: list[Any] = []
+    error: Exception
+    commands, number = iter(packed), 0
     patience, connection.socket_timeout = connection.socket_timeout, None
     time, read = asyncio.get_running_loop().time, connection.read_response
     written = False
     try:
-        async with asyncio.timeout(patience) as silence:
-            await connection.send_packed_command(b"".join(packed))
+        async with asyncio.timeout(None) as silence:
+            while part := list(islice(commands, _PART)):
+                number += len(part)
+                if patience is not None:
+                    silence.reschedule(time() + patience)
+                await connection.send_packed_command(b"".join(part))
             written, late = True, 0.0
-            for _ in packed:
+            for _ in range(number):
                 if patience is not None and time() >= late:
                     silence.reschedule(time() + patience)
                     late = time() + patience * _SHARED
                 try:
                     answers.append(await read())
-                except ResponseError as error:
-                    answers.append(error)
+                except ResponseError as refused:
+                    answers.append(refused)
+        return answers
     except TimeoutError:
         server = getattr(connection, "path", None) or f"{connection.host}:{connection.port}"
-        action = f"reading from {server}" if written else "writing to socket"
-        raise RedisTimeoutError(f"Timeout {action}") from None
+        error = RedisTimeoutError(f"Timeout reading from {server}" if written else "Timeout writing to socket")
+    except (RedisError, OSError) as broken:
+        error = broken
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
     finally:
         connection.socket_timeout = patience
+    await connection.disconnect(nowait=True)
+    number += sum(1 for _ in commands)
+    return answers + [error] * (number - len(answers))
 
 
 class Line:
@@ -234,15 +254,10 @@ class Line:
         """Send one command and read its answer. Cancelled or failed, the connection is dropped: an answer that is
         still to come must not be taken for the next one's.
         """
-        answers: list[Any] = []
-        try:
-            await _converse(self._connection, [_pack(command)], answers)
-        except BaseException:
-            await self.close()
-            raise
-        if isinstance(answers[0], ResponseError):
-            raise answers[0]
-        return answers[0]
+        (answer,) = await _converse(self._connection, [_pack(command)])
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     async def close(self) -> None:
         with suppress(RedisError, OSError):
@@ -303,26 +318,18 @@ class Client:
         """
         return await self._exchange([_pack(tuple(command)) for command in commands])
 
-    async def _exchange(self, packed: Sequence[bytes]) -> list[Any]:
-        """`pipeline` for commands that are packed already."""
-        answers: list[Any] = []
+    async def _exchange(self, packed: Iterable[bytes]) -> list[Any]:
+        """`pipeline` for commands that are packed already, or will be while Redis works on those before them."""
         if self._closed:
-            return [Closed(f"{self.where}: the connection was closed")] * len(packed)
+            return [Closed(f"{self.where}: the connection was closed") for _ in packed]
         try:
             connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
-            return [error] * len(packed)
+            return [error for _ in packed]
         try:
-            await _converse(connection, packed, answers)
-        except (RedisError, OSError) as error:
-            await connection.disconnect(nowait=True)
-            answers.extend([error] * (len(packed) - len(answers)))
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
+            return await _converse(connection, packed)
         finally:
             await self._pool.release(connection)
-        return answers
 
     async def send(
         self,
@@ -337,34 +344,29 @@ class Client:
             command: makes the command of a message; may raise a BrokerkitError.
             result: makes the result of a message from Redis's answer or from the error that took its place.
         """
-        commands: list[Command] = []
         refused: dict[int, BrokerkitError] = {}
-        for place, outgoing in enumerate(batch):
-            try:
-                commands.append(command(outgoing))
-            except BrokerkitError as error:
-                refused[place] = error
-        answers = iter(await self._in_chunks(commands))
+
+        def pack() -> Iterator[bytes]:
+            for place, outgoing in enumerate(batch):
+                try:
+                    made = command(outgoing)
+                except BrokerkitError as error:
+                    refused[place] = error
+                else:
+                    yield _pack(tuple(made))
+
+        answers: list[Any] = []
+        packed = pack()
+        for first in packed:
+            answers += await self._exchange(_chunk(first, packed))
+            if isinstance(answers[-1], (RedisConnectionError, RedisTimeoutError, OSError)):
+                # Later messages must not overtake lost ones.
+                answers += [answers[-1] for _ in packed]
+        answered = iter(answers)
         return [
-            refused[place] if place in refused else result(outgoing, next(answers))
+            refused[place] if place in refused else result(outgoing, next(answered))
             for place, outgoing in enumerate(batch)
         ]
-
-    async def _in_chunks(self, commands: Iterable[Command]) -> list[Any]:
-        """Like `pipeline`, in chunks. After a chunk that lost its connection nothing more is sent, so that later
-        messages do not overtake lost ones.
-        """
-        answers: list[Any] = []
-        broken: Exception | None = None
-        for chunk in _chunks(commands):
-            if broken is not None:
-                answers.extend([broken] * len(chunk))
-                continue
-            answers.extend(await self._exchange(chunk))
-            last = answers[-1]
-            if isinstance(last, (RedisConnectionError, RedisTimeoutError, OSError)):
-                broken = last
-        return answers
 
     def line(self, block: float | None) -> Line:
         """A connection of its own. Reads wait for ``block`` seconds and `SLACK`, or for ever."""
@@ -385,19 +387,14 @@ class Client:
         return f"<Redis connections to {self.where}: {'closed' if self._closed else 'open'}>"
 
 
-def _chunks(commands: Iterable[Command]) -> Iterator[list[bytes]]:
-    """Pack commands and cut them into pipelines by number and size: one pipeline lies in memory as a whole."""
-    chunk: list[bytes] = []
-    total = 0
-    for command in commands:
-        packed = _pack(tuple(command))
-        if chunk and (len(chunk) == _CHUNK or total + len(packed) > _CHUNK_BYTES):
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(packed)
-        total += len(packed)
-    if chunk:
-        yield chunk
+def _chunk(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    """What goes out before its answers are read: so much at most is sent twice when its connection breaks."""
+    size = 0
+    for command in chain([first], islice(others, _CHUNK - 1)):
+        yield command
+        size += len(command)
+        if size > _CHUNK_BYTES:
+            return
 
 
 def publish_error(error: BaseException, where: str, topic: str) -> BrokerkitError:
