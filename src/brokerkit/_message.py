@@ -272,9 +272,11 @@ class Outgoing:
     stored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What a broker said when it confirmed a message.
+
+    It is not frozen for the same reason as an `Outgoing`: there is one for every publish.
 
     Attributes:
         topic: where the message went.

@@ -44,9 +44,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from brokerkit._derived import KAFKA, derived_name
 from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
@@ -55,18 +55,19 @@ from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import LOG, Settings, kafka_error, translate
 from brokerkit.adapters.kafka._look import look_at_topics
+from brokerkit.adapters.kafka._producer import Flight, ProducerThread
 from brokerkit.adapters.kafka._source import KafkaSource
 
 __all__ = ["KafkaAdapter"]
 
-PUMP: Final = 0.001
-"""Seconds between two looks for confirmations, while any are missing."""
+PAUSE: Final = 0.001
+"""Seconds between two looks whether the client's queue has become shorter."""
 
 FLUSH: Final = 4.0
 """Seconds that `close` waits for confirmations."""
 
-LOOK: Final = 500
-"""Messages of one batch between two looks for confirmations while it is handed to the client."""
+PART: Final = 500
+"""Messages of a large batch after which those that were handed over begin to leave."""
 
 OVERHEAD: Final = 36
 """Bytes that librdkafka reckons for each message beside key, value and headers."""
@@ -87,38 +88,18 @@ _STATIC: Final = replace(
 )
 
 
-class _Flight:
-    """One `send` under way: what came back, and who waits for the rest."""
-
-    __slots__ = ("batch", "missing", "results", "waiter")
-
-    def __init__(self, batch: Sequence[Outgoing], waiter: asyncio.Future[None]) -> None:
-        self.batch = batch
-        self.results: list[Receipt | BrokerkitError | KafkaError | None] = [None] * len(batch)
-        self.missing = len(batch)
-        self.waiter = waiter
-
-    def land(self, index: int, result: Receipt | BrokerkitError | KafkaError) -> None:
-        self.results[index] = result
-        self.missing -= 1
-        if not self.missing and not self.waiter.done():
-            self.waiter.set_result(None)
-
-
 class KafkaAdapter:
     """A Kafka cluster. See the module for what it promises, `brokerkit._transport.Adapter` for how it is used."""
 
     def __init__(self, connection: Connection, /) -> None:
         self._settings = Settings(connection)
         self._admin: KafkaAdmin | None = None
-        self._producer: Producer | None = None
-        self._in_flight = 0
-        self._pumping = False
+        self._producer: ProducerThread | None = None
         self._broken = False
 
     def __repr__(self) -> str:
         state = "open" if self._producer else "closed"
-        return f"<KafkaAdapter {self._settings.where}: {state}, {self._in_flight} unconfirmed>"
+        return f"<KafkaAdapter {self._settings.where}: {state}, {len(self._producer or ())} unconfirmed>"
 
     def capabilities(self, topic: str = "") -> Capabilities:
         return _STATIC if self._settings.static else CAPABILITIES
@@ -129,7 +110,7 @@ class KafkaAdapter:
         admin = KafkaAdmin(self._settings)
         await admin.reach()
         self._admin = admin
-        self._producer = Producer(self._settings.producer(self._on_error), logger=LOG)
+        self._producer = ProducerThread(self._settings, self._on_error)
 
     def _on_error(self, error: KafkaError) -> None:
         """News about connections: librdkafka goes on trying, and every message has a result of its own."""
@@ -139,8 +120,9 @@ class KafkaAdapter:
     def _replace_broken(self) -> None:
         """Build a new producer in place of one that had a fatal error: that one takes nothing any more."""
         if self._broken and self._producer is not None:
-            _abandon(self._producer)
-            self._producer = Producer(self._settings.producer(self._on_error), logger=LOG)
+            self._producer.abandon()
+            self._producer.close()
+            self._producer = ProducerThread(self._settings, self._on_error)
             self._broken = False
 
     def _opened(self) -> KafkaAdmin:
@@ -164,48 +146,51 @@ class KafkaAdapter:
         if not batch:
             return []
         self._replace_broken()
-        flight = _Flight(batch, asyncio.get_running_loop().create_future())
+        flight = Flight(batch)
         await self._produce(flight)
-        await flight.waiter
-        return [
-            result if isinstance(result, (Receipt, BrokerkitError)) else await self._failure(flight, index, result)
-            for index, result in enumerate(flight.results)
-        ]
+        await flight.landed
+        if flight.failed:
+            for index, result in enumerate(flight.results):
+                if isinstance(result, KafkaError):
+                    flight.results[index] = await self._failure(flight, index, result)
+        return cast("list[Receipt | BrokerkitError]", flight.results)
 
-    async def _produce(self, flight: _Flight) -> None:
-        report = self._report
+    async def _produce(self, flight: Flight) -> None:
+        producer, report, handed_over = self._producer, flight.report, 0
+        assert producer is not None
+        produce = producer.produce
         for index, outgoing in enumerate(flight.batch):
             try:
                 headers = _headers(outgoing)
             except InvalidMessage as error:
-                flight.land(index, error)
+                flight.results[index] = error
                 continue
             while True:
-                if self._producer is None:
-                    flight.land(index, Closed(f"the connection to {self._settings.where} was closed"))
+                if producer is not self._producer:
+                    flight.results[index] = Closed(f"the connection to {self._settings.where} was closed")
                     break
                 try:
-                    self._producer.produce(
+                    produce(
                         outgoing.topic,
                         outgoing.body,
                         outgoing.key,
                         headers=headers,
-                        on_delivery=partial(report, flight, index),
+                        on_delivery=partial(report, index),
                     )
                 except BufferError:
                     # The client's queue is full of what was not confirmed yet: that is back pressure.
-                    self._producer.poll(0)
-                    await asyncio.sleep(PUMP)
+                    producer.flush()
+                    await asyncio.sleep(PAUSE)
                     continue
                 except KafkaException as error:
-                    flight.land(index, self._refusal(outgoing, kafka_error(error)))
+                    flight.results[index] = self._refusal(outgoing, kafka_error(error))
                     break
-                self._in_flight += 1
+                handed_over += 1
                 break
-            if index % LOOK == LOOK - 1 and self._producer is not None:
-                # What is confirmed already is memory that is free again.
-                self._producer.poll(0)
-        self._pump_later()
+            if index % PART == PART - 1:
+                producer.flush()
+        producer.flush()
+        flight.expect(handed_over)
 
     def _refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
         """What the client itself would not take."""
@@ -214,16 +199,7 @@ class KafkaAdapter:
             return MessageTooLarge(size=_size(outgoing), limit=limit, what="the Kafka client (message.max.bytes)")
         return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
 
-    def _report(self, flight: _Flight, index: int, error: KafkaError | None, message: Message[Any, Any]) -> None:
-        self._in_flight -= 1
-        if error is not None:
-            flight.land(index, error)
-        else:
-            outgoing = flight.batch[index]
-            flight.land(index, Receipt(outgoing.topic, outgoing.id, f"{message.partition()}@{message.offset()}"))
-
-    async def _failure(self, flight: _Flight, index: int, result: KafkaError | None) -> Receipt | BrokerkitError:
-        assert result is not None, "every message has landed"
+    async def _failure(self, flight: Flight, index: int, result: KafkaError) -> Receipt | BrokerkitError:
         outgoing = flight.batch[index]
         if result.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return await self._too_large(outgoing, result, alone=len(flight.batch) == 1)
@@ -242,18 +218,6 @@ class KafkaAdapter:
             return (await self.send([outgoing]))[0]
         return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
 
-    def _pump_later(self) -> None:
-        if self._in_flight and not self._pumping:
-            self._pumping = True
-            asyncio.get_running_loop().call_later(PUMP, self._pump)
-
-    def _pump(self) -> None:
-        # Confirmations run in here, on the loop: no lock and no hand-over from another thread.
-        self._pumping = False
-        if self._producer is not None:
-            self._producer.poll(0)
-            self._pump_later()
-
     def derived(self, topic: str, group: str | None, role: str) -> str:
         return derived_name(topic, group, role, KAFKA)
 
@@ -266,22 +230,18 @@ class KafkaAdapter:
         return look_at_topics(self._settings, self._opened(), topics, past=past, follow=follow)
 
     async def close(self) -> None:
-        producer = self._producer
-        if producer is not None:
-            try:
-                async with asyncio.timeout(FLUSH):
-                    while self._in_flight:
-                        await asyncio.sleep(PUMP)
-            except TimeoutError:
-                LOG.warning("%r: given up, the broker may have these messages or not", self)
-                _abandon(producer)
-        self._producer = self._admin = None
-
-
-def _abandon(producer: Producer) -> None:
-    """Let every unconfirmed message fail now."""
-    producer.purge()
-    producer.flush(1)  # Runs the callbacks, and has nothing to wait for.
+        producer, self._producer, self._admin = self._producer, None, None
+        if producer is None:
+            return
+        try:
+            async with asyncio.timeout(FLUSH):
+                while len(producer):
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            LOG.warning("%r: given up, the broker may have these messages or not", self)
+            producer.abandon()
+        producer.close()
+        await asyncio.to_thread(producer.join)
 
 
 def _headers(outgoing: Outgoing) -> dict[str, str | bytes | None]:

@@ -127,7 +127,8 @@ class Settings:
             **common,
             "enable.idempotence": True,
             "acks": "all",
-            "linger.ms": 0,
+            # At most: a batch that is complete is sent at once, see `brokerkit.adapters.kafka._producer`.
+            "linger.ms": 5,
             # The Java client's partitioner: a key goes to the same partition whichever of the two wrote it.
             "partitioner": "murmur2_random",
             # A confirmation that has not come by then is reported as lost; the library's own limit is five minutes.
@@ -136,6 +137,7 @@ class Settings:
             "topic.metadata.propagation.max.ms": 2_000,
             **for_producer,
         }
+        self._lingers = not for_producer.keys().isdisjoint(("linger.ms", "queue.buffering.max.ms"))
         self._consumer: dict[str, Any] = {
             **common,
             "allow.auto.create.topics": False,
@@ -160,6 +162,11 @@ class Settings:
     def static(self) -> bool:
         """Whether the member of the group has a name of its own, which only one process can have."""
         return "group.instance.id" in self._consumer
+
+    @property
+    def lingers(self) -> bool:
+        """Whether messages wait for others for as long as the user has said."""
+        return self._lingers
 
     @property
     def message_limit(self) -> int:
