@@ -46,6 +46,9 @@ async def _no_topic(broker: Broker, place: str) -> None:
     admin = _admin(broker)
     for gone in admin.delete_topics([place]).values():
         await asyncio.wrap_future(gone)
+    # The broker takes messages for a little while longer.
+    while place in (await asyncio.to_thread(admin.list_topics, timeout=10)).topics:
+        await asyncio.sleep(0.02)
 
 
 async def _new_topic(broker: Broker, place: str) -> None:
@@ -88,7 +91,7 @@ async def _new_queue(broker: Broker, place: str) -> None:
 
 
 REFUSING: Final = {
-    "kafka": Refusing(_no_topic, _new_topic, {"topic.metadata.propagation.max.ms": 200}),
+    "kafka": Refusing(_no_topic, _new_topic, {"topic.metadata.propagation.max.ms": 200, "delivery.timeout.ms": 4_000}),
     "rabbitmq": Refusing(_queue({"x-max-length": 0, "x-overflow": "reject-publish"}), _queue({}), {}),
     "redis-streams": Refusing(_wrong_type, _no_type, {}),
     "redis-list": Refusing(_wrong_type, _no_type, {}),

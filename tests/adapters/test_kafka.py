@@ -272,6 +272,25 @@ async def test_a_producer_with_a_fatal_error_is_replaced(kafka: KafkaAdapter, to
     assert kafka._producer is not before  # pyright: ignore[reportPrivateUsage]
 
 
+async def test_messages_that_the_client_forgets_count_as_lost_and_its_successor_takes_the_next(
+    kafka_broker: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(kafka_broker, **{"delivery.timeout.ms": 1_000}) as kafka:
+        monkeypatch.setattr(kafka._producer, "produce", lambda *_, **__: None)  # pyright: ignore[reportPrivateUsage]
+        async with asyncio.timeout(30):
+            [result] = await kafka.send([message(topic)])
+        assert isinstance(result, ConnectionLost)
+        assert len(await send(kafka, message(topic))) == 1
+
+
+@pytest.mark.parametrize("name", ["linger.ms", "queue.buffering.max.ms"])
+async def test_messages_linger_where_an_option_says_so(kafka_broker: KafkaBroker, topic: str, name: str) -> None:
+    async with opened(kafka_broker, **{name: 700}) as kafka:
+        begun = asyncio.get_running_loop().time()
+        await send(kafka, message(topic))
+        assert asyncio.get_running_loop().time() - begun >= 0.7
+
+
 # Settling
 
 

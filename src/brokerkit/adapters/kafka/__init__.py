@@ -49,7 +49,7 @@ from typing import Final, cast
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerkit._derived import KAFKA, derived_name
-from brokerkit._errors import BrokerkitError, Closed, InvalidMessage, MessageTooLarge, NotFound
+from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, InvalidMessage, MessageTooLarge, NotFound
 from brokerkit._message import CONTENT_TYPE, ID_HEADER, Delivery, Outgoing, Receipt
 from brokerkit._transport import Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters.kafka._admin import KafkaAdmin
@@ -59,6 +59,9 @@ from brokerkit.adapters.kafka._producer import Flight, ProducerThread
 from brokerkit.adapters.kafka._source import KafkaSource
 
 __all__ = ["KafkaAdapter"]
+
+SILENCE: Final = 2.0
+"""Seconds for which a message is still waited for that the client should have reported as lost; it looks every second."""
 
 PAUSE: Final = 0.001
 """Seconds between two looks whether the client's queue has become shorter."""
@@ -148,12 +151,27 @@ class KafkaAdapter:
         self._replace_broken()
         flight = Flight(batch)
         await self._produce(flight)
-        await flight.landed
+        late = asyncio.get_running_loop().call_later(
+            self._settings.delivery_timeout + SILENCE, self._give_up, flight, self._producer
+        )
+        try:
+            await flight.landed
+        finally:
+            late.cancel()
         if flight.failed:
             for index, result in enumerate(flight.results):
                 if isinstance(result, KafkaError):
                     flight.results[index] = await self._failure(flight, index, result)
         return cast("list[Receipt | BrokerkitError]", flight.results)
+
+    def _give_up(self, flight: Flight, producer: ProducerThread | None) -> None:
+        """The client should have reported these messages as lost by now, and has not (librdkafka 2.16.1).
+
+        It was seen where a message was handed over while its topic was being deleted. The producer does not get over it.
+        """
+        LOG.error("%r: the client says nothing of messages that it should have given up; it gets a new producer", self)
+        self._broken = self._broken or producer is self._producer
+        flight.give_up(ConnectionLost(f"{self._settings.where} has not confirmed: it may have the message or not"))
 
     async def _produce(self, flight: Flight) -> None:
         producer, report, handed_over = self._producer, flight.report, 0

@@ -169,6 +169,12 @@ class Settings:
         return self._lingers
 
     @property
+    def delivery_timeout(self) -> float:
+        """Seconds after which the client reports a message as lost that was not confirmed."""
+        options = self._producer
+        return int(options.get("message.timeout.ms", options["delivery.timeout.ms"])) / 1000
+
+    @property
     def message_limit(self) -> int:
         """The most bytes of one message that the client takes."""
         return int(self._producer.get("message.max.bytes", 1_000_000))

@@ -50,6 +50,8 @@ class Flight:
 
     def report(self, index: int, error: KafkaError | None, message: Message[Any, Any]) -> None:
         """The client's callback for the message at this place of the batch."""
+        if self.landed.done():
+            return  # too late, see `give_up`
         if error is None:
             outgoing = self.batch[index]
             self.results[index] = Receipt(outgoing.topic, outgoing.id, f"{message.partition()}@{message.offset()}")
@@ -68,6 +70,11 @@ class Flight:
         self._expected = count
         if self._reported == count:
             self._land()
+
+    def give_up(self, error: BrokerkitError) -> None:
+        """Nothing more will be heard of these messages."""
+        self.results = [error if result is None else result for result in self.results]
+        self._land()
 
     def _land(self) -> None:
         # Whichever of the two comes last sees that all is there, and sometimes both do.
