@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
 
-from brokerkit._message import Delivery, State
+from brokerkit._message import WAITING, Delivery
 
 Key = str | bytes
-
-_WAITING: Final = State.WAITING  # looked up for each message: a member costs several times what a global does
 
 
 class Lanes:
@@ -44,7 +41,7 @@ class Lanes:
         waiting = self._behind[key]
         while waiting:
             following = waiting.popleft()
-            if following.state is _WAITING:
+            if following.state is WAITING:
                 return following
             following.lane = None
         del self._behind[key]

@@ -5,8 +5,9 @@ URL and options
     (``kafka://user:password@host``); the option ``security.protocol=SASL_PLAINTEXT`` sends the password in clear, which
     only a broker on the same host deserves, ``sasl.mechanism`` chooses another mechanism. Options are librdkafka's
     settings for producer and consumer alike; each client gets those that are its own. brokerkit's defaults, all of
-    which an option overrides: idempotent producer with ``acks=all``, ``linger.ms=0``, the Java client's partitioner, a
-    publish given up after 30 s, cooperative-sticky assignment, offsets committed every 200 ms.
+    which an option overrides: idempotent producer with ``acks=all``, the Java client's partitioner, a publish given up
+    after 30 s, cooperative-sticky assignment, offsets committed every 200 ms, a full read-ahead looked at again after
+    100 ms. What is published together leaves at once; with ``linger.ms`` it waits that long for more.
     ``group.protocol=consumer`` (KIP-848) works with brokers from Kafka 4.0. With ``group.instance.id`` the member that
     reads the retry topics adds ``-retry`` to it.
 

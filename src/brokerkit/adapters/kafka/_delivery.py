@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from brokerkit._message import ID_HEADER, Delivery, State
+from brokerkit._message import ID_HEADER, WAITING, Delivery
 
 
 class KafkaDelivery(Delivery):
@@ -34,7 +34,7 @@ class KafkaDelivery(Delivery):
         self.route = None
         self.lane = None
         self.trouble = None
-        self.state = State.WAITING
+        self.state = WAITING
 
     @property
     def position(self) -> tuple[int, int]:
