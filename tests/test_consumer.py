@@ -25,7 +25,7 @@ from brokerkit import (
     RetryPolicy,
     WrongNameRule,
 )
-from brokerkit._message import Delivery, Outcome, Outgoing, Settled, text
+from brokerkit._message import RELEASE, Delivery, Outcome, Outgoing, Settled, text
 from brokerkit._transport import Connection, Lost, Subscription
 from brokerkit._url import Url
 from brokerkit.adapters.memory import MemoryAdapter, MemorySource
@@ -535,12 +535,13 @@ class _Source(MemorySource):
     """The memory source, with settlements that may fail and deliveries that may be taken away."""
 
     failures = 0
-    settled: list[Delivery]
+    released: tuple[Delivery, ...] = ()
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
         if self.failures > 0:
             self.failures -= 1
             return [Settled.FAILED] * len(pairs)
+        self.released += tuple(delivery for delivery, outcome in pairs if outcome is RELEASE)
         return await super().settle(pairs)
 
     async def take_away(self) -> None:
@@ -631,6 +632,28 @@ async def test_a_stop_with_full_lanes_ends_in_peace_and_the_rest_comes_in_order(
         assert [event.player_id for _, event, _ in got if event.player_id % keys == key] == list(
             range(keys + key, 8, keys)
         )
+
+
+async def test_a_stop_gives_back_the_messages_of_a_key_in_order(memory: Broker, adapters: list[_Adapter]) -> None:
+    ran, gates = list[int](), {1: asyncio.Event(), 4: asyncio.Event(), 5: asyncio.Event()}
+    bus = memory.bus(concurrency=2)
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        ran.append(event.player_id or 0)
+        await gates[ran[-1]].wait()
+
+    async with asyncio.timeout(5), bus:
+        for number, key in enumerate("aaabca", 1):
+            await bus.publish(seated(number), key=key)
+        async with bus.serving():
+            await until(lambda: ran == [1, 4])
+            # It is the turn of 2 in its lane, 3 waits behind it, and no worker has come to 6 yet.
+            gates[1].set()
+            await until(lambda: ran == [1, 4, 5])
+            asyncio.get_running_loop().call_later(0.1, lambda: [gate.set() for gate in gates.values()])
+    released = [json.loads(delivery.body or b"")["params"]["playerId"] for delivery in adapters[0].source.released]
+    assert released == [2, 3, 6]
 
 
 async def test_what_is_lost_before_it_began_is_not_handled_and_its_key_goes_on(

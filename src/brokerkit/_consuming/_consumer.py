@@ -506,11 +506,15 @@ class Consumer:
     def _release_waiting(self, *, but: AbstractSet[Delivery] = frozenset()) -> None:
         """Give back everything that no handler has begun with, but for some."""
         # The first of each key goes first: a list has no other order than the one in which values come back to it.
-        waiting = [*self._retries.held, *self._lanes.waiting(), *self._workers.ready]
+        # In `ready` are those whose turn it is in their lanes, and those that no worker has come to yet.
+        ready = self._workers.ready
+        next_ones = [delivery for delivery in ready if delivery.lane is not None]
+        others = [delivery for delivery in ready if delivery.lane is None]
+        waiting = [*self._retries.held, *next_ones, *self._lanes.waiting(), *others]
         waiting += self._probation.kept if self._probation else ()
-        kept = [delivery for delivery in self._workers.ready if delivery in but]
-        self._workers.ready.clear()
-        self._workers.ready.extend(kept)
+        kept = [delivery for delivery in ready if delivery in but]
+        ready.clear()
+        ready.extend(kept)
         self._retries.held.clear()
         self._probation = None
         for delivery in waiting:
