@@ -58,7 +58,8 @@ class Settlement:
         delivery.state = _FINISHED
         self._waiting.append((delivery, outcome))
         if self._idle is not None:
-            self._idle.set_result(None)
+            if not self._idle.done():  # It is cancelled with the task.
+                self._idle.set_result(None)
             self._idle = None
 
     async def run(self) -> None:
