@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import hiredis
+import pytest
 from tests.adapters.redis_seam import connection, outgoing
 
 from brokerkit._errors import ConnectionLost
@@ -28,7 +31,7 @@ async def server(answer: Answer) -> AsyncGenerator[str, None]:
             commands.feed(data)
             while command := commands.gets():
                 if command[0] != b"XADD":
-                    writer.write(b"+OK\r\n")
+                    writer.write(b"+PONG\r\n" if command[0] == b"PING" else b"+OK\r\n")
                     continue
                 if (after := answer(number)) is None:
                     await over.wait()
@@ -48,8 +51,8 @@ async def server(answer: Answer) -> AsyncGenerator[str, None]:
         await served.wait_closed()
 
 
-async def sent(url: str, number: int, patience: float | None) -> list[object]:
-    adapter = RedisStreamsAdapter(connection(url, socket_timeout=patience))
+async def sent(url: str, number: int, patience: float | None, **options: object) -> list[object]:
+    adapter = RedisStreamsAdapter(connection(url, socket_timeout=patience, **options))
     try:
         async with asyncio.timeout(20):
             return list(await adapter.send([outgoing("t", each) for each in range(number)]))
@@ -113,3 +116,16 @@ async def test_nothing_is_sent_after_what_a_broken_connection_lost() -> None:
     assert all(isinstance(result, Receipt) for result in results[:600])
     assert all(isinstance(result, ConnectionLost) for result in results[600:])
     assert asked == list(range(601))
+
+
+async def test_a_health_check_does_not_take_an_answer_of_a_batch_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is due with each of the three parts, and only with the first nothing else is to be read."""
+
+    def pack_slowly(command: tuple[Any, ...]) -> bytes:
+        time.sleep(0.004)
+        return hiredis.pack_command(command)
+
+    monkeypatch.setattr("brokerkit.adapters.redis._client._pack", pack_slowly)
+    async with server(lambda _: 0) as url:
+        results = await sent(url, 120, patience=5, health_check_interval=0.1)
+    assert all(isinstance(result, Receipt) for result in results), results

@@ -199,7 +199,8 @@ async def _converse(connection: Any, packed: Iterable[bytes]) -> list[Any]:
                 number += len(part)
                 if patience is not None:
                     silence.reschedule(time() + patience)
-                await connection.send_packed_command(b"".join(part))
+                # A health check reads an answer: behind the first part it would read one of that part's.
+                await connection.send_packed_command(b"".join(part), check_health=number == len(part))
             written, late = True, 0.0
             for _ in range(number):
                 if patience is not None and time() >= late:
