@@ -93,3 +93,8 @@ def test_a_name_rule_that_the_broker_cannot_supply_is_refused() -> None:
     with pytest.raises(brokerkit.UnsupportedFeature, match="routing_key.*use one of field, header, topic"):
         brokerkit.Bus("redis://host", topic="t", group="g", name_from="routing_key")
     brokerkit.Bus("redis://host", topic="t", group="g", name_from=["routing_key", "field:event"])
+
+
+def test_receipts_can_be_kept_in_a_set() -> None:
+    receipts = [brokerkit.Receipt("t", id) for id in ("1", "1", "2")]
+    assert len(set(receipts)) == 2

@@ -276,11 +276,11 @@ class Outgoing:
     stored: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Receipt:
     """What a broker said when it confirmed a message.
 
-    It is not frozen for the same reason as an `Outgoing`: there is one for every publish.
+    It is not frozen for the same reason as an `Outgoing`: there is one for every publish. Nobody changes one.
 
     Attributes:
         topic: where the message went.
