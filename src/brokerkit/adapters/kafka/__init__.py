@@ -150,10 +150,10 @@ class KafkaAdapter:
         if not batch:
             return []
         self._replace_broken()
-        flight = Flight(batch)
-        await self._produce(flight)
+        flight, producer = Flight(batch), self._producer
+        await self._produce(flight, producer)
         late = asyncio.get_running_loop().call_later(
-            self._settings.delivery_timeout + SILENCE, self._give_up, flight, self._producer
+            self._settings.delivery_timeout + SILENCE, self._give_up, flight, producer
         )
         try:
             await flight.landed
@@ -165,19 +165,19 @@ class KafkaAdapter:
                     flight.results[index] = await self._failure(flight, index, result)
         return cast("list[Receipt | BrokerkitError]", flight.results)
 
-    def _give_up(self, flight: Flight, producer: ProducerThread | None) -> None:
+    def _give_up(self, flight: Flight, producer: ProducerThread) -> None:
         """The client should have reported these messages as lost by now, and has not (librdkafka 2.16.1).
 
         It was seen where a message was handed over while its topic was being deleted. The producer does not get over it.
         """
+        if flight.landed.done():
+            return  # Both were due in one turn of an event loop that had stood still.
         LOG.error("%r: the client says nothing of messages that it should have given up; it gets a new producer", self)
         self._broken = self._broken or producer is self._producer
         flight.give_up(ConnectionLost(f"{self._settings.where} has not confirmed: it may have the message or not"))
 
-    async def _produce(self, flight: Flight) -> None:
-        producer, report, handed_over = self._producer, flight.report, 0
-        assert producer is not None
-        produce = producer.produce
+    async def _produce(self, flight: Flight, producer: ProducerThread) -> None:
+        produce, report, handed_over = producer.produce, flight.report, 0
         for index, outgoing in enumerate(flight.batch):
             try:
                 headers = _headers(outgoing)
@@ -186,7 +186,7 @@ class KafkaAdapter:
                 continue
             while True:
                 if producer is not self._producer:
-                    flight.results[index] = Closed(f"the connection to {self._settings.where} was closed")
+                    flight.results[index] = self._gone()
                     break
                 try:
                     produce(
@@ -210,6 +210,13 @@ class KafkaAdapter:
                 producer.flush()
         producer.flush()
         flight.expect(handed_over)
+
+    def _gone(self) -> BrokerkitError:
+        """What a message gets whose producer was closed, or replaced, while it waited for room in the queue."""
+        if self._producer is None:
+            return Closed(f"the connection to {self._settings.where} was closed")
+        # The new one would take it, before those that the old one has just lost are sent again.
+        return ConnectionLost(f"the producer of {self._settings.where} was replaced before it took this message")
 
     def _refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
         """What the client itself would not take."""
@@ -252,6 +259,7 @@ class KafkaAdapter:
         producer, self._producer, self._admin = self._producer, None, None
         if producer is None:
             return
+        producer.flush()  # News of a broker that is away may wait there as well.
         try:
             async with asyncio.timeout(FLUSH):
                 while len(producer):
@@ -259,7 +267,8 @@ class KafkaAdapter:
         except TimeoutError:
             LOG.warning("%r: given up, the broker may have these messages or not", self)
             producer.abandon()
-        producer.close()
+        finally:
+            producer.close()
         await asyncio.to_thread(producer.join)
 
 

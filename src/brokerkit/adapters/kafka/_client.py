@@ -30,6 +30,9 @@ LIBRDKAFKA.addFilter(_as_detail)
 
 OnError = Callable[[KafkaError], None]
 
+_LONGEST: Final = 2_147_483_647
+"""Milliseconds: the most that librdkafka takes, more than three weeks. 0 means no end."""
+
 _OURS: Final = {
     "bootstrap.servers": "the URL names the brokers",
     "metadata.broker.list": "the URL names the brokers",
@@ -170,9 +173,9 @@ class Settings:
 
     @property
     def delivery_timeout(self) -> float:
-        """Seconds after which the client reports a message as lost that was not confirmed."""
+        """Seconds after which the client reports an unconfirmed message as lost; the longest if it never does."""
         options = self._producer
-        return int(options.get("message.timeout.ms", options["delivery.timeout.ms"])) / 1000
+        return (int(options.get("message.timeout.ms", options["delivery.timeout.ms"])) or _LONGEST) / 1000
 
     @property
     def message_limit(self) -> int:

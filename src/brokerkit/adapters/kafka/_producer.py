@@ -85,7 +85,7 @@ class Flight:
 class ProducerThread:
     """One producer, until `close`.
 
-    `len()` says how many messages are not confirmed yet.
+    `len()` says how many messages are not confirmed yet, with what else the client has to tell: a broker that is away, say.
 
     Attributes:
         produce: the client's own: hands one message over, which leaves with the next `flush`, or when the client has waited
@@ -95,7 +95,11 @@ class ProducerThread:
     def __init__(self, settings: Settings, on_error: OnError) -> None:
         self._producer = Producer(settings.producer(on_error), logger=LOG)
         self._at_once = not settings.lingers
+        self._abandoned = False
+        # True for `flush`, False for `close`. One flush that the thread has not come to is enough: where something is
+        # always unconfirmed, it may not come to the next one for days.
         self._wishes: SimpleQueue[bool] = SimpleQueue()
+        self._flushing = False
         self.produce = self._producer.produce
         self._thread = threading.Thread(target=self._run, name="brokerkit-kafka-producer", daemon=True)
         self._thread.start()
@@ -105,11 +109,14 @@ class ProducerThread:
 
     def flush(self) -> None:
         """Have everything sent that was handed over, and wait for it in the thread."""
-        self._wishes.put(True)
+        if not self._flushing:
+            self._flushing = True
+            self._wishes.put(True)
 
     def abandon(self) -> None:
-        """Let every unconfirmed message fail now."""
+        """Let every unconfirmed message fail now. What the client says nothing of even then is not waited for."""
         self._producer.purge()
+        self._abandoned = True
         self.flush()
 
     def close(self) -> None:
@@ -122,11 +129,14 @@ class ProducerThread:
 
     def _run(self) -> None:
         while self._wishes.get():
+            self._flushing = False
             while len(self._producer):
                 try:
-                    if self._at_once:
+                    if self._at_once or self._abandoned:
                         self._producer.flush(_WAIT)
                     else:
                         self._producer.poll(_WAIT)
                 except Exception:  # noqa: BLE001 (a callback's; the thread has to go on for the others)
                     LOG.exception("a confirmation could not be handled")
+                if self._abandoned:
+                    break
