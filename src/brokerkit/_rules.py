@@ -112,7 +112,8 @@ def _name_writer(place: str, argument: str) -> WriteName:
     """The function for one rule, ``topic`` left out."""
 
     def to_header(outgoing: Outgoing) -> None:
-        if outgoing.headers.get(argument, outgoing.name) not in (outgoing.name, outgoing.name.encode()):
+        found = outgoing.headers.get(argument)
+        if found is not None and found not in (outgoing.name, outgoing.name.encode()):
             raise InvalidMessage(f"the event name goes into header {argument!r}, which holds something else")
         outgoing.headers = {**outgoing.headers, argument: outgoing.name}
 

@@ -225,6 +225,7 @@ CombinationCode = Annotated[Combination | None, _CombinationCode()]
 
 _MARK: Final = os.urandom(8).hex()
 _MARK_BYTES: Final = _MARK.encode()
+_BACKSLASH: Final = ord("\\")
 _MARKED: Final = re.compile(rb'"\\u0000' + _MARK_BYTES + rb':([^"]*)"')
 
 
@@ -244,7 +245,8 @@ pydantic has no way to write a number that a double cannot hold, so such an amou
 
 def unmark(body: bytes) -> bytes:
     """Turn the amounts that `Money` had to mark into the numbers they are."""
-    return _MARKED.sub(rb"\1", body) if _MARK_BYTES in body else body
+    # A mark begins with an escape, and to look for one byte costs a tenth of looking for sixteen.
+    return _MARKED.sub(rb"\1", body) if _BACKSLASH in body and _MARK_BYTES in body else body
 
 
 class ExactFloat(float):
