@@ -61,14 +61,14 @@ from brokerkit.adapters.kafka._source import KafkaSource
 
 __all__ = ["KafkaAdapter"]
 
-SILENCE: Final = 2.0
+SILENCE: Final = 5.0
 """Seconds for which a message is still waited for that the client should have reported as lost; it looks every second."""
 
 PAUSE: Final = 0.001
 """Seconds between two looks whether the client's queue has become shorter."""
 
-FLUSH: Final = 4.0
-"""Seconds that `close` waits for confirmations."""
+FLUSH: Final = 3.5
+"""Seconds that `close` waits for confirmations; with the end of the thread, less than the bus waits for an adapter."""
 
 PART: Final = 500
 """Messages of a large batch after which those that were handed over begin to leave."""

@@ -23,8 +23,8 @@ from brokerkit.adapters.kafka._client import LOG, OnError, Settings
 _WAIT: Final = 1.0
 """Seconds of one wait for confirmations; the callbacks of those that come meanwhile run at once."""
 
-_ENDING: Final = 2.0
-"""Seconds that the thread may take to end when nothing is unconfirmed any more."""
+_ENDING: Final = 1.2
+"""Seconds that the thread may take to end: its last wait, and a little."""
 
 
 class Flight:
