@@ -1,6 +1,7 @@
 """The command line, run inside this process and as one of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,10 @@ def start() -> Iterator[Start]:
         started.append(process)
         return process
 
+    # A script that starts pytest with & lets it ignore Ctrl-C, and so would whatever is started here.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield call
+    signal.signal(signal.SIGINT, before)
     for process in started:
         if process.poll() is None:
             process.kill()
