@@ -188,12 +188,11 @@ def _make_reader(family: Family, name: str, model: type[Any]) -> Reader:
     """Build the reader: one call into pydantic for the usual body, everything unusual goes the long way."""
     flat = family.adapter(model).validator.validate_json
     exact = _holds_decimal(model, set())
-    unusual = _may_lose_digits if exact else _may_hold_nan
     long_way = _make_long_reader(family, name, model, exact=exact)
     if family.wrapper is None:
 
         def read_flat(body: bytes) -> Any:
-            if unusual(body):
+            if _may_hold_nan(body) or (exact and _may_lose_digits(body)):
                 return long_way(body)
             try:
                 return flat(body)
@@ -203,19 +202,21 @@ def _make_reader(family: Family, name: str, model: type[Any]) -> Reader:
         return read_flat
 
     key = family.wrapper
-    marker = f'"{key}"'.encode()
+    may_hold_nan_or_key = _holds_one_of(f'{_NAN}|"{re.escape(key)}"')
     nested: TypeAdapter[Any] = TypeAdapter(dict[Literal[key], model])  # type: ignore[valid-type]
     nested_json = nested.validator.validate_json
 
     def read_either(body: bytes) -> Any:
-        if unusual(body):
+        if exact and _may_lose_digits(body):
             return long_way(body)
         try:
-            if body.find(marker) < 0:
+            if not may_hold_nan_or_key(body):
                 return flat(body)
-            return nested_json(body)[key]
+            if not _may_hold_nan(body):
+                return nested_json(body)[key]
         except ValidationError:
-            return long_way(body)
+            pass
+        return long_way(body)
 
     return read_either
 
@@ -223,24 +224,28 @@ def _make_reader(family: Family, name: str, model: type[Any]) -> Reader:
 # These run for each body, so each is the fastest way found (measured): pydantic's own regex engine looks for two words
 # at many times the speed of `re`, which is fast only where a pattern begins with a plain character; `in` is fast for
 # one byte, and for more `find` is faster. A body that is no UTF-8 matches nothing here: pydantic's parser refuses it.
-_may_hold_nan: Final = SchemaValidator(core_schema.str_schema(pattern="NaN|Infinity")).isinstance_python
+def _holds_one_of(words: str) -> Callable[[bytes], bool]:
+    return SchemaValidator(core_schema.str_schema(pattern=words)).isinstance_python
+
+
+_NAN: Final = "NaN|Infinity"
+_may_hold_nan: Final = _holds_one_of(_NAN)
 _POINT: Final = ord(".")
-_LONG_FRACTION: Final = re.compile(rb'\.(?:\d*0(?![\d"])|\d{11}|\d+[eE]|(?<=\d{5}\.)\d{6}|(?<=\d{10}\.)\d)').search
+# What follows the digits tells a number from text with points in it, which cards are full of.
+_LONG_FRACTION: Final = re.compile(
+    rb"\.(?=\d+[],}\seE])(?:\d*0(?!\d)|\d{11}|\d+[eE]|(?<=\d{5}\.)\d{6}|(?<=\d{10}\.)\d)"
+).search
 _AS_ZEROS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_BEFORE_E: Final = b"0" * 16 + b"e"
 _exact_json: Final = json.JSONDecoder(parse_float=ExactFloat).decode
 
 
 def _may_lose_digits(body: bytes) -> object:
-    """Whether a body may hold such a word, or an amount that pydantic, going through a double, would round or shorten.
+    """Whether a body may hold an amount that pydantic, going through a double, would round or shorten.
 
     A double keeps 15 digits, and no zeros at the end of a fraction.
     """
-    return (
-        _may_hold_nan(body)
-        or (_POINT in body and _LONG_FRACTION(body))
-        or body.translate(_AS_ZEROS).find(_LONG_BEFORE_E) >= 0
-    )
+    return (_POINT in body and _LONG_FRACTION(body)) or body.translate(_AS_ZEROS).find(_LONG_BEFORE_E) >= 0
 
 
 def _make_long_reader(family: Family, name: str, model: type[Any], *, exact: bool) -> Reader:
