@@ -64,14 +64,21 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     """Eight tasks send ten at a time."""
     async with _client(at.address) as client:
         url = (await client.get_queue_url(QueueName=at.topic))["QueueUrl"]
-        body, attributes = work.body.decode(), {"event": {"DataType": "String", "StringValue": work.name}}
+        body, event = work.body.decode(), {"DataType": "String", "StringValue": work.name}
         batches = iter(range(0, count, 10))
 
         async def send() -> None:
             for first in batches:
                 entries = [
-                    {"Id": str(place), "MessageBody": body, "MessageAttributes": attributes}
-                    for place in range(min(10, count - first))
+                    {
+                        "Id": str(number - first),
+                        "MessageBody": body,
+                        "MessageAttributes": {
+                            "event": event,
+                            "key": {"DataType": "String", "StringValue": str(number % 1000)},
+                        },
+                    }
+                    for number in range(first, min(first + 10, count))
                 ]
                 answer = await client.send_message_batch(QueueUrl=url, Entries=entries)
                 assert not answer.get("Failed")
