@@ -3,7 +3,7 @@
 The client sends the first message of a batch by itself while the second is being handed over, if it is not told to wait
 (`linger.ms`), and then many small requests stand in the way of the rest: 100 messages took 2.2 ms instead of 1.3. So it is
 told to wait, and `ProducerThread.flush`, called when a batch is complete, ends the wait. The same thread runs the
-callbacks, so a confirmation is noticed when it comes.
+callbacks, so a confirmation is noticed when it comes (docs/adr/0021-kafka-flush.md).
 """
 
 from __future__ import annotations
