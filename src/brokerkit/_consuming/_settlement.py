@@ -67,10 +67,7 @@ class Settlement:
         while True:
             if not self._waiting:
                 self._idle = asyncio.get_running_loop().create_future()
-                try:
-                    await self._idle
-                finally:
-                    self._idle = None
+                await self._idle
             pairs, self._waiting = self._waiting, []
             answers = await self._source.settle(pairs)
             acknowledged, done, settled = 0, Settled.DONE, State.SETTLED

@@ -102,6 +102,7 @@ class Settings:
 
     Attributes:
         classic: whether the group's members agree among themselves, and not the broker for them (KIP-848).
+        lingers: whether messages wait for others for as long as the user has said.
 
     Raises:
         ConfigError: the URL has a part that Kafka has no use for, or an option is unknown, refused or has a wrong value.
@@ -140,7 +141,7 @@ class Settings:
             "topic.metadata.propagation.max.ms": 2_000,
             **for_producer,
         }
-        self._lingers = not for_producer.keys().isdisjoint(("linger.ms", "queue.buffering.max.ms"))
+        self.lingers = not for_producer.keys().isdisjoint(("linger.ms", "queue.buffering.max.ms"))
         self._consumer: dict[str, Any] = {
             **common,
             "allow.auto.create.topics": False,
@@ -165,11 +166,6 @@ class Settings:
     def static(self) -> bool:
         """Whether the member of the group has a name of its own, which only one process can have."""
         return "group.instance.id" in self._consumer
-
-    @property
-    def lingers(self) -> bool:
-        """Whether messages wait for others for as long as the user has said."""
-        return self._lingers
 
     @property
     def delivery_timeout(self) -> float:
