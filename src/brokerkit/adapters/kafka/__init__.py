@@ -265,7 +265,7 @@ class KafkaAdapter:
                 while len(producer):
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
-            LOG.warning("%r: given up, the broker may have these messages or not", self)
+            LOG.warning("%r: given up, the broker may have %d messages or not", self, len(producer))
             producer.abandon()
         finally:
             producer.close()
