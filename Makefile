@@ -1,10 +1,13 @@
 # brokerkit from a checkout, with nothing but Python 3.11 or later and make:
 #
-#   make demo                      see it work: no broker, no account, a few seconds
+#   make demo                      see it work: no broker, no account, a few seconds; leaves brokerkit-demo.db
 #   make test                      everything the tests need, then all of them, against real brokers
 #   make test T=tests/brokers      one folder, file or test
 #   make test ARGS='-x -k redis'   any other words for pytest
 #   make test WORKERS=0            in one process; two share the work otherwise, each with brokers of its own
+#   make test RABBITMQ=4.3 REDIS=8.2 KAFKA=4.4.0   other versions of the brokers; also VALKEY, SQS, SNS: see tests/brokers/versions.py
+#   make matrix                    the adapters' tests on every version of their broker; writes docs/brokers.md
+#   make matrix M='rabbitmq-4.3 redis-8.2'   some versions
 #   make brokers                   keep the brokers up in this shell: the tests of the others then start at once
 #   make endurance                 what must hold for long, in full; some minutes for each broker; prints its figures
 #   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
@@ -16,11 +19,12 @@
 #   make bench B=curves            how it grows with names, topics, keys, messages, workers and waiting handlers
 #   make bench-gateway             the gateway with 2,500 clients and 5,000 events a second
 #   make docs                      write what in docs/ and README.md follows from the code
+#   make site                      build the documentation as a site, with the API reference, into site/
 #   make clean                     back to a fresh checkout
 #
 # All of it lives in .venv/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of pyproject.toml or of the
 # brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
-# On Debian and Ubuntu `make test` installs redis-server, rabbitmq-server, Chromium, Java and Maven through apt where they are
+# On Debian and Ubuntu `make test` installs rabbitmq-server, Chromium, Java and Maven through apt where they are
 # missing; elsewhere it says what to install. Brokers that run already, from docker-compose.yml for one, are used instead
 # where the variables in tests/brokers/__init__.py name them.
 
@@ -29,8 +33,16 @@ BIN := .venv/bin
 T ?=
 WORKERS ?= 2
 B ?=
+M ?=
 
-.PHONY: demo test brokers endurance conformance lint types bench bench-gateway docs clean
+# The versions of brokers that the tests run against; what is not named has its default. Only words of the command line count:
+# somebody's environment may have a REDIS that is something else.
+given = $(if $(filter command,$(firstword $(origin $1))),$2-$($1))
+export BROKERKIT_TEST_VERSIONS := $(strip $(BROKERKIT_TEST_VERSIONS) \
+  $(call given,RABBITMQ,rabbitmq) $(call given,REDIS,redis) $(call given,VALKEY,valkey) \
+  $(call given,KAFKA,kafka) $(call given,SQS,sqs) $(call given,SNS,sns))
+
+.PHONY: demo test brokers endurance conformance matrix lint types bench bench-gateway docs site clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -51,6 +63,9 @@ endurance: .venv/.dev
 conformance: .venv/.dev
 	@bash tests/brokers/install.sh
 	BROKERKIT_CONFORMANCE=full $(BIN)/pytest tests/conformance --conformance docs/conformance.md $(ARGS)
+
+matrix: .venv/.dev
+	$(BIN)/python -m tests.brokers.matrix $(M); status=$$?; $(BIN)/python scripts/generate_docs.py; exit $$status
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -78,8 +93,11 @@ bench-gateway: .venv/.dev
 docs: .venv/.dev
 	$(BIN)/python scripts/generate_docs.py
 
+site: .venv/.dev
+	$(BIN)/mkdocs build
+
 clean:
-	rm -rf .venv .brokers tests/asyncapi/node_modules
+	rm -rf .venv .brokers site tests/asyncapi/node_modules
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brokerkit needs Python 3.11 or later: make PYTHON=python3.11 ...")'

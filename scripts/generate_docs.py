@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
@@ -26,19 +27,23 @@ from event_pages import about, family_page, markdown, table
 from pydantic import BaseModel, SecretStr
 
 from brokerkit import RetryPolicy, _errors, formats
-from brokerkit._config import BusSettings
-from brokerkit._settings import ConnectionSettings, SourceSettings, TargetSettings
-from brokerkit._transport import Capabilities
+from brokerkit._config._loading import BusSettings
+from brokerkit._config._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit.adapters import make
+from brokerkit.adapters.api import Capabilities
 from brokerkit.dedupe import Dedupe
 from brokerkit.events import get_family
 from brokerkit.events._registry import BUILT_IN
+from brokerkit.formats._others import PEERS
 from brokerkit.gateway import GatewaySettings
 
 ROOT: Final = Path(__file__).parent.parent
 sys.path.append(str(ROOT))
 
 from benchmarks import results  # noqa: E402 - the checkout itself is no package that is installed
+from tests.adapters import aws_roles, kafka_roles, rabbit_roles, redis_roles  # noqa: E402
+from tests.brokers import aws_cases, matrix  # noqa: E402
+from tests.formats.interop import samples  # noqa: E402
 
 DOCS: Final = ROOT / "docs"
 
@@ -48,7 +53,9 @@ _ENTRY: Final = re.compile(r"^ {4}(\w+): ((?:.*\n)(?: {8}.*\n)*)", re.MULTILINE)
 
 ADAPTERS: Final = {
     "memory": ("memory://", ""),
+    "SQLite": ("sqlite:///broker.db", ""),
     "Kafka": ("kafka://localhost", ""),
+    "Kafka share groups": ("kafka+share://localhost", ""),
     "RabbitMQ": ("amqp://localhost", ""),
     "SQS": ("sqs://eu-west-1/", "queue"),
     "SQS FIFO": ("sqs://eu-west-1/", "queue.fifo"),
@@ -57,7 +64,7 @@ ADAPTERS: Final = {
     "Redis Streams": ("redis://localhost", ""),
     "Redis list": ("redis+list://localhost", ""),
     "Redis Pub/Sub": ("redis+pubsub://localhost", ""),
-    "WebSocket": ("wss://localhost", ""),
+    "ThrillConnect": ("thrillconnect+wss://localhost", ""),
 }
 """A URL and a topic for each column of promises."""
 
@@ -194,7 +201,7 @@ def guarantees(_: str) -> str:
                 _confirmed(each),
                 *(_PROMISES[label](each) for label in ("groups", "order by key", "longest durable retry")),
                 _yes(each.attempts == "deliveries"),
-                "beside the topic" if each.dead_letters else "only where you say",
+                "beside the topic" if each.dead_letters else "only with `dead_letter`",
             ]
         )
     head = ["broker", "delivery", "publish is confirmed", "groups", "order by key", "retries survive a crash"]
@@ -236,21 +243,24 @@ _PROMISES: Final[dict[str, Callable[[Capabilities], str]]] = {
     "lease": lambda each: "for as long as connected" if each.lease is None else "yes, extended",
     "longest hold": lambda each: _duration(each.max_hold),
     "longest durable retry": lambda each: _duration(each.durable_retry) if each.durable_retry else "none",
+    "publishing later": lambda each: _duration(each.delays) if each.delays else "with the outbox",
+    "priorities": lambda each: _yes(each.priorities),
     "broadcast": lambda each: _yes(each.broadcast),
     "dead letters beside the topic": lambda each: _yes(each.dead_letters),
+    "results and acknowledgement in one transaction": lambda each: _yes(each.transactions),
     "stable id from any producer": lambda each: _yes(each.stable_id),
     "name can be written to": lambda each: ", ".join(f"`{place}`" for place in sorted(each.name_places)),
-    "looking at a topic": lambda each: _LOOKS[each.look],
-    "looking at a queue": lambda each: _LOOKS[each.look_stored],
+    "browsing a topic": lambda each: _BROWSING[each.browse],
+    "browsing a queue": lambda each: _BROWSING[each.browse_queue],
     "`max_in_flight`": lambda each: str(each.max_in_flight),
     "`provision`": lambda each: f"`{each.default_provision}`",
 }
 
 
-_LOOKS: Final = {
+_BROWSING: Final = {
     "free": "changes nothing",
     "touches": "counts as a delivery",
-    "new": "from then on",
+    "new": "new messages only",
     "none": "not possible",
 }
 
@@ -278,11 +288,28 @@ def wire_formats(_: str) -> str:
         return ", ".join(f"`{rule}`" for rule in of) or "–"
 
     rows = [
-        [f"`{name}`", rules(one.name_from), rules(one.id_from), one.family or "any"]
-        for name in formats.names()
-        for one in [formats.get(name)]
+        [f"`{one.name}`", rules(one.name_from), rules(one.id_from), one.family or "any"]
+        for one in sorted(formats.OURS, key=lambda one: one.name)
     ]
     return table(["format", "the name is looked for in", "the id in", "family"], rows)
+
+
+def peers(_: str) -> str:
+    """The formats of other programs."""
+    rows = [
+        [f"`{peer.format.name}`", peer.what, "only read" if peer.format.read_only else "read and written"]
+        for peer in sorted(PEERS, key=lambda peer: peer.format.name)
+    ]
+    return table(["format", "reads", "use"], rows)
+
+
+def interop(_: str) -> str:
+    """What other programs wrote, and what reads it."""
+    rows = []
+    for one in samples():
+        settings = ", ".join(f'`{name} = "{value}"`' for name, value in one.settings.items())
+        rows.append([one.peer, one.version, one.broker, settings, "yes" if one.inspected else "no"])
+    return table(["program", "version", "through", "configuration", "`inspect` proposes it"], rows)
 
 
 # ---- benchmarks ------------------------------------------------------------------------------------------------------
@@ -329,6 +356,76 @@ def chart(file: str) -> str:
     return f"![{Path(file).stem}]({file})" if (DOCS / file).exists() else "No chart is kept here yet."
 
 
+def brokers(_: str) -> str:
+    """The table of what `make matrix` found, and why some of it failed."""
+    rows: list[list[str]] = []
+    reasons: dict[str, list[str]] = {}
+    for version, found in matrix.read().items():
+        cells = [f"{version} ({found['exact']})"]
+        for suite in matrix.SUITES:
+            result = found["suites"][suite]
+            for test in result["failed"]:
+                why = matrix.explanation(version, test) or "Nobody has explained this yet."
+                reasons.setdefault(why, []).append(f"{version}: `{test}`")
+            failed = f", {len(result['failed'])} failed" if result["failed"] else ""
+            cells.append(f"{result['passed']} passed{failed}")
+        rows.append(cells)
+    explained = [f"- {why} ({'; '.join(tests)})" for why, tests in reasons.items()]
+    return "\n\n".join([table(["broker", *matrix.SUITES], rows), "\n".join(explained) or "Nothing failed."])
+
+
+def stand_ins(group: str) -> str:
+    """What the stand-ins for AWS do in a group of cases, beside what AWS documents."""
+    kept: dict[str, dict[str, Any]] = json.loads(aws_cases.RESULTS.read_text(encoding="utf-8"))
+    groups = {"sqs": aws_cases.SQS_CASES, "limits": aws_cases.SQS_LIMITS, "sns": aws_cases.SNS_CASES}
+    cases: Sequence[aws_cases.Case] = groups[group]
+    shown = {name: found for name, found in kept.items() if cases[0].name in found["answers"]}
+    rows = [
+        [f"[{case.name}]({case.source})", case.documented, *(found["answers"][case.name] for found in shown.values())]
+        for case in cases
+    ]
+    return table(["case", "AWS documents", *(f"{name} {found['version']}" for name, found in shown.items())], rows)
+
+
+def rights(service: str) -> str:
+    """What each role needs on a broker; on AWS, the IAM actions of a service."""
+    if service == "kafka":
+        return table(
+            ["role", "needs", "uses, but works without"],
+            [
+                [role.name, *(", ".join(map(str, some)) for some in (role.needs, role.uses))]
+                for role in kafka_roles.ROLES
+            ],
+        )
+    if service in ("redis streams", "redis list", "redis pubsub"):
+        found: dict[str, Sequence[redis_roles.Role]] = {
+            "redis streams": redis_roles.STREAMS,
+            "redis list": redis_roles.LISTS,
+            "redis pubsub": redis_roles.PUBSUB,
+        }
+        return table(
+            ["role", "commands", "keys and channels"],
+            [[role.name, f"`{role.commands_rule}`", f"`{role.names_rule}`"] for role in found[service]],
+        )
+    if service == "rabbitmq":
+        return table(
+            ["role", "configure", "write", "read"],
+            [
+                [
+                    role.name,
+                    *(", ".join(f"`{name}`" for name in some) for some in (role.configure, role.write, role.read)),
+                ]
+                for role in rabbit_roles.ROLES
+            ],
+        )
+    roles: Sequence[aws_roles.Role] = getattr(aws_roles, f"{service.upper()}_ROLES")
+    rows = [
+        [role.name, *(", ".join(f"`{each}`" for each in sorted(some)) for some in (role.needs, role.uses))]
+        for role in roles
+    ]
+    return table(["role", "needs", "calls, but works without"], rows)
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 _KINDS: Final[dict[str, Callable[[str], str]]] = {
@@ -339,9 +436,14 @@ _KINDS: Final[dict[str, Callable[[str], str]]] = {
     "errors": errors,
     "families": families,
     "formats": wire_formats,
+    "peers": peers,
+    "interop": interop,
     "comparison": comparison,
     "curve": curve,
     "chart": chart,
+    "brokers": brokers,
+    "stand-ins": stand_ins,
+    "rights": rights,
 }
 
 

@@ -1,7 +1,7 @@
 """Write what is made from the built-in families: the typed signature of ``handlers.on``, and the index of event names.
 
-These are src/brokerkit/_on.py and src/brokerkit/events/_names.py. Run it after a change to a family's names or models;
-``--check`` only says whether the files are in step.
+These are src/brokerkit/_vendors/_on.py and src/brokerkit/events/_names.py. Run it after a change to a family's names or
+models; ``--check`` only says whether the files are in step.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ PACKAGE = Path(__file__).parent.parent / "src" / "brokerkit"
 
 HEAD = '''"""The signature of ``on``: which event model a handler gets for which name.
 
-Made by scripts/generate_on.py from the built-in families; do not edit. There is no overload for any ``str``: with one, a
-misspelt name would pass. A name that several families share is here only in its qualified form.
+Made by scripts/generate_on.py from the built-in families; do not edit. The last overloads take any text, so that a
+misspelt name is an error of one line. A name that several families share is here only in its qualified form.
 """
+
+# The last overloads take what the others do not, and return something else.
+# mypy: disable-error-code="overload-overlap"
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
-    from brokerkit._registrar import Registrar
-    from brokerkit._retry import RetryPolicy
+    from brokerkit._config._retry_policy import RetryPolicy
+    from brokerkit._handlers._registrar import Registrar, UnknownEventName
     from brokerkit.dedupe import Dedupe
     from brokerkit.events import {modules}
 
@@ -105,7 +109,7 @@ def _load(place: str) -> tuple[ModuleType, Family]:
 
 def rendered(families: Mapping[str, str]) -> dict[Path, str]:
     """Return what each generated file has to hold, as the project's formatter has it."""
-    made = {PACKAGE / "_on.py": render_on(families), PACKAGE / "events" / "_names.py": render_names(families)}
+    made = {PACKAGE / "_vendors/_on.py": render_on(families), PACKAGE / "events" / "_names.py": render_names(families)}
     return {path: _formatted(path, text) for path, text in made.items()}
 
 
