@@ -1,7 +1,7 @@
 """Adapters, found by URL scheme through the entry-point group ``brokerkit.adapters``; each is imported when it is used.
 
 An adapter of another package is found the same way: its entry point is named like its URL scheme and refers to a class
-that fits `brokerkit._transport.Adapter`.
+that fits `brokerkit.adapters.api.Adapter`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 from brokerkit._errors import ConfigError, MissingExtra
-from brokerkit._transport import Adapter, Connection
+from brokerkit.adapters.api import Adapter, Connection
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -31,16 +31,18 @@ def schemes() -> list[str]:
 
 
 def make(connection: Connection) -> Adapter:
-    """The adapter of a URL, made but not opened.
+    """Return a new adapter for a URL, not opened.
 
     Raises:
-        ConfigError: nothing serves the scheme, or the URL or an option is wrong.
+        ConfigError: there is no adapter for the scheme, or the URL or an option is wrong.
         MissingExtra: the broker's client library is not installed.
     """
     scheme = connection.url.scheme
     point = _entry_points().get(scheme)
     if point is None:
-        close = difflib.get_close_matches(scheme, schemes(), n=1)
+        # `wss` alone would promise any WebSocket: the scheme says whose it is.
+        longer = [known for known in schemes() if known.endswith(f"+{scheme}")]
+        close = longer or difflib.get_close_matches(scheme, schemes(), n=1)
         hint = f"; did you mean {close[0]}://?" if close else ""
         raise ConfigError(f"{connection.url}: no adapter for {scheme!r}{hint} (there are {', '.join(schemes())})")
     try:

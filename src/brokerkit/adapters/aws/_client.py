@@ -1,7 +1,7 @@
-"""One AWS service behind one client: settings, credentials, calls, and errors in brokerkit's words.
+"""One AWS service behind one client: settings, credentials, calls, and errors as brokerkit's errors.
 
-The only place that touches aiobotocore. The library ships no types, so it is loaded by name and is `Any` in here; what
-leaves this module has a type.
+Only this module uses aiobotocore. The library has no types, so it is loaded by name and is `Any` in here. What leaves this
+module has a type.
 """
 
 from __future__ import annotations
@@ -9,27 +9,41 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aiohttp
 
-from brokerkit._errors import AccessDenied, BrokerkitError, Closed, ConfigError, ConnectionLost, NotFound
-from brokerkit._transport import Connection
-from brokerkit._url import Url
-from brokerkit._version import __version__
+from brokerkit.adapters.api import (
+    AccessDenied,
+    BrokerkitError,
+    Closed,
+    ConfigError,
+    Connection,
+    ConnectionLost,
+    NotFound,
+    Url,
+    __version__,
+    get_logger,
+)
 
 _library: Any = importlib.import_module("aiobotocore")
 _botocore: Any = importlib.import_module("botocore.exceptions")
 _config: Any = importlib.import_module("aiobotocore.config")
 _session: Any = importlib.import_module("aiobotocore.session")
 
+logger = get_logger(__name__)
+
 Answer = Mapping[str, Any]
 """The parsed response of one call."""
 
-_POOL: Final = 64
-"""Connections of one client at most. Each long poll holds one, so this must exceed all pollers of all sources."""
+_POOL: Final = 1_024
+"""The most connections of one client. Each long poll holds one, so this must exceed all pollers of all sources."""
+
+_RENEW_EVERY: Final = 10.0
+"""Seconds between two looks for other credentials, while AWS does not know those that are there."""
 
 _SESSION_OPTIONS: Final = frozenset({"profile", "aws_session_token", "verify", "use_ssl"})
 """Settings that belong to the session or to `create_client`, not to its `Config`."""
@@ -41,6 +55,15 @@ _OWN_OPTIONS: Final = {
     "aws_access_key_id": "write the access key into the URL as user name and password, percent-encoded",
     "aws_secret_access_key": "write the access key into the URL as user name and password, percent-encoded",
 }
+_PROBES: Final[Mapping[str, tuple[str, Mapping[str, object]]]] = {
+    "sqs": ("list_queues", {"MaxResults": 1}),
+    "sns": ("list_topics", {}),
+}
+"""The call that shows whether a service answers."""
+
+_RIGHTS: Final = {"HeadBucket": "ListBucket", "HeadObject": "GetObject"}
+"""IAM actions that are not called as the operation that needs them, beside those of batches."""
+
 _NUMBERS: Final = frozenset(
     {
         "connect_timeout",
@@ -84,9 +107,20 @@ _TEXTS: Final = frozenset(
 )
 _WORDS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
-_MISSING: Final = frozenset({"QueueDoesNotExist", "NonExistentQueue", "NotFound", "NotFoundException"})
+_MISSING: Final = frozenset(
+    {
+        "404",  # The answer to a HEAD request has no body that could say more.
+        "NoSuchBucket",
+        "NoSuchKey",
+        "NonExistentQueue",
+        "NotFound",
+        "NotFoundException",
+        "QueueDoesNotExist",
+    }
+)
 _DENIED: Final = frozenset(
     {
+        "403",
         "AccessDenied",
         "AccessDeniedException",
         "AuthFailure",
@@ -137,7 +171,7 @@ _PASSING: Final = frozenset(
 
 
 class BadCredentials(AccessDenied):
-    """AWS does not know the caller; `AccessDenied` itself says that a known caller may not do this."""
+    """AWS does not know the caller. `AccessDenied` itself means that a known caller may not do this."""
 
 
 class Refused(BrokerkitError):
@@ -152,11 +186,31 @@ class Refused(BrokerkitError):
         self.code = code
 
 
-class AwsClient:
-    """Calls of one AWS service; safe for concurrent tasks."""
+class _Session:
+    """A client of the library with its credentials, and the calls that are under way on it."""
 
-    def __init__(self, service: str, connection: Connection) -> None:
+    __slots__ = ("calls", "client", "retired", "stack")
+
+    def __init__(self, client: Any, stack: AsyncExitStack) -> None:
+        self.client = client
+        self.stack = stack
+        self.calls = 0
+        self.retired = False
+
+
+class AwsClient:
+    """Calls of one AWS service; safe for concurrent tasks.
+
+    The library refreshes credentials that expire. If AWS does not know those that it has any more, they are looked up again,
+    with a new client: somebody has rotated them in a file or in the environment.
+    """
+
+    def __init__(
+        self, service: str, connection: Connection, *, probe: tuple[str, Mapping[str, object]] | None = None
+    ) -> None:
+        """Args: probe: the call, with its parameters, that shows whether the service answers; by default to list."""
         self._service = service
+        self._probe_call = probe or _PROBES[service]
         self._url = connection.url
         self._endpoint = connection.endpoint
         self._connect_timeout = connection.connect_timeout
@@ -166,11 +220,12 @@ class AwsClient:
         if self._endpoint is not None and not re.match(r"https?://[^/]", self._endpoint):
             raise ConfigError(f"endpoint {self._shown!r} is not an http:// or https:// address")
         self._session_options, self._client_config = _settings(connection)
-        self._stack = AsyncExitStack()
-        self._client: Any = None
+        self._session: _Session | None = None
+        self._renewing = asyncio.Lock()
+        self._renewed = -_RENEW_EVERY
 
     async def open(self) -> None:
-        """Make the client, and call the service once to see that it answers and knows us.
+        """Make the client, and call the service once: it must answer, and accept the credentials.
 
         Raises:
             ConnectionLost: nobody answered within the connect timeout.
@@ -179,7 +234,7 @@ class AwsClient:
         """
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await self._connect()
+                self._session = await self._connect()
                 await self._probe()
         except TimeoutError as error:
             await self.close()
@@ -191,21 +246,22 @@ class AwsClient:
             await self.close()
             raise
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> _Session:
         options = dict(self._session_options)
+        stack = AsyncExitStack()
         try:
             session = _session.AioSession(profile=options.pop("profile", None))
             if self._url.user is not None:
                 options["aws_access_key_id"] = self._url.user
                 options["aws_secret_access_key"] = self._url.password
             elif self._endpoint is not None and await session.get_credentials() is None:
-                # Emulators check no signature, but the client refuses to send a request without one.
+                # Emulators do not check signatures, but the client refuses to send a request without one.
                 session.set_credentials("brokerkit", "brokerkit")
             region = self.region or session.get_config_variable("region")
             if region is None and self._endpoint is not None:
                 region = "us-east-1"
             self.region = region
-            self._client = await self._stack.enter_async_context(
+            client = await stack.enter_async_context(
                 session.create_client(
                     self._service,
                     region_name=region,
@@ -214,19 +270,18 @@ class AwsClient:
                     **options,
                 )
             )
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise translated(error, self.where) from error
+        return _Session(client, stack)
 
     async def _probe(self) -> None:
+        operation, parameters = self._probe_call
         try:
-            if self._service == "sqs":
-                await self.call("list_queues", MaxResults=1)
-            else:
-                await self.call("list_topics")
+            await self.call(operation, **parameters)
         except BadCredentials:
             raise
         except AccessDenied:
-            pass  # A known caller without the right to list: all that it needs may be allowed none the less.
+            pass  # A known caller may lack the right to list, and still have every right that it needs.
 
     async def call(self, operation: str, /, **parameters: object) -> Answer:
         """Call one operation, named as in boto3.
@@ -238,34 +293,70 @@ class AwsClient:
             Refused: anything else that the service refuses.
             Closed: the client is not open.
         """
-        if self._client is None:
+        session = self._session
+        if session is None:
             raise Closed(f"the connection to {self.where} is not open")
         try:
-            answer: Answer = await getattr(self._client, operation)(**parameters)
+            return await self._called(session, operation, parameters)
+        except BadCredentials:
+            if (renewed := await self._renew(session)) is None:
+                raise
+        return await self._called(renewed, operation, parameters)
+
+    async def _called(self, session: _Session, operation: str, parameters: Mapping[str, object]) -> Answer:
+        session.calls += 1
+        try:
+            answer: Answer = await getattr(session.client, operation)(**parameters)
         except _botocore.ClientError as error:
             if "SignatureDoesNotMatch" in _names(error):
-                # The text of this one repeats the signed request, a session token included: it must not be kept.
+                # The text of this error repeats the signed request, including a session token. It must not be kept.
                 raise translated(error, self.where) from None
             raise translated(error, self.where) from error
-        except _LIBRARY_ERRORS as error:
+        except _botocore.CredentialRetrievalError as error:
+            # There were credentials when this client was opened, so their provider is away for a while.
+            raise ConnectionLost(f"the credentials for {self.where} cannot be refreshed: {error}") from error
+        except LIBRARY_ERRORS as error:
             raise translated(error, self.where) from error
+        finally:
+            session.calls -= 1
+            if session.retired and not session.calls:
+                await session.stack.aclose()
         return answer
+
+    async def _renew(self, session: _Session) -> _Session | None:
+        """The session to go on with after AWS did not know the credentials of this one; None if there are no others."""
+        if self._url.user is not None:
+            return None  # They are in the URL, and so stay as they are.
+        async with self._renewing:
+            if self._session is not session:
+                return self._session
+            if (now := time.monotonic()) < self._renewed + _RENEW_EVERY:
+                return None
+            self._renewed = now
+            self._session = await self._connect()
+            # Long polls are still under way on the old one: it ends with the last of them.
+            session.retired = True
+            if not session.calls:
+                await session.stack.aclose()
+            logger.info("%s did not know the credentials; they were looked up again", self.where)
+            return self._session
 
     @property
     def where(self) -> str:
-        """The service and place, for messages."""
+        """The service and its address, for messages."""
         return f"{self._service.upper()} at {self._shown}"
 
     async def close(self) -> None:
         """Free the connections."""
-        self._client = None
-        await self._stack.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.stack.aclose()
 
     def __repr__(self) -> str:
-        return f"<AwsClient {self.where}: {'closed' if self._client is None else 'open'}>"
+        return f"<AwsClient {self.where}: {'closed' if self._session is None else 'open'}>"
 
 
-_LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (
+LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (
     _botocore.BotoCoreError,
     _botocore.ClientError,
     _botocore.HTTPClientError,
@@ -275,7 +366,7 @@ _LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (
 
 
 def translated(error: Exception, where: str) -> BrokerkitError:
-    """An error of the client library in brokerkit's words."""
+    """The brokerkit error for an error of the client library."""
     if isinstance(error, _botocore.ClientError):
         return _answered(error, where)
     if isinstance(
@@ -291,7 +382,7 @@ def translated(error: Exception, where: str) -> BrokerkitError:
         return ConnectionLost(f"{where} cannot be reached ({type(error).__name__}); check the endpoint and the network")
     if isinstance(error, (_botocore.ProfileNotFound, _botocore.UnknownServiceError, _botocore.DataNotFoundError)):
         return ConfigError(f"{where}: {error}")
-    return Refused(f"{where} was not asked: {error}", code=type(error).__name__)
+    return Refused(f"the request to {where} was not sent: {error}", code=type(error).__name__)
 
 
 def is_denial(code: str) -> bool:
@@ -306,7 +397,7 @@ def _answered(error: Any, where: str) -> BrokerkitError:
     if names & _UNKNOWN_CALLER:
         return BadCredentials(f"{text}; check the access key, its secret and the clock")
     if names & _DENIED:
-        return AccessDenied(f"{text}; the caller needs the right to do this")
+        return AccessDenied(f"{text}; the caller needs the right {right(where, error.operation_name)}")
     if names & _MISSING:
         return NotFound(f"{text} (or the caller may not see it)")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -316,11 +407,19 @@ def _answered(error: Any, where: str) -> BrokerkitError:
     return Refused(text, code=code)
 
 
+def right(service: str, operation: str) -> str:
+    """The IAM action that an operation needs: ``sqs:SendMessage``.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html, and those of SNS and S3.
+    """
+    return f"{service.partition(' ')[0].lower()}:{_RIGHTS.get(operation, operation.removesuffix('Batch'))}"
+
+
 def _names(error: Any) -> set[str]:
     """All the names one error goes by.
 
-    AWS answers SQS calls with the code of its old protocol (``AWS.SimpleQueueService.NonExistentQueue``) beside the
-    modelled one, and ElasticMQ with the modelled one alone; the class is the modelled one where the model has it.
+    AWS answers SQS calls with the code of its old protocol (``AWS.SimpleQueueService.NonExistentQueue``) and with the code
+    of its model. ElasticMQ sends only the latter. The class of the error has the model's name, if the model knows the error.
     """
     details = error.response.get("Error", {})
     codes = (details.get("Code"), details.get("QueryErrorCode"), type(error).__name__)
@@ -352,7 +451,7 @@ def _settings(connection: Connection) -> tuple[dict[str, object], Any]:
     config: dict[str, object] = {
         "connect_timeout": connection.connect_timeout,
         "max_pool_connections": _POOL,
-        # What goes out is made and checked here; to have it checked again is a fifth of a publish.
+        # brokerkit makes and checks what it sends. A second check would take a fifth of the time of a publish.
         "parameter_validation": False,
     }
     for name, value in connection.options.items():
@@ -371,7 +470,7 @@ def _settings(connection: Connection) -> tuple[dict[str, object], Any]:
         else:
             config[name] = converted
     if not any(name.startswith("user_agent") for name in config):
-        # The library puts its own together anew for each call, which is a twentieth of it.
+        # Otherwise the library builds its own for each call, which is a twentieth of the call's cost.
         config["user_agent"] = f"brokerkit/{__version__} aiobotocore/{_library.__version__}"
     if "retries" not in config:
         config["retries"] = {"mode": "standard", "max_attempts": 5} | retries

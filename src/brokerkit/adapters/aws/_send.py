@@ -1,26 +1,32 @@
-"""Sending batches to SQS queues and SNS topics: cut, sent side by side, every single answer read."""
+"""Sending batches to SQS queues and SNS topics: cut, sent side by side, every single answer read.
+
+A body that goes to S3 is written there before the call that sends its message.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final
 
-from brokerkit._errors import (
+from brokerkit.adapters.api import (
     AccessDenied,
     BrokerkitError,
     ConnectionLost,
     InvalidMessage,
     MessageTooLarge,
+    Outgoing,
     PublishError,
+    Receipt,
+    backoff,
 )
-from brokerkit._message import Outgoing, Receipt
 from brokerkit.adapters.aws._client import Answer, Refused, is_denial
-from brokerkit.adapters.aws._wire import BATCH, Entry, batches, encode
+from brokerkit.adapters.aws._pointers import Pointer
+from brokerkit.adapters.aws._s3 import PayloadStore
+from brokerkit.adapters.aws._wire import BATCH, BODY, Entry, batches, encode
 
 _SIDE_BY_SIDE: Final = 8
 """Calls under way at once: one call waits for the network, eight keep a core busy (1 ms of client work each)."""
@@ -28,7 +34,8 @@ _SIDE_BY_SIDE: Final = 8
 _TRIES: Final = 4
 """How often an entry is sent that fails through no fault of the sender."""
 
-_FIRST_PAUSE: Final = 0.1
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,50 +60,63 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """One message on its way, its place in the batch, and what came of it."""
+    """One message on its way, its index in the batch, and what came of it.
+
+    Attributes:
+        pointer: leads to where the body must be before the entry is sent.
+        body: what is written there.
+        is_there: the body of a copy should be there already.
+    """
 
     index: int
     message: Outgoing
     entry: Entry
     result: Receipt | BrokerkitError | None = None
+    pointer: Pointer | None = None
+    body: bytes = b""
+    is_there: bool = False
 
 
 _Results = dict[int, Receipt | BrokerkitError]
-"""What came of each message, by its place in the batch."""
+"""What came of each message, by its index in the batch."""
 
 
 class Sender:
     """Sends batches for one adapter."""
 
-    def __init__(self, find: Callable[[str, bool], Awaitable[Target]]) -> None:
-        """Args: find: the target for a topic; the flag says that it is a plain queue (`Outgoing.stored`)."""
+    def __init__(self, find: Callable[[str, bool], Awaitable[Target]], payloads: PayloadStore | None) -> None:
+        """Args:
+        find: the target for a topic; the flag says that it is a plain queue (`Outgoing.is_queue`).
+        payloads: takes the bodies that are too large.
+        """
         self._find = find
+        self._payloads = payloads
         self._calls = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        """Send a batch; see `brokerkit._transport.Adapter.send`."""
+        """Send a batch; see `brokerkit.adapters.api.Adapter.send`."""
         results: _Results = {}
-        places: dict[tuple[str, bool], list[tuple[int, Outgoing]]] = {}
+        by_queue: dict[tuple[str, bool], list[tuple[int, Outgoing]]] = {}
         for index, message in enumerate(batch):
-            places.setdefault((message.topic, message.stored), []).append((index, message))
+            by_queue.setdefault((message.topic, message.is_queue), []).append((index, message))
         await _together(
-            [self._send_to(topic, stored, messages, results) for (topic, stored), messages in places.items()]
+            [self._send_to(topic, is_queue, messages, results) for (topic, is_queue), messages in by_queue.items()]
         )
         return [results[index] for index in range(len(batch))]
 
     async def _send_to(
         self,
         topic: str,
-        stored: bool,
+        is_queue: bool,
         messages: list[tuple[int, Outgoing]],
         results: _Results,
     ) -> None:
         try:
-            target = await self._find(topic, stored)
+            target = await self._find(topic, is_queue)
         except BrokerkitError as error:
             results.update((index, error) for index, _ in messages)
             return
-        items = _encoded(messages, target, results)
+        items = self._encoded(messages, target, results)
         if target.fifo:
             calls = [self._in_order(lane, target, results) for lane in _lanes(list(items))]
         else:
@@ -106,6 +126,55 @@ class Sender:
             first = list(islice(chunks, _SIDE_BY_SIDE))
             calls = [self._drain(chain([chunk], chunks), target, results) for chunk in first]
         await _together(calls)
+
+    def _encoded(self, messages: Iterable[tuple[int, Outgoing]], target: Target, results: _Results) -> Iterator[_Item]:
+        """Messages that can be sent, encoded one by one; what keeps the others from it is their result."""
+        for index, message in messages:
+            try:
+                item = _Item(index, message, encode(message, fifo=target.fifo))
+                if self._payloads is not None:
+                    self._offload(item, target, self._payloads)
+            except PublishError as error:
+                results[index] = error
+                continue
+            if item.entry.size > target.limit:
+                results[index] = MessageTooLarge(size=item.entry.size, limit=target.limit, what=target.what)
+                continue
+            yield item
+
+    def _offload(self, item: _Item, target: Target, payloads: PayloadStore) -> None:
+        """Put a pointer in the place of a body that is too large, and of one that is in S3 already."""
+        known = None if item.message.offloaded is None else item.message.offloaded.pointer
+        item.is_there = isinstance(known, Pointer) and payloads.owns(known)
+        if not item.is_there and item.entry.size <= min(payloads.setting.above or target.limit, target.limit):
+            return
+        item.body = item.entry.body.encode()
+        flag = item.entry.attributes[BODY]["StringValue"] if BODY in item.entry.attributes else None
+        item.pointer = known if item.is_there else payloads.new(len(item.body), flag)
+        item.entry = encode(item.message, fifo=target.fifo, pointer=item.pointer)
+
+    async def _store(self, item: _Item, target: Target, payloads: PayloadStore) -> None:
+        """See that the body is in S3 before its message is sent. What keeps it from that is the result."""
+        pointer, item.pointer = item.pointer, None
+        if pointer is None:
+            return
+        try:
+            if item.is_there and await payloads.exists(pointer):
+                return
+            await payloads.put(pointer, item.body)
+        except AccessDenied as error:
+            item.result = error
+            if item.message.is_queue:
+                # A reader need not have the right to write. What it stores as a dead letter then has to fit.
+                item.entry = encode(item.message, fifo=target.fifo)
+                fits = item.entry.size <= target.limit
+                item.result = (
+                    None if fits else MessageTooLarge(size=item.entry.size, limit=target.limit, what=target.what)
+                )
+        except BrokerkitError as error:
+            item.result = error
+        finally:
+            item.body = b""
 
     async def _drain(self, chunks: Iterator[list[_Item]], target: Target, results: _Results) -> None:
         """Send chunks, which others take from as well, until none is left."""
@@ -137,9 +206,12 @@ class Sender:
 
     async def _post(self, items: list[_Item], target: Target) -> None:
         """Make one call, and again for the entries that failed through no fault of ours."""
-        for attempt in range(_TRIES):
+        if self._payloads is not None:
+            await asyncio.gather(*(self._store(item, target, self._payloads) for item in items if item.pointer))
+            items = [item for item in items if item.result is None]
+        for attempt in range(_TRIES if items else 0):
             if attempt:
-                await asyncio.sleep(random.uniform(0.5, 1) * _FIRST_PAUSE * 2**attempt)
+                await asyncio.sleep(backoff(attempt, first=_FIRST_PAUSE, cap=_LONGEST_PAUSE))
             try:
                 async with self._calls:
                     answer = await target.post(
@@ -172,25 +244,11 @@ class Sender:
 
 
 async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run calls side by side; one alone needs no task of its own."""
+    """Run calls at the same time. A single call needs no task."""
     if len(calls) == 1:
         await calls[0]
     else:
         await asyncio.gather(*calls)
-
-
-def _encoded(messages: Iterable[tuple[int, Outgoing]], target: Target, results: _Results) -> Iterator[_Item]:
-    """Messages that can be sent, encoded one by one; what keeps the others from it is their result."""
-    for index, message in messages:
-        try:
-            entry = encode(message, fifo=target.fifo)
-        except PublishError as error:
-            results[index] = error
-            continue
-        if entry.size > target.limit:
-            results[index] = MessageTooLarge(size=entry.size, limit=target.limit, what=target.what)
-            continue
-        yield _Item(index, message, entry)
 
 
 def _result(item: _Item, target: Target) -> Receipt | BrokerkitError:
@@ -214,11 +272,11 @@ def _in_rounds(lane: list[_Item], limit: int) -> Iterator[list[_Item]]:
     rounds: list[list[_Item]] = []
     seen: Counter[str | None] = Counter()
     for item in lane:
-        place = seen[item.entry.group]
+        number = seen[item.entry.group]
         seen[item.entry.group] += 1
-        if place == len(rounds):
+        if number == len(rounds):
             rounds.append([])
-        rounds[place].append(item)
+        rounds[number].append(item)
     for items in rounds:
         yield from batches(((item.entry.size, item) for item in items), limit)
 

@@ -1,10 +1,10 @@
 """What a message looks like on SQS and SNS: attributes, escaping, sizes, batches. Pure.
 
-A message has a text body and at most ten attributes. The message's own id and key and the headers stand in attributes
-of their own as long as there is room and SQS accepts name and value; the rest, and every value that is no UTF-8 text,
-travels as one JSON object in the attribute ``bk-headers``. (Binary attributes would do, but few consumers expect
-them, and moto loses messages that have one on their way from SNS.) A body that is no SQS text goes as base64 and is
-flagged in ``bk-body``.
+A message has a text body and at most ten attributes. The id, the key and each header have an attribute, as long as there
+is room and SQS accepts name and value. The other headers, and every value that is not UTF-8 text, are in one JSON object
+in the attribute ``bk-headers``. (Binary attributes would also work, but few consumers expect them, and moto loses
+messages with one on their way from SNS.) A body that is not legal SQS text is sent as base64, and ``bk-body`` says so.
+A body that is kept in S3 is a pointer on the wire, see `brokerkit.adapters.aws._pointers`.
 
 Rules: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -13,29 +13,33 @@ and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/q
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
-from brokerkit._errors import InvalidMessage
-from brokerkit._message import (
+from brokerkit.adapters.api import (
     CONTENT_TYPE,
     ID_HEADER,
-    INTERNAL,
+    INTERNAL_PREFIX,
     KEY_HEADER,
     NULL_HEADER,
     Delivery,
+    InvalidMessage,
+    Offloaded,
     Outgoing,
+    as_text,
+    is_role,
     strict_json,
-    text,
+    wall_time,
 )
+from brokerkit.adapters.aws._pointers import OLD_SIZE, SIZES, Pointer, parse_pointer
 
 BATCH: Final = 10
 """Entries in one batch call, and messages in one receive, at most."""
@@ -43,6 +47,14 @@ BATCH: Final = 10
 FIFO_SUFFIX: Final = ".fifo"
 
 ANY_TOPIC: Final = ""
+
+GROUP: Final = "MessageGroupId"
+"""SQS's name for a message group. On a standard queue it orders nothing: it shares the queue among tenants (fair queues). So
+there it is a header of that name, when reading and when publishing.
+"""
+
+MOVED: Final = "DeadLetterQueueSourceArn"
+"""SQS's attribute of messages that a redrive policy has moved."""
 
 BODY: Final = "bk-body"
 HEADERS: Final = "bk-headers"
@@ -60,16 +72,21 @@ _PRINTABLE: Final = re.compile(r"[!-~]{1,128}")
 
 _Attribute = dict[str, str]
 
+LONGEST_DELAY: Final = 900
+"""Seconds for which SQS delays one message at most (the API reference of ``SendMessage``, DelaySeconds)."""
+
 
 @dataclass(slots=True)
 class Entry:
     """One message, ready for `SendMessageBatch` or `PublishBatch` but for the name of the body's field.
 
-    It is not frozen for the reason that `Outgoing` is not.
+    It is not frozen, for the same reason as `Outgoing`.
 
     Attributes:
         size: bytes that the broker counts: body, and name, type and value of each attribute.
-        group: the ``MessageGroupId`` of a FIFO queue or topic, None on a standard one.
+        group: the ``MessageGroupId``, None if there is none.
+        deduplication: the ``MessageDeduplicationId`` of a FIFO queue or topic, None on a standard one.
+        delay: seconds for which the queue keeps it back, or None.
     """
 
     body: str
@@ -77,53 +94,167 @@ class Entry:
     size: int
     group: str | None
     deduplication: str | None
+    delay: int | None = None
 
     def parameters(self, entry_id: str, body_field: str) -> dict[str, object]:
         """The entry as the client library takes it."""
         parameters: dict[str, object] = {"Id": entry_id, body_field: self.body, "MessageAttributes": self.attributes}
         if self.group is not None:
-            parameters["MessageGroupId"] = self.group
+            parameters[GROUP] = self.group
+        if self.deduplication is not None:
             parameters["MessageDeduplicationId"] = self.deduplication
+        if self.delay is not None:
+            parameters["DelaySeconds"] = self.delay
         return parameters
 
 
-def encode(message: Outgoing, *, fifo: bool) -> Entry:
+def encode(message: Outgoing, *, fifo: bool, pointer: Pointer | None = None) -> Entry:
     """Put a message on the wire.
 
+    Args:
+        message: the message.
+        fifo: whether it goes to a FIFO queue or topic.
+        pointer: what stands in the place of the body, which is kept in S3.
+
     Raises:
-        InvalidMessage: a header, the key or the id is no text that can be encoded.
+        InvalidMessage: a header, the key or the id is text that cannot be encoded.
     """
     _check({ID_HEADER: message.id, KEY_HEADER: message.key or "", **message.headers}, message.name)
-    key = None if message.key is None else text(message.key)
-    group = _group(key, message.id) if fifo else None
-    headers: dict[str, str | bytes] = {ID_HEADER: message.id}
-    if key is not None and key != group:
+    key = None if message.key is None else as_text(message.key)
+    group = _group(None if message.unordered else key, message.id) if fifo else _fair_group(message.headers)
+    # A message that SQS must not take for a second send of another one has that one's id for its readers.
+    headers: dict[str, str | bytes] = {ID_HEADER: message.headers.get(ID_HEADER, message.id)}
+    if key is not None and not (fifo and key == group):
         headers[KEY_HEADER] = key
     if message.body is None:
         headers[NULL_HEADER] = "1"
     if message.content_type is not None:
         headers[CONTENT_TYPE] = message.content_type
-    headers.update((name, text(value)) for name, value in message.headers.items() if name not in _OURS)
-    body, flag = _encoded_body(message.body or b"")
-    attributes = _attributes(headers, room=_ATTRIBUTES - (flag is not None))
+    headers.update((name, as_text(value)) for name, value in message.headers.items() if name not in _OURS)
+    if not fifo and group is not None:
+        del headers[GROUP]
+    body, flag = _encoded_body(message.body or b"") if pointer is None else (pointer.text, pointer.flag)
+    if pointer is None and any(name in headers for name in SIZES):
+        pointer = _unread_pointer(headers, body)
+    attributes = _attributes(headers, room=_ATTRIBUTES - (flag is not None) - (pointer is not None))
     if flag is not None:
         attributes[BODY] = _string(flag)
+    if pointer is not None:
+        attributes[pointer.attribute] = {"DataType": "Number", "StringValue": str(pointer.size)}
     size = _length(body)
     for name, attribute in attributes.items():
         size += len(name) + len(attribute["DataType"]) + _length(attribute["StringValue"])
-    return Entry(body, attributes, size, group, _printable(message.id) if fifo else None)
+    delay = None if message.due is None else min(max(math.ceil(message.due - wall_time()), 0), LONGEST_DELAY)
+    return Entry(body, attributes, size, group, _printable(message.id) if fifo else None, delay)
 
 
-def decode(native: Mapping[str, Any], topic: str, token: object, *, envelope: str | None) -> Delivery:
-    """Take a received message off the wire; whatever it holds, this gives a delivery.
+class _SqsDelivery(Delivery):
+    """A delivery from SQS."""
+
+    __slots__ = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """See `Delivery`. It is, if its queue has the name of one of our dead letters, and SQS has not moved it there."""
+        return is_role(self.topic, "dlq") and MOVED not in self.native.get("Attributes", {})
+
+
+class _OffloadedDelivery(_SqsDelivery):
+    """One whose body was in S3."""
+
+    __slots__ = ("_offloaded",)
+
+    @property
+    def offloaded(self) -> Offloaded | None:
+        return self._offloaded
+
+    def mark(self, offloaded: Offloaded) -> None:
+        """Say where its body is."""
+        self._offloaded = offloaded
+
+
+def decode(
+    native: Mapping[str, Any],
+    topic: str,
+    token: object,
+    *,
+    fifo: bool,
+    envelope: str | None,
+    content: tuple[Pointer, bytes] | None = None,
+) -> Delivery:
+    """Build the delivery of a received message. If it cannot be decoded, the delivery is unreadable.
+
+    One from a queue of our dead letters is ours, unless SQS itself has moved it there, with the attributes of its producer.
 
     Args:
         native: one message of `ReceiveMessage`.
         topic: the name its reader gave to where it comes from.
         token: what the adapter needs to settle it.
+        fifo: whether it comes from a FIFO queue, where the message group is the key.
         envelope: the SNS topic whose own JSON may be around the message (a subscription without raw delivery),
-            `ANY_TOPIC`, or None where a body is never taken for one.
+            `ANY_TOPIC`, or None if a body is never taken for one.
+        content: what `find_pointer` has found, and the object that it points to.
     """
+    try:
+        return _decoded(native, topic, token, fifo=fifo, envelope=envelope, content=content)
+    except Exception as error:  # noqa: BLE001 (raised here, it would stop the source; the message would come again)
+        return _undecoded(native, topic, token, error, fifo=fifo)
+
+
+def find_pointer(native: Mapping[str, Any], *, envelope: str | None) -> Pointer | None:
+    """The pointer in the place of a message's body, or None. It takes what `decode` takes, and does not raise."""
+    try:
+        attributes: Mapping[str, Mapping[str, Any]] = native.get("MessageAttributes") or {}
+        body: str = native.get("Body", "")
+        if not attributes:
+            # Of an SNS notification the attributes are in the body.
+            if envelope is None or not any(name in body for name in SIZES):
+                return None
+            if (wrapped := _unwrapped(body, envelope)) is None:
+                return None
+            body, attributes = wrapped.body, wrapped.attributes
+        for name in SIZES:
+            if name in attributes:
+                flag = attributes[BODY].get("StringValue") if BODY in attributes else None
+                return parse_pointer(body, str(attributes[name].get("StringValue")), flag)
+    except Exception:  # noqa: BLE001 (what is wrong with the message is for `decode` to say)
+        return None
+    return None
+
+
+def _undecoded(native: Mapping[str, Any], topic: str, token: object, error: Exception, *, fifo: bool) -> Delivery:
+    """The delivery of a message that could not be decoded. Nothing is decoded here, so that nothing can fail."""
+    body, found, system = (native.get(name) for name in ("Body", "MessageAttributes", "Attributes"))
+    headers: dict[str, str | bytes] = {}
+    for name, attribute in cast("dict[str, object]", found).items() if isinstance(found, dict) else ():
+        match attribute:
+            case {"BinaryValue": bytes(value)} | {"StringValue": str(value)}:
+                headers[name] = value
+            case _:
+                headers[name] = repr(attribute).encode(errors="backslashreplace")
+    group = cast("dict[str, object]", system).get(GROUP) if fifo and isinstance(system, dict) else None
+    delivery = Delivery(
+        body=(body if isinstance(body, str) else repr(body)).encode(errors="surrogatepass"),
+        topic=topic,
+        key=group if isinstance(group, str) else None,
+        headers=headers,
+        position=native.get("MessageId"),
+        native=native,
+        token=token,
+    )
+    delivery.unreadable(f"the SQS message cannot be decoded: {type(error).__name__}: {error}")
+    return delivery
+
+
+def _decoded(
+    native: Mapping[str, Any],
+    topic: str,
+    token: object,
+    *,
+    fifo: bool,
+    envelope: str | None,
+    content: tuple[Pointer, bytes] | None,
+) -> Delivery:
     system: Mapping[str, str] = native.get("Attributes", {})
     attributes: Mapping[str, Mapping[str, Any]] = native.get("MessageAttributes", {})
     raw_body: str = native.get("Body", "")
@@ -137,28 +268,42 @@ def decode(native: Mapping[str, Any], topic: str, token: object, *, envelope: st
         value = attribute.get("BinaryValue")
         headers[name] = attribute.get("StringValue", "") if value is None else value
     _merge(headers)
-    body: bytes | None = _decoded_body(raw_body, headers.pop(BODY, None))
+    flag = headers.pop(BODY, None)
+    body: bytes | None
+    if content is None:
+        body = _decoded_body(raw_body.encode(errors="surrogatepass"), flag)
+    else:
+        body = _decoded_body(content[1], flag)
+        for name in SIZES:
+            headers.pop(name, None)
     if headers.pop(NULL_HEADER, None) is not None and not body:
         body = None  # a body beside the flag is somebody else's, and stays
     found_id = headers.pop(ID_HEADER, None)
     id = found_id if isinstance(found_id, str) else None
     key = headers.pop(KEY_HEADER, None)
-    if key is None:
-        key = system.get("MessageGroupId")
+    if not fifo:
+        if GROUP in system:
+            headers.setdefault(GROUP, system[GROUP])
+    elif key is None:
+        key = system.get(GROUP)
         if id is not None and key == _group(None, id):
             key = None
-    return Delivery(
-        body,
-        topic,
-        key,
-        headers,
-        id,
-        native.get("MessageId"),
-        time,
-        int(system.get("ApproximateReceiveCount", 0)),
-        native,
-        token,
+    kind = _SqsDelivery if content is None else _OffloadedDelivery
+    delivery = kind(
+        body=body,
+        topic=topic,
+        key=key,
+        headers=headers,
+        id=id,
+        position=native.get("MessageId"),
+        time=time,
+        count=int(system.get("ApproximateReceiveCount", 0)),
+        native=native,
+        token=token,
     )
+    if content is not None and isinstance(delivery, _OffloadedDelivery):
+        delivery.mark(Offloaded(content[0]))
+    return delivery
 
 
 _Sized = TypeVar("_Sized")
@@ -167,7 +312,7 @@ _Sized = TypeVar("_Sized")
 def batches(items: Iterable[tuple[int, _Sized]], limit: int) -> Iterator[list[_Sized]]:
     """Cut (size, item) pairs, in order, into batches of at most ten items and ``limit`` bytes.
 
-    An item above the limit makes a batch of its own: the broker then says what is wrong with it.
+    An item above the limit is alone in its batch. The broker then says what is wrong with it.
     """
     batch: list[_Sized] = []
     total = 0
@@ -186,17 +331,23 @@ def tens(items: Sequence[_Sized]) -> Iterator[Sequence[_Sized]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
+def _fair_group(headers: Mapping[str, str | bytes]) -> str | None:
+    """The message group that a publisher asks for on a standard queue. A value that SQS would refuse stays a header."""
+    asked = headers.get(GROUP)
+    return asked if isinstance(asked, str) and _PRINTABLE.fullmatch(asked) else None
+
+
 def _group(key: str | bytes | None, id: str) -> str:
     """The message group of a FIFO message: the key where SQS accepts it, else a digest.
 
-    A message without a key gets a group of its own, so that it waits for nobody. A key that looks like one of those
-    groups takes a digest too: what a group stands for stays without doubt.
+    A message without a key is alone in its group, so that it waits for no other. A key that looks like such a group
+    is replaced by a digest too, so that a group never has two meanings.
     """
     if key is None:
         return "bk-" + _digest(f"id={id}".encode(errors="surrogatepass"))
     if isinstance(key, bytes):
         return _digest(b"bytes=" + key)
-    if _PRINTABLE.fullmatch(key) and not key.startswith(INTERNAL):
+    if _PRINTABLE.fullmatch(key) and not key.startswith(INTERNAL_PREFIX):
         return key
     return _digest(f"key={key}".encode(errors="surrogatepass"))
 
@@ -237,24 +388,26 @@ def _attributes(headers: Mapping[str, str | bytes], *, room: int) -> dict[str, _
 
 
 def _rank(name: str) -> int:
-    """Which headers have attributes of their own where there is not room for all: the lowest."""
+    """Which headers get attributes of their own if there is not room for all: those with the lowest figure."""
     if name in _OURS:
         return 0
     if name in _SEEN_FIRST:
         return 1
-    # brokerkit's notes on copies interest nobody else.
-    return 3 if name.startswith(INTERNAL) else 2
+    # Only brokerkit needs its notes about copies.
+    return 3 if name.startswith(INTERNAL_PREFIX) else 2
 
 
 def _attribute(name: str, value: str | bytes) -> _Attribute | None:
-    """The header as an attribute of its own, or None where SQS refuses it."""
+    """The header as an attribute, or None if SQS refuses it."""
     if isinstance(value, bytes) or not value or not _is_text(value) or not _is_name(name):
         return None
+    if name in SIZES:
+        return None  # Readers would take the body for a pointer.
     return _string(value)
 
 
 def _is_text(value: str) -> bool:
-    """Whether all characters are legal SQS text. What can be printed is, which takes half the time to see."""
+    """Whether all characters are legal SQS text. Printable text always is, and checking that takes half the time."""
     return value.isprintable() or _NO_TEXT.search(value) is None
 
 
@@ -282,7 +435,7 @@ def _json(headers: Mapping[str, str | bytes]) -> str:
 
 
 def _merge(headers: dict[str, str | bytes]) -> None:
-    """Replace the JSON attribute by what it holds; one that is not ours stays as it is."""
+    """Replace the JSON attribute by the headers in it. An attribute that is not ours stays as it is."""
     packed = headers.get(HEADERS)
     if not isinstance(packed, str):
         return
@@ -320,15 +473,28 @@ def _encoded_body(body: bytes) -> tuple[str, str | None]:
     return plain, None
 
 
-def _decoded_body(body: str, flag: str | bytes | None) -> bytes:
-    if flag == "empty" and body == "-":
+def _decoded_body(body: bytes, flag: str | bytes | None) -> bytes:
+    if flag == "empty" and body == b"-":
         return b""
     if flag == "base64":
         try:
             return base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError):
-            pass  # Somebody else's flag, or a body that was changed on the way: the decoder shall see what came.
-    return body.encode(errors="surrogatepass")
+        except ValueError:
+            pass  # The flag is somebody else's, or the body was changed on its way. The decoder gets it as it came.
+    return body
+
+
+def _unread_pointer(headers: dict[str, str | bytes], body: str) -> Pointer | None:
+    """The pointer of a message whose body could not be read from S3: its copy has the same pointer as its body.
+
+    Of any other message such a header says nothing about the body.
+    """
+    for name in SIZES:
+        size = headers.get(name)
+        if isinstance(size, str) and (pointer := parse_pointer(body, size, None)) is not None:
+            del headers[name]
+            return replace(pointer, old=name == OLD_SIZE)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +505,7 @@ class _Wrapped:
 
 
 def _unwrapped(body: str, topic: str) -> _Wrapped | None:
-    """What an SNS notification holds, or None where the body is none of this topic.
+    """The content of an SNS notification, or None if the body is not a notification of this topic.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
     """
@@ -364,7 +530,7 @@ def _wrapped_attributes(found: object) -> dict[str, Mapping[str, Any]]:
     for name, attribute in cast("dict[str, object]", found).items() if isinstance(found, dict) else ():
         match attribute:
             case {"Type": "Binary", "Value": str(value)}:
-                with suppress(binascii.Error):
+                with suppress(ValueError):
                     attributes[name] = {"BinaryValue": base64.b64decode(value)}
             case {"Value": str(value)}:
                 attributes[name] = {"StringValue": value}

@@ -1,27 +1,38 @@
-"""SNS: topics that give a copy to each group's SQS queue.
+"""SNS: topics that copy each message to every group's SQS queue.
 
 URL and options
-    ``sns://region/``; everything as for ``sqs://`` (see `brokerkit.adapters.aws.sqs`). ``endpoint`` is used for
-    both services; where they have two, set ``AWS_ENDPOINT_URL_SNS`` and ``AWS_ENDPOINT_URL_SQS`` instead.
+    ``sns://region/``. Everything else is as for ``sqs://`` (see `brokerkit.adapters.aws.sqs`). ``endpoint`` is
+    used for both services. If they have two endpoints, set ``AWS_ENDPOINT_URL_SNS`` and ``AWS_ENDPOINT_URL_SQS``
+    instead.
 
 What a topic and a group become
-    A topic is an SNS topic, by name or ARN (which may belong to another account). A group is an SQS queue
-    ``topic__group``, created with a policy that lets this topic write to it, and subscribed with raw delivery.
-    It keeps ``.fifo``: FIFO topics feed FIFO queues. A group begins when its queue is subscribed; what was
-    published earlier is nowhere. ``stored`` topics and dead letters are plain SQS queues. A broadcast gets a
-    queue of its own, removed when the source closes; one that a crash leaves behind stays.
+    A topic is an SNS topic, given by name or ARN. An ARN may belong to another account. A group is an SQS queue
+    ``topic__group``. It is created with a policy that lets this topic write to it, and subscribed with raw
+    delivery. The ending ``.fifo`` stays: FIFO topics feed FIFO queues. A group begins when its queue is
+    subscribed, and never gets what was published before. ``is_queue`` topics and dead letters are plain SQS
+    queues. A broadcast source has a private queue, which is removed when the source closes. After a crash the
+    queue and its subscription stay.
 
 Delivery
     From the queue, as for ``sqs://``. A confirmed publish means that SNS has the message and retries the queues
-    for 23 days.
+    for 23 days. Every 30 seconds the source checks that its queues are still subscribed, and subscribes them again
+    if they are not. With more than 150 topics it checks less often: 5 topics a second. What was published in
+    between is lost for the group, and a warning says so. If the queue may not be subscribed (``provision="check"``,
+    a missing topic, a missing right), the source is not ready and says why. The check needs
+    ``sns:GetSubscriptionAttributes``. Without that right, and with ``provision="off"``, nothing is checked.
+
+    SNS forgets all subscriptions with the topic. So whoever deletes a topic and makes it anew subscribes the queues
+    of all groups, with ``RawMessageDelivery``, before anything is published to it. The queues and their policies are
+    still there, and the source takes a subscription that it finds for its own.
 
 Order
-    None on standard topics; on FIFO topics the key is the message group, from the publisher to the handler.
+    None on standard topics. There a message group is the header ``MessageGroupId``, as for ``sqs://``. On FIFO
+    topics the key is the message group, from the publisher to the handler.
 
 Limits and escaping
-    As for ``sqs://``, but 256 KiB for one message and for all of one call, or the topic's
-    ``MaximumMessageSize``. A subscription that somebody else declared without raw delivery is left as it is:
-    the JSON that SNS then puts around each message is taken off.
+    As for ``sqs://``, but the limit is 256 KiB for one message and for all messages of one call, or the topic's
+    ``MaximumMessageSize``. ``large_payloads`` sends larger bodies to S3. A subscription that somebody else made without
+    raw delivery is left as it is: brokerkit removes the JSON that SNS then puts around each message.
 
 Native access
     ``Message.native`` is the SQS message as a dict, as ``receive_message`` of botocore gives it.
@@ -34,44 +45,86 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from brokerkit._derived import SQS, derived_name
-from brokerkit._errors import AccessDenied, BrokerkitError, ConfigError, NotFound, UnsupportedFeature
-from brokerkit._message import Delivery, Outgoing, Receipt
-from brokerkit._transport import Capabilities, Connection, Lost, Subscription
-from brokerkit.adapters._looking import followed, ignored, listening, refuse_to_follow
+from brokerkit.adapters.api import (
+    AccessDenied,
+    BrokerkitError,
+    Capabilities,
+    ConfigError,
+    Connection,
+    Delivery,
+    Lost,
+    NotFound,
+    Outgoing,
+    Provision,
+    Receipt,
+    Subscription,
+    UnsupportedFeature,
+    browse_cursor,
+    browse_source,
+    browse_subscription,
+    derived_name,
+    get_logger,
+    ignore_lost,
+    refuse_to_follow,
+)
 from brokerkit.adapters.aws._client import Answer, AwsClient, Refused
-from brokerkit.adapters.aws._look import look_at_queue
-from brokerkit.adapters.aws._queues import DEAD_LETTER_QUEUE, Queues
+from brokerkit.adapters.aws._cursor import SqsCursor
+from brokerkit.adapters.aws._queues import NAME_STYLE, Queues, Reading
+from brokerkit.adapters.aws._s3 import payload_store
 from brokerkit.adapters.aws._send import Sender, Target
-from brokerkit.adapters.aws._source import Reading, SqsSource
+from brokerkit.adapters.aws._source import SqsSource
+from brokerkit.adapters.aws._starts import Starts
 from brokerkit.adapters.aws._wire import ANY_TOPIC, FIFO_SUFFIX
 from brokerkit.adapters.aws.sqs import STANDARD, capabilities, reading
 
-_STANDARD: Final = replace(STANDARD, broker="SNS", groups="many", broadcast=True, look="new")
+_STANDARD: Final = replace(
+    STANDARD, broker="SNS", groups="many", needs_group=True, broadcast=True, browse="new", delays=0.0
+)
 
 _MAX_BYTES: Final = 262_144
-"""One message, and all of one call, unless the topic allows more.
+"""Most bytes of one message, and of all messages of one call, unless the topic allows more.
 https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html"""
 
+_FIFO_TOPIC: Final = {"FifoTopic": "true", "FifoThroughputScope": "MessageGroup"}
+"""High throughput, as the queues behind it have: https://docs.aws.amazon.com/sns/latest/dg/fifo-high-throughput.html"""
+
 _PRIVATE_QUEUE: Final = {"MessageRetentionPeriod": "3600"}
-"""A broadcast's queue that a crash leaves behind shall not fill up: an hour, in seconds."""
+"""Seconds for which the queue of a broadcast keeps messages: one hour. A crash may leave the queue behind, and it must not
+fill up."""
 
 _ROLES: Final = frozenset({"dlq", "retry", "queue"})
 _TOPIC: Final = re.compile(r"(?=.{1,256}$)[A-Za-z0-9_-]+(\.fifo)?")
 
+logger = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _QueueSubscription:
+    """A queue, and the subscription that brings the messages of a topic to it."""
+
+    queue: str
+    topic: str
+    subscription: str = ""
+
 
 class SnsAdapter:
-    """SNS and the queues behind it; a `brokerkit._transport.Adapter`."""
+    """SNS and the queues behind it; a `brokerkit.adapters.api.Adapter`."""
 
     def __init__(self, connection: Connection, /) -> None:
         self._sns = AwsClient("sns", connection)
         self._sqs = AwsClient("sqs", connection)
         self._queues = Queues(self._sqs)
-        self._sender = Sender(self._target)
+        self._payloads = payload_store(connection)
+        if self._payloads is not None and self._payloads.setting.delete:
+            raise ConfigError(
+                "large_payloads: an object behind SNS is read by every group, so none may remove it; leave delete out, and "
+                "give the bucket a lifecycle rule"
+            )
+        self._sender = Sender(self._target, self._payloads)
         self._arns: dict[str, str] = {}
         self._targets: dict[str, Target] = {}
 
@@ -80,19 +133,21 @@ class SnsAdapter:
         return capabilities(topic, _STANDARD)
 
     async def open(self) -> None:
-        """Connect to both services; see `brokerkit._transport.Adapter.open`."""
-        await self._sns.open()
+        """Connect to both services; see `brokerkit.adapters.api.Adapter.open`."""
         try:
+            await self._sns.open()
             await self._sqs.open()
+            if self._payloads is not None:
+                await self._payloads.open()
         except BaseException:
-            await self._sns.close()
+            await self.close()
             raise
 
-    async def ensure(self, topics: Sequence[str], *, stored: bool, create: bool) -> None:
-        """See that SNS topics, or with ``stored`` SQS queues, exist; see `brokerkit._transport.Adapter.ensure`."""
+    async def ensure(self, topics: Sequence[str], *, is_queue: bool, create: bool) -> None:
+        """See that SNS topics, or with ``is_queue`` SQS queues, exist; see `brokerkit.adapters.api.Adapter.ensure`."""
         for topic in topics:
-            if stored:
-                await self._queues.ensure(topic, create=create, attributes=DEAD_LETTER_QUEUE)
+            if is_queue:
+                await self._queues.ensure_letters(topic, create=create)
             else:
                 await self._ensure_topic(topic, create=create)
 
@@ -110,7 +165,7 @@ class SnsAdapter:
                 raise NotFound(
                     f"SNS topic {topic} does not exist, and only a topic given by its name can be created"
                 ) from error
-            fifo = {"FifoTopic": "true"} if topic.endswith(FIFO_SUFFIX) else {}
+            fifo = _FIFO_TOPIC if topic.endswith(FIFO_SUFFIX) else {}
             answer = await self._sns.call("create_topic", Name=topic, Attributes=fifo)
             self._arns[topic] = str(answer["TopicArn"])
 
@@ -129,9 +184,9 @@ class SnsAdapter:
         return found
 
     async def _arn(self, topic: str) -> str:
-        """The ARN of a topic; for a name it says nothing on whether the topic exists.
+        """The ARN of a topic. If a name was given, the topic need not exist.
 
-        SNS finds topics by ARN alone, and that holds the number of the account, which any topic of ours tells.
+        SNS finds topics only by ARN. An ARN has the number of the account, and any topic of this account tells it.
         """
         if topic.startswith("arn:"):
             return topic
@@ -153,11 +208,11 @@ class SnsAdapter:
         return arn
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        """Send a batch, ``stored`` messages to SQS queues; see `brokerkit._transport.Adapter.send`."""
+        """Send a batch, ``is_queue`` messages to SQS queues; see `brokerkit.adapters.api.Adapter.send`."""
         return await self._sender.send(batch)
 
-    async def _target(self, topic: str, stored: bool) -> Target:
-        if stored:
+    async def _target(self, topic: str, is_queue: bool) -> Target:
+        if is_queue:
             return await self._queues.target(topic)
         if (known := self._targets.get(topic)) is not None:
             return known
@@ -182,37 +237,67 @@ class SnsAdapter:
             raise
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
-        """A legal queue name; see `brokerkit._transport.Adapter.derived`."""
-        return derived_name(topic, group, role, SQS)
+        """A legal queue name; see `brokerkit.adapters.api.Adapter.derived`."""
+        return derived_name(topic, group, role, NAME_STYLE)
+
+    async def own_queue(self, topic: str, group: str | None, *, is_queue: bool, create: bool) -> str:
+        """The queue of the group, which the topic writes to as well; see `brokerkit.adapters.api.Adapter.own_queue`."""
+        if group is None and not is_queue:
+            raise ConfigError("sns:// needs a group: it gives its queue a name")
+        queue = topic if is_queue else group_queue(topic, group or "")
+        await self.ensure([queue], is_queue=True, create=False)
+        return queue
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> SqsSource:
-        """A source for the group's queues; see `brokerkit._transport.Adapter.subscribe`."""
+        """A source for the group's queues; see `brokerkit.adapters.api.Adapter.subscribe`."""
         if subscription.broadcast:
             return self._broadcast(subscription, lost)
-        if subscription.stored:
+        if subscription.is_queue:
             prepare = partial(self._read_stored, subscription)
         elif subscription.group is None:
             raise ConfigError("sns:// needs a group: it gives its queue a name")
         else:
-            prepare = partial(self._read_group, subscription, subscription.group)
-        return SqsSource(self._sqs, subscription, lost, prepare=prepare)
+            return self._group(subscription, subscription.group, lost)
+        return SqsSource(
+            self._sqs, subscription, lost, starts=self._starts(subscription), payloads=self._payloads, prepare=prepare
+        )
 
-    async def look(
-        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    def _group(self, subscription: Subscription, group: str, lost: Lost) -> SqsSource:
+        joined: list[_QueueSubscription] = []
+        return SqsSource(
+            self._sqs,
+            subscription,
+            lost,
+            starts=self._starts(subscription),
+            payloads=self._payloads,
+            prepare=partial(self._read_group, subscription, group, joined),
+            keep_subscribed=partial(self._keep_subscribed, joined, subscription.provision),
+        )
+
+    async def browse(
+        self, topics: Sequence[str], *, is_queue: bool = False, past: bool = True, follow: bool = False
     ) -> AsyncGenerator[Delivery, None]:
-        """Look at a topic through a queue of our own, with ``stored`` at queues; see `brokerkit._transport.Adapter.look`."""
-        if stored and follow:
+        """Browse a topic through a queue of our own; with ``is_queue`` browse queues. See `Adapter.browse`."""
+        if is_queue and follow:
             raise refuse_to_follow("SNS", "follow the topic that fills the queue")
-        await self.ensure(topics, stored=stored, create=False)
-        for topic in topics if stored and past else ():
-            queue = await reading(self._queues, topic, envelope=ANY_TOPIC)
-            async with aclosing(look_at_queue(self._sqs, queue)) as there:
+        await self.ensure(topics, is_queue=is_queue, create=False)
+        for topic in topics if is_queue and past else ():
+            async with aclosing(browse_cursor(self.cursor(topic))) as there:
                 async for delivery in there:
                     yield delivery
         if follow:
-            async with aclosing(followed(self._broadcast(listening(topics), ignored))) as found:
+            async with aclosing(browse_source(self._broadcast(browse_subscription(topics), ignore_lost))) as found:
                 async for delivery in found:
                     yield delivery
+
+    def cursor(self, queue: str) -> SqsCursor:
+        """A walk through a queue of SQS; see `brokerkit.adapters.api.Adapter.cursor`."""
+
+        async def prepare() -> Reading:
+            await self.ensure([queue], is_queue=True, create=False)
+            return await reading(self._queues, queue, envelope=ANY_TOPIC)
+
+        return SqsCursor(self._sqs, self._queues, queue, prepare, self._payloads)
 
     def _broadcast(self, subscription: Subscription, lost: Lost) -> SqsSource:
         if subscription.provision in ("check", "off"):
@@ -221,58 +306,109 @@ class SnsAdapter:
                 feature=f"broadcast with provision={subscription.provision!r}, since it needs a queue for each process",
                 alternative="use provision='group', or a group for each process",
             )
-        made: list[tuple[str, str]] = []
+        made: list[_QueueSubscription] = []
 
         async def prepare() -> Sequence[Reading]:
-            await self.ensure(subscription.topics, stored=False, create=subscription.provision == "all")
+            await self.ensure(subscription.topics, is_queue=False, create=subscription.provision == "all")
             readings: list[Reading] = []
             for topic in subscription.topics:
-                queue = derived_name(topic, uuid.uuid4().hex, "queue", SQS)
+                queue = derived_name(topic, uuid.uuid4().hex, "queue", NAME_STYLE)
                 await self._create_queue(queue, topic, _PRIVATE_QUEUE)
-                made.append((queue, ""))
-                made[-1] = (queue, await self._join(queue, topic))
+                one = _QueueSubscription(queue, topic)
+                made.append(one)
+                one.subscription = await self._join(queue, topic)
                 readings.append(await reading(self._queues, queue, topic=topic, envelope=topic))
             return readings
 
         async def discard() -> None:
             while made:
-                queue, subscribed = made.pop()
-                if subscribed:
-                    await self._sns.call("unsubscribe", SubscriptionArn=subscribed)
-                await self._queues.delete(queue)
+                one = made.pop()
+                if one.subscription:
+                    await self._sns.call("unsubscribe", SubscriptionArn=one.subscription)
+                await self._queues.delete(one.queue)
 
-        return SqsSource(self._sqs, subscription, lost, prepare=prepare, discard=discard)
+        return SqsSource(
+            self._sqs,
+            subscription,
+            lost,
+            starts=self._starts(subscription),
+            payloads=self._payloads,
+            prepare=prepare,
+            keep_subscribed=partial(self._keep_subscribed, made, subscription.provision),
+            discard=discard,
+        )
+
+    def _starts(self, subscription: Subscription) -> Starts:
+        return Starts(self._sqs, self._queues, subscription)
 
     async def _read_stored(self, subscription: Subscription) -> Sequence[Reading]:
         if subscription.provision != "off":
-            await self.ensure(subscription.topics, stored=True, create=subscription.provision == "all")
-            await self._queues.refuse_early_redrive(subscription.topics, subscription.max_deliveries)
+            for queue in subscription.topics:
+                await self._queues.ensure(queue, create=subscription.provision == "all")
+            await self._queues.refuse_early_loss(subscription.topics, subscription)
         return [await reading(self._queues, queue, envelope=ANY_TOPIC) for queue in subscription.topics]
 
-    async def _read_group(self, subscription: Subscription, group: str) -> Sequence[Reading]:
+    async def _read_group(
+        self, subscription: Subscription, group: str, joined: list[_QueueSubscription]
+    ) -> Sequence[Reading]:
+        joined.clear()
         readings: list[Reading] = []
         for topic in subscription.topics:
             queue = group_queue(topic, group)
             match subscription.provision:
                 case "group" | "all":
                     await self._ensure_topic(topic, create=subscription.provision == "all")
-                    await self._provide(queue, topic)
+                    joined.append(_QueueSubscription(queue, topic, await self._provide(queue, topic)))
                 case "check":
                     await self._ensure_topic(topic, create=False)
                     await self._queues.ensure(queue, create=False)
-                    if await self._subscribed(queue, topic) is None:
-                        raise NotFound(
-                            f"SQS queue {queue} is not subscribed to SNS topic {topic}; set provision='group'"
-                        )
+                    joined.append(_QueueSubscription(queue, topic, await self._check_subscribed(queue, topic)))
                 case "off":
                     pass
             if subscription.provision != "off":
-                await self._queues.refuse_early_redrive([queue], subscription.max_deliveries)
+                await self._queues.refuse_early_loss([queue], subscription)
             readings.append(await reading(self._queues, queue, topic=topic, envelope=topic))
         return readings
 
-    async def _provide(self, queue: str, topic: str) -> None:
-        """Create the group's queue and subscribe it, where that is not done yet."""
+    async def _keep_subscribed(self, joined: Sequence[_QueueSubscription], provision: Provision) -> None:
+        """Subscribe queues again whose subscription is gone. Nothing else would show that no messages come.
+
+        Raises:
+            NotFound: a topic or a subscription is gone, and may not be made again.
+            AccessDenied: a subscription is gone, and the caller may not make it again.
+        """
+        for one in joined:
+            try:
+                await self._sns.call("get_subscription_attributes", SubscriptionArn=one.subscription)
+            except NotFound:
+                await self._subscribe_again(one, provision)
+            except (AccessDenied, Refused):
+                continue  # A caller that may read is not always allowed to ask for attributes.
+
+    async def _subscribe_again(self, one: _QueueSubscription, provision: Provision) -> None:
+        if provision == "check":
+            one.subscription = await self._check_subscribed(one.queue, one.topic)
+            return
+        await self._ensure_topic(one.topic, create=provision == "all")
+        if (found := await self._subscribed(one.queue, one.topic)) is not None:
+            one.subscription = found
+            logger.info("SQS queue %s has a new subscription to SNS topic %s", one.queue, one.topic)
+            return
+        one.subscription = await self._join(one.queue, one.topic)
+        logger.warning(
+            "SQS queue %s was not subscribed to SNS topic %s any more, and is subscribed again; "
+            "it did not get the messages published in between",
+            *(one.queue, one.topic),
+        )
+
+    async def _check_subscribed(self, queue: str, topic: str) -> str:
+        """The ARN of a subscription that must exist."""
+        if (found := await self._subscribed(queue, topic)) is None:
+            raise NotFound(f"SQS queue {queue} is not subscribed to SNS topic {topic}; set provision='group'")
+        return found
+
+    async def _provide(self, queue: str, topic: str) -> str:
+        """Create the group's queue and subscribe it, where that is not done yet; the ARN of the subscription."""
         if not await self._create_queue(queue, topic, {}):
             try:
                 policy = (await self._queues.attributes(queue, "Policy")).get("Policy")
@@ -282,10 +418,9 @@ class SnsAdapter:
                 raise UnsupportedFeature(
                     broker="SQS",
                     feature=f"reading SNS topic {topic} through queue {queue}, which exists without a policy",
-                    alternative="allow sns.amazonaws.com to send to it, or delete the queue so that it is made anew",
+                    alternative="allow sns.amazonaws.com to send to it, or delete the queue so that it is created again",
                 )
-        if await self._subscribed(queue, topic) is None:
-            await self._join(queue, topic)
+        return await self._subscribed(queue, topic) or await self._join(queue, topic)
 
     async def _create_queue(self, queue: str, topic: str, attributes: Mapping[str, str]) -> bool:
         statement = {
@@ -314,8 +449,8 @@ class SnsAdapter:
     async def _subscribed(self, queue: str, topic: str) -> str | None:
         """The ARN of the subscription that brings a topic's messages to a queue.
 
-        Subscribing again would do where all attributes are the same; a subscription without raw delivery would be
-        refused by AWS, and changed by an emulator.
+        Subscribing again works only if all attributes are the same. AWS would refuse a subscription without raw delivery,
+        and an emulator would change it.
         """
         endpoint = await self._queue_arn(queue)
         page: dict[str, object] = {"TopicArn": await self._arn(topic)}
@@ -335,6 +470,8 @@ class SnsAdapter:
         """Free the connections; may be called twice."""
         await self._sns.close()
         await self._sqs.close()
+        if self._payloads is not None:
+            await self._payloads.close()
 
     def __repr__(self) -> str:
         return f"<SnsAdapter {self._sns!r}>"
@@ -343,6 +480,6 @@ class SnsAdapter:
 def group_queue(topic: str, group: str) -> str:
     """The queue of a group: ``topic__group``, or a legal name with a digest; never one name for two arguments."""
     suffix = FIFO_SUFFIX if topic.endswith(FIFO_SUFFIX) else ""
-    name = derived_name(topic, group, "queue", SQS).removesuffix(suffix)
+    name = derived_name(topic, group, "queue", NAME_STYLE).removesuffix(suffix)
     # A group called like a role keeps the long form: topic__dlq could be the end of a dead-letter queue's name.
     return (name if group in _ROLES else name.removesuffix("__queue")) + suffix

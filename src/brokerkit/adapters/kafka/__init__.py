@@ -1,39 +1,83 @@
 """Kafka, through confluent-kafka (librdkafka).
 
 URL and options
-    ``kafka://h1:9092,h2:9092``, port 9092 if none is given. A user in the URL means SASL PLAIN over TLS
-    (``kafka://user:password@host``); the option ``security.protocol=SASL_PLAINTEXT`` sends the password in clear, which
-    only a broker on the same host deserves, ``sasl.mechanism`` chooses another mechanism. Options are librdkafka's
-    settings for producer and consumer alike; each client gets those that are its own. brokerkit's defaults, all of
-    which an option overrides: idempotent producer with ``acks=all``, the Java client's partitioner, a publish given up
-    after 30 s, cooperative-sticky assignment, offsets committed every 200 ms, a full read-ahead looked at again after
-    100 ms. What is published together leaves at once; with ``linger.ms`` it waits that long for more.
-    ``group.protocol=consumer`` (KIP-848) works with brokers from Kafka 4.0. With ``group.instance.id`` the member that
-    reads the retry topics adds ``-retry`` to it.
+    ``kafka://h1:9092,h2:9092``. The default port is 9092. A user in the URL (``kafka://user:password@host``) means SASL
+    PLAIN over TLS. ``sasl.mechanism`` chooses another mechanism. ``security.protocol=SASL_PLAINTEXT`` sends the password in
+    clear: use it only for a broker on the same host.
+
+    Options are librdkafka's settings, for the producer and the consumer alike; each client gets those that it knows.
+    brokerkit sets these defaults, and an option overrides each of them: an idempotent producer with ``acks=all``, the Java
+    client's partitioner, a publish given up after 30 s, cooperative-sticky assignment, a commit every 200 ms, and a check
+    every 100 ms whether a full read-ahead has room again. A batch leaves at once; with ``linger.ms`` it waits that long for
+    more messages. ``group.protocol=consumer`` (KIP-848) needs brokers of Kafka 4.0 or later. With ``group.instance.id``,
+    the member that reads the retry topics adds ``-retry`` to it.
 
 What a topic and a group become
-    A Kafka topic and a consumer group. Retries that must survive a crash are copied to ``topic.group.retry.1s``,
-    ``10s``, ``1m``, ``10m`` and ``1h``, topics of this group alone with as many partitions as the topic, created with
-    ``provision="group"`` or ``"all"``, kept for seven days, and read by a second member of the same group. There are
-    none with ``order="strict"``, for a broadcast and for a dead-letter topic. A broadcast is a group with a random name
-    that never commits: the broker forgets it by itself some minutes after the process is gone.
+    A Kafka topic and a consumer group.
+
+    Retries that must survive a crash are copied to the topics ``topic.group.retry.1s``, ``10s``, ``1m``, ``10m`` and
+    ``1h``. They belong to this group alone, have as many partitions as the topic, and keep messages for seven days. A second
+    member of the same group reads them. With ``provision="group"`` or ``"all"`` a retry topic is created when the first
+    retry needs it; other members find it within a minute. ``order="strict"``, a broadcast and a dead-letter topic have no
+    retry topics. A broadcast is a group with a random name that never commits. The broker forgets it some minutes after the
+    process has gone.
+
+    A topic that begins with ``^`` is a pattern: a regular expression of Python. ``^evenbet[.]`` reads every topic whose name
+    begins with ``evenbet.``; ``$`` marks the end of the name. A new topic is found within a minute and read from its
+    beginning. A deleted topic is left out. A pattern never matches Kafka's own topics (``__``), or the dead letters and
+    retries of any group (names that end in ``.dlq``, ``-dlq``, ``.retry.1s`` and the like). The topics of a pattern share
+    one dead-letter topic. It is named after the pattern, unless ``dead_letter`` names another. Each topic has its own retry
+    topics. You cannot publish to a pattern. In a URL or the environment a pattern cannot contain a comma, because a comma
+    separates topics.
 
 Delivery
-    At least once. A partition's offset is committed up to the first message that is not done, about every 200 ms, and
-    at once when the partition goes to another member or the source closes. A released message is not committed and does
-    not come again in this session: whoever gets the partition next begins with it. After a kill the broker waits for
-    ``session.timeout.ms`` (45 s) before others take over. Kafka does not count deliveries. With ``start="latest"`` a
-    group begins at the end that the topic had when the source was opened.
+    At least once. With ``exactly_once``, what handlers publish and the offsets of their messages are committed together. A
+    partition's offset is committed up to the first message that is not done: about every 200 ms, and at once when the
+    partition moves to another member or the source closes. A released message is not committed and does not come again in
+    this session; the next owner of the partition begins with it. After a kill, the broker waits for ``session.timeout.ms``
+    (45 s) before other members take over. Kafka does not count deliveries.
+
+    A client that had a fatal error is replaced: the source goes on from the last commit, and a publish is tried again.
+    An answer of the broker that is not fatal does not end a source. An error that neither the client nor brokerkit can
+    correct does: a missing right or topic, a second member with the same ``group.instance.id``, a version that the
+    broker does not support, a message that the client cannot read.
+
+    Retry topics that brokerkit creates keep messages for seven days, topics of dead letters for ever. At the start a warning
+    names each of them that somebody else has created and that deletes messages earlier, by age, size or key
+    (``retention.ms``, ``retention.bytes``, ``cleanup.policy``). Where failed messages wait in the process
+    (``order="strict"``, or without retry topics) it also names a topic that keeps messages for less than their waits. This
+    needs the right to see the settings of topics (DescribeConfigs).
+
+    With ``start="latest"`` a group begins at the end that the topic had when the source was opened. A transaction that was
+    open then, and commits later, lies behind that end and is read. Lag reaches 0: transaction markers, aborted messages and
+    compacted messages count as read, and messages of an open transaction do not count as waiting yet.
+
+    A topic that is deleted while it is read makes the source wait (``reconnecting``). If it is made anew, it has
+    another id and its offsets begin at 0, which the client does not notice. So the ids of all topics that are read are
+    compared every five seconds (for more than 250 topics, every 20 ms for each). The new topic is then read from its
+    beginning, and the group's offsets are replaced; messages that the client has already read from it come again.
+    Messages of the old topic that were being handled are not settled. This needs brokers of Kafka 2.8 or later, and a
+    group of which a member runs; without one, the broker itself drops the group's offsets together with the topic.
+
+    The client names all partitions in each fetch. For more than 200 topics on one source, a fetch that finds nothing waits
+    2.5 ms for each topic (``fetch.wait.max.ms``, at most 5 s) instead of 500 ms, so that idle topics cost little. A message
+    ends the wait at once; a partition that has just moved here, or was held back, may have to wait for it. A source with
+    1,000 idle partitions took about one percent of a core, three quarters of it in the client; the cost grows with them.
 
 Order
-    By key across the group: one partition, one member. While partitions move, the member that loses them finishes what
-    it has begun before the other one starts. A copy in a retry topic lets later messages of its key pass.
+    By key across the group: one partition, one member. When a partition moves, the old member finishes what it has begun
+    before the new one starts. Later messages of a key overtake a message that waits in a retry topic.
 
 Limits and escaping
-    ``message.max.bytes`` of the client (1,000,000, key, headers and overhead counted in), then the topic's own
-    ``max.message.bytes``. A null body stays null. The message id travels as header ``bk-id``, the media type as
-    ``content-type``. Header values are bytes, a null one is empty; of several headers with one name the last is seen.
-    A topic that does not exist is created by the first message where the broker's ``auto.create.topics.enable`` is on.
+    Two limits apply to a message: the client's ``message.max.bytes`` (1,000,000, which includes key, headers and overhead),
+    then the topic's ``max.message.bytes``. A message that fits only compressed, and came from a client with a larger limit,
+    is sent compressed (gzip) as a dead letter and as a retry too.
+
+    A null body stays null; a handler asks for it with ``event: X | None``. The message id is the header ``bk-id``, the media
+    type the header ``content-type``. Header values are bytes, and a null value is empty. Of several headers with one name,
+    `Message.headers` has the last one. `Message.native` has them all, and so do retries, dead letters, their replays and
+    what a bridge forwards to Kafka. A recording keeps the last one. A message with a header name that is not UTF-8 becomes a
+    dead letter. Where the broker's ``auto.create.topics.enable`` is on, the first message creates a missing topic.
 
 Native access
     `Message.native` is the `confluent_kafka.Message`, with all headers.
@@ -46,271 +90,389 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, cast
+from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException
 
-from brokerkit._derived import KAFKA, derived_name
-from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, InvalidMessage, MessageTooLarge, NotFound
-from brokerkit._message import CONTENT_TYPE, ID_HEADER, Delivery, Outgoing, Receipt
-from brokerkit._transport import Capabilities, Connection, Lost, Subscription
+from brokerkit.adapters.api import (
+    DELAY_LEVELS,
+    BrokerkitError,
+    Capabilities,
+    Closed,
+    Connection,
+    ConnectionLost,
+    Delivery,
+    InvalidMessage,
+    Lost,
+    MessageTooLarge,
+    NotFound,
+    Outgoing,
+    Receipt,
+    Reminder,
+    Subscription,
+    derived_name,
+    get_logger,
+    guarded,
+    is_pattern,
+)
 from brokerkit.adapters.kafka._admin import KafkaAdmin
-from brokerkit.adapters.kafka._client import LOG, Settings, kafka_error, translate
-from brokerkit.adapters.kafka._look import look_at_topics
-from brokerkit.adapters.kafka._producer import Flight, ProducerThread
+from brokerkit.adapters.kafka._browse import browse_topics
+from brokerkit.adapters.kafka._client import Settings, check_group, check_source, check_topic
+from brokerkit.adapters.kafka._cursor import KafkaCursor
+from brokerkit.adapters.kafka._errors import is_purged, kafka_error, translate
+from brokerkit.adapters.kafka._producer import PendingBatch, ProducerThread
+from brokerkit.adapters.kafka._retention import LETTERS, warn_of_lost_letters
+from brokerkit.adapters.kafka._retry_topics import CONFIG, retry_topic
 from brokerkit.adapters.kafka._source import KafkaSource
+from brokerkit.adapters.kafka._topics import NAME_STYLE, Topics
+from brokerkit.adapters.kafka._watch import TopicWatch
+from brokerkit.adapters.kafka._wire import batch_size, client_size, encode_headers
+
+logger = get_logger(__name__)
 
 __all__ = ["KafkaAdapter"]
 
-SILENCE: Final = 5.0
-"""Seconds for which a message is still waited for that the client should have reported as lost; it looks every second."""
+REPORT_GRACE: Final = 5.0
+"""The client should report a lost message after its timeout. It checks every second, so it gets this many seconds more."""
 
 PAUSE: Final = 0.001
-"""Seconds between two looks whether the client's queue has become shorter."""
+"""Seconds between two checks whether the client's queue has become shorter."""
 
 FLUSH: Final = 3.5
-"""Seconds that `close` waits for confirmations; with the end of the thread, less than the bus waits for an adapter."""
+"""Seconds that `close` waits for confirmations. With the thread's end, less than the bus waits for an adapter."""
 
 PART: Final = 500
-"""Messages of a large batch after which those that were handed over begin to leave."""
+"""A large batch is sent in parts of this many messages."""
 
-OVERHEAD: Final = 36
-"""Bytes that librdkafka reckons for each message beside key, value and headers."""
+ANY_PARTITION: Final = -1
+"""The partitioner chooses a partition by the key."""
 
 CAPABILITIES: Final = Capabilities(
     broker="Kafka",
-    prefix=True,
+    needs_group=True,
+    commits_offsets=True,
     order="group",
     durable_retry=7 * 86_400.0,
+    own_queues=True,
     stable_id=True,
     name_places=frozenset({"header", "key", "topic", "field"}),
     max_in_flight=1_000,
-    look="free",
-    look_stored="free",
+    browse="free",
+    browse_queue="free",
+    transactions=True,
 )
+_OUTAGE: Final = 30.0
+"""After this many seconds without an error of the producer's connections, the next error is logged again."""
 _STATIC: Final = replace(
-    CAPABILITIES, one_process="group.instance.id is the name of one member, and a second one throws it out"
+    CAPABILITIES,
+    one_process="group.instance.id is the name of one member; a second member with that name expels the first",
 )
 
 
 class KafkaAdapter:
-    """A Kafka cluster. See the module for what it promises, `brokerkit._transport.Adapter` for how it is used."""
+    """A Kafka cluster. The module's docstring has the promises, `brokerkit.adapters.api.Adapter` the use.
 
-    def __init__(self, connection: Connection, /) -> None:
-        self._settings = Settings(connection)
+    Args:
+        settings: the configuration of its clients, where it is not that of the connection alone.
+
+    Attributes:
+        watch: tells sources of topics that are deleted.
+    """
+
+    def __init__(self, connection: Connection, /, *, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings(connection)
         self._admin: KafkaAdmin | None = None
+        self.watch = TopicWatch(self.require_open)
         self._producer: ProducerThread | None = None
+        self._large: ProducerThread | None = None
+        self._fatal: KafkaError | None = None
         self._broken = False
+        self._sources: WeakSet[KafkaSource] = WeakSet()
+        self._reminder = Reminder(quiet=_OUTAGE)
 
     def __repr__(self) -> str:
-        state = "open" if self._producer else "closed"
+        state = "open" if self._admin else "closed"
         return f"<KafkaAdapter {self._settings.where}: {state}, {len(self._producer or ())} unconfirmed>"
 
     def capabilities(self, topic: str = "") -> Capabilities:
-        return _STATIC if self._settings.static else CAPABILITIES
+        promises = _STATIC if self._settings.static else CAPABILITIES
+        if topic:
+            check_source(topic)
+        return replace(promises, pattern=True) if is_pattern(topic) else promises
 
     async def open(self) -> None:
-        if self._producer is not None:
+        if self._admin is not None:
             return
         admin = KafkaAdmin(self._settings)
         await admin.reach()
         self._admin = admin
-        self._producer = ProducerThread(self._settings, self._on_error)
 
     def _on_error(self, error: KafkaError) -> None:
-        """News about connections: librdkafka goes on trying, and every message has a result of its own."""
-        LOG.warning("producer of %s: %s", self._settings.where, error.str())
-        self._broken = self._broken or error.fatal()
+        """Log errors of connections. librdkafka tries again by itself, and every message gets a result of its own."""
+        if error.fatal() or self._reminder.due():
+            logger.warning("producer of %s: %s", self._settings.where, error.str())
+        if error.fatal():
+            self._broken, self._fatal = True, error
 
-    def _replace_broken(self) -> None:
-        """Build a new producer in place of one that had a fatal error: that one takes nothing any more."""
+    def _drop_broken(self) -> None:
+        """Give up a producer that had a fatal error: it accepts no more messages."""
         if self._broken and self._producer is not None:
             self._producer.abandon()
             self._producer.close()
-            self._producer = ProducerThread(self._settings, self._on_error)
-            self._broken = False
+            self._producer = None
+            self._broken, self._fatal = False, None
 
-    def _opened(self) -> KafkaAdmin:
+    def require_open(self) -> KafkaAdmin:
+        """The admin client.
+
+        Raises:
+            Closed: the adapter is not open.
+        """
         if self._admin is None:
             raise Closed(f"the connection to {self._settings.where} is not open")
         return self._admin
 
-    async def ensure(self, topics: Sequence[str], *, stored: bool, create: bool) -> None:
-        admin = self._opened()
-        there = await admin.describe(topics)
+    async def ensure(self, topics: Sequence[str], *, is_queue: bool, create: bool) -> None:
+        admin = self.require_open()
+        denied: set[str] | None = set() if create else None
+        there = await admin.describe(topics, denied=denied)
         missing = [topic for topic in dict.fromkeys(topics) if topic not in there]
         if missing and not create:
             raise NotFound(
                 f"{self._settings.where} has no topic {', '.join(map(repr, missing))}; create it, or use provision='all'"
             )
-        await admin.create(dict.fromkeys(missing, -1))
+        await admin.create(dict.fromkeys(missing, -1), LETTERS if is_queue else None)
+        if is_queue:
+            await warn_of_lost_letters(admin, self._settings.where, there)
 
-    async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        if self._producer is None:
+    async def send(
+        self, batch: Sequence[Outgoing], *, partition: int = ANY_PARTITION, copies: bool = False
+    ) -> list[Receipt | BrokerkitError]:
+        """See `Adapter.send`.
+
+        With ``partition`` the whole batch goes to that partition, whatever the keys are. ``copies`` says that the messages
+        are copies of messages that Kafka has accepted before.
+        """
+        if self._admin is None:
             return [Closed(f"the connection to {self._settings.where} is not open") for _ in batch]
         if not batch:
             return []
-        self._replace_broken()
-        flight, producer = Flight(batch), self._producer
-        await self._produce(flight, producer)
+        self._drop_broken()
+        if self._producer is None:
+            try:
+                # Not earlier: an idempotent producer has a fatal error where the user may only read.
+                self._producer = ProducerThread(self._settings, self._on_error)
+            except BrokerkitError as error:
+                return [error for _ in batch]
+        pending = await self._send_batch(PendingBatch(batch, partition), self._producer)
+        if pending.failed:
+            for index, result in enumerate(pending.results):
+                if isinstance(result, KafkaError):
+                    pending.results[index] = await self._explain_failure(pending, index, result)
+                elif isinstance(result, MessageTooLarge) and (copies or batch[index].is_queue):
+                    pending.results[index] = await self._send_large(batch[index])
+        return cast("list[Receipt | BrokerkitError]", pending.results)
+
+    async def _send_batch(self, pending: PendingBatch, producer: ProducerThread) -> PendingBatch:
+        await self._produce(pending, producer)
         late = asyncio.get_running_loop().call_later(
-            self._settings.delivery_timeout + SILENCE, self._give_up, flight, producer
+            self._settings.delivery_timeout + REPORT_GRACE, guarded(self._give_up, pending.fail), pending, producer
         )
         try:
-            await flight.landed
+            await pending.completed
         finally:
             late.cancel()
-        if flight.failed:
-            for index, result in enumerate(flight.results):
-                if isinstance(result, KafkaError):
-                    flight.results[index] = await self._failure(flight, index, result)
-        return cast("list[Receipt | BrokerkitError]", flight.results)
+        return pending
 
-    def _give_up(self, flight: Flight, producer: ProducerThread) -> None:
-        """The client should have reported these messages as lost by now, and has not (librdkafka 2.16.1).
+    async def _send_large(self, outgoing: Outgoing) -> Receipt | BrokerkitError:
+        """Send a dead letter or a retry copy that is larger than the client's limit. Compressed, it may fit.
 
-        It was seen where a message was handed over while its topic was being deleted. The producer does not get over it.
+        Kafka accepted the original, so another client compressed it. A separate producer is needed: the client measures a
+        message before it compresses it, and messages of users must keep to the limit that the users have set.
         """
-        if flight.landed.done():
-            return  # Both were due in one turn of an event loop that had stood still.
-        LOG.error("%r: the client says nothing of messages that it should have given up; it gets a new producer", self)
-        self._broken = self._broken or producer is self._producer
-        flight.give_up(ConnectionLost(f"{self._settings.where} has not confirmed: it may have the message or not"))
-
-    async def _produce(self, flight: Flight, producer: ProducerThread) -> None:
-        produce, report, handed_over = producer.produce, flight.report, 0
-        for index, outgoing in enumerate(flight.batch):
+        if self._large is None:
             try:
-                headers = _headers(outgoing)
+                self._large = ProducerThread(self._settings, self._on_large_error, large=True)
+            except BrokerkitError as error:
+                return error
+        [result] = (await self._send_batch(PendingBatch([outgoing], ANY_PARTITION), self._large)).results
+        if isinstance(result, KafkaError):
+            if result.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                return MessageTooLarge(
+                    size=batch_size(outgoing), limit=await self._limit(outgoing.topic), what=_topic(outgoing.topic)
+                )
+            return self._translate(outgoing, result)
+        assert result is not None
+        return result
+
+    def _on_large_error(self, error: KafkaError) -> None:
+        logger.warning("producer of large dead letters and retries on %s: %s", self._settings.where, error.str())
+        if error.fatal() and self._large is not None:
+            large, self._large = self._large, None
+            large.abandon()
+            large.close()
+
+    def _give_up(self, pending: PendingBatch, producer: ProducerThread) -> None:
+        """Fail messages that the client should have reported as lost by now, but has not (librdkafka 2.16.1).
+
+        This was seen when a message was handed over while its topic was being deleted. The producer does not recover.
+        """
+        if pending.completed.done():
+            return  # The event loop was blocked, and both were due in the same turn.
+        logger.error(
+            "%r: the client reported nothing about messages that it should have given up; a new producer replaces it",
+            self,
+        )
+        if producer is self._large:
+            self._large = None
+            producer.abandon()
+            producer.close()
+        self._broken = self._broken or producer is self._producer
+        pending.give_up(ConnectionLost(f"{self._settings.where} did not confirm: it may or may not have the message"))
+
+    async def _produce(self, pending: PendingBatch, producer: ProducerThread) -> None:
+        produce, report, partition, handed_over = producer.produce, pending.report, pending.partition, 0
+        for index, outgoing in enumerate(pending.batch):
+            try:
+                headers = encode_headers(outgoing)
             except InvalidMessage as error:
-                flight.results[index] = error
+                pending.results[index] = error
                 continue
             while True:
-                if producer is not self._producer:
-                    flight.results[index] = self._gone()
+                if producer is not self._producer and producer is not self._large:
+                    pending.results[index] = self._explain_replaced()
                     break
                 try:
                     produce(
                         outgoing.topic,
                         outgoing.body,
                         outgoing.key,
+                        partition,
                         headers=headers,
                         on_delivery=partial(report, index),
                     )
                 except BufferError:
-                    # The client's queue is full of what was not confirmed yet: that is back pressure.
+                    # The client's queue is full of unconfirmed messages: wait, as back pressure.
                     producer.flush()
                     await asyncio.sleep(PAUSE)
                     continue
                 except KafkaException as error:
-                    flight.results[index] = self._refusal(outgoing, kafka_error(error))
+                    pending.results[index] = self._explain_refusal(outgoing, kafka_error(error))
+                    pending.failed = True
+                    break
+                except (TypeError, ValueError) as error:
+                    pending.results[index] = InvalidMessage(f"Kafka's client refused the message: {error}")
                     break
                 handed_over += 1
                 break
             if index % PART == PART - 1:
                 producer.flush()
         producer.flush()
-        flight.expect(handed_over)
+        pending.expect(handed_over)
 
-    def _gone(self) -> BrokerkitError:
-        """What a message gets whose producer was closed, or replaced, while it waited for room in the queue."""
-        if self._producer is None:
+    def _explain_replaced(self) -> BrokerkitError:
+        """The error of a message whose producer was closed or replaced while it waited for room in the queue."""
+        if self._admin is None:
             return Closed(f"the connection to {self._settings.where} was closed")
-        # The new one would take it, before those that the old one has just lost are sent again.
+        # The new producer would send it before the messages that the old one has just lost are sent again.
         return ConnectionLost(f"the producer of {self._settings.where} was replaced before it took this message")
 
-    def _refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
-        """What the client itself would not take."""
+    def _explain_refusal(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
+        """The error of a message that the client itself refused."""
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             limit = self._settings.message_limit
-            return MessageTooLarge(size=_size(outgoing), limit=limit, what="the Kafka client (message.max.bytes)")
-        return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+            return MessageTooLarge(size=client_size(outgoing), limit=limit, what="the Kafka client (message.max.bytes)")
+        return self._translate(outgoing, error)
 
-    async def _failure(self, flight: Flight, index: int, result: KafkaError) -> Receipt | BrokerkitError:
-        outgoing = flight.batch[index]
+    def _translate(self, outgoing: Outgoing, error: KafkaError) -> BrokerkitError:
+        if self._fatal is not None and is_purged(error):
+            error = self._fatal  # the reason why the producer has given up what it had
+        doing = f"cannot publish to {outgoing.topic!r} on {self._settings.where}"
+        return translate(error, doing, needed=self._settings.needed("Write", outgoing.topic), sending=True)
+
+    async def _explain_failure(self, pending: PendingBatch, index: int, result: KafkaError) -> Receipt | BrokerkitError:
+        outgoing = pending.batch[index]
         if result.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            return await self._too_large(outgoing, result, alone=len(flight.batch) == 1)
-        return translate(result, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+            return await self._too_large(outgoing, pending.partition, alone=len(pending.batch) == 1)
+        return self._translate(outgoing, result)
 
-    async def _too_large(self, outgoing: Outgoing, error: KafkaError, *, alone: bool) -> Receipt | BrokerkitError:
-        """The broker measures what the client packed together, so small messages fail beside or because of others."""
-        size = _size(outgoing)
+    async def _too_large(self, outgoing: Outgoing, partition: int, *, alone: bool) -> Receipt | BrokerkitError:
+        """The broker measures the batch that the client packed, so a small message can fail because of others."""
+        size, limit = batch_size(outgoing), await self._limit(outgoing.topic)
+        if not alone and (limit is None or size <= limit):
+            return (await self.send([outgoing], partition=partition))[0]
+        return MessageTooLarge(size=size, limit=limit, what=_topic(outgoing.topic))
+
+    async def _limit(self, topic: str) -> int | None:
+        """The largest message of a topic, in bytes. None if we may not know it."""
         try:
-            limit = await self._opened().message_limit(outgoing.topic)
+            found = (await self.require_open().topic_settings([topic])).get(topic)
         except BrokerkitError:
-            limit = None
-        if limit is not None and size > limit:
-            return MessageTooLarge(size=size, limit=limit, what=f"topic {outgoing.topic!r} (max.message.bytes)")
-        if not alone:
-            return (await self.send([outgoing]))[0]
-        return translate(error, f"cannot publish to {outgoing.topic!r} on {self._settings.where}", sending=True)
+            return None
+        return None if found is None else int(found["max.message.bytes"])
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
-        return derived_name(topic, group, role, KAFKA)
+        return derived_name(topic, group, role, NAME_STYLE)
+
+    async def own_queue(self, topic: str, group: str | None, *, is_queue: bool, create: bool) -> str:
+        if is_queue:
+            return topic
+        check_group(group or "")
+        retry, admin = retry_topic(topic, group, DELAY_LEVELS[0]), self.require_open()
+        if await admin.describe([retry]):
+            return retry
+        if not create:
+            raise NotFound(f"{self._settings.where} has no topic {retry!r}, to which replays go; create it")
+        there = await admin.describe([topic], denied=set())
+        await admin.create({retry: there.get(topic, ANY_PARTITION)}, CONFIG)
+        for source in self._sources:
+            source.look_for_topics()
+        return retry
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> KafkaSource:
-        return KafkaSource(subscription, lost, self._settings, self._opened, self.send)
+        for topic in subscription.topics:
+            (check_topic if subscription.is_queue else check_source)(topic)
+        send = partial(self.send, copies=True)
+        source = KafkaSource(subscription, lost, self._settings, self.require_open, send, self.watch)
+        self._sources.add(source)
+        return source
 
-    def look(
-        self, topics: Sequence[str], *, stored: bool = False, past: bool = True, follow: bool = False
+    def browse(
+        self, topics: Sequence[str], *, is_queue: bool = False, past: bool = True, follow: bool = False
     ) -> AsyncGenerator[Delivery, None]:
-        return look_at_topics(self._settings, self._opened(), topics, past=past, follow=follow)
+        return browse_topics(
+            self._settings, self.require_open(), Topics(topics), is_queue=is_queue, past=past, follow=follow
+        )
+
+    def cursor(self, queue: str) -> KafkaCursor:
+        return KafkaCursor(self._settings, self.require_open, self.send, queue)
 
     async def close(self) -> None:
-        producer, self._producer, self._admin = self._producer, None, None
+        producer, self._producer = self._producer, None
+        large, self._large = self._large, None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            await asyncio.to_thread(admin.close)
         if producer is None:
             return
-        producer.flush()  # News of a broker that is away may wait there as well.
+        producer.flush()  # Events of an unreachable broker may wait there too.
         try:
             async with asyncio.timeout(FLUSH):
                 while len(producer):
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
-            LOG.warning("%r: given up, the broker may have %d messages or not", self, len(producer))
+            logger.warning(
+                "%r: gave up waiting for confirmations; the broker may or may not have %d messages", self, len(producer)
+            )
             producer.abandon()
         finally:
             producer.close()
         await asyncio.to_thread(producer.join)
+        if large is not None:
+            large.abandon()
+            large.close()
+            await asyncio.to_thread(large.join)
 
 
-def _headers(outgoing: Outgoing) -> dict[str, str | bytes | None]:
-    """The headers as the client takes them.
-
-    Raises:
-        InvalidMessage: one is no text or bytes, or has a name with a NUL. The client library itself crashes the process
-            over a lone surrogate in a name (confluent-kafka 2.16.1).
-    """
-    headers: dict[str, str | bytes | None] = {}
-    try:
-        for name, value in outgoing.headers.items():
-            if not name.isascii():
-                name.encode()
-            # The client ends text at its first NUL. Values go as bytes; for names there is no other way.
-            if "\0" in name:
-                raise InvalidMessage(f"Kafka's client would cut the header name {name!r} at its NUL")
-            headers[name] = value if isinstance(value, bytes) else value.encode()
-        headers[ID_HEADER] = outgoing.id.encode()
-        if outgoing.content_type is not None:
-            headers[CONTENT_TYPE] = outgoing.content_type.encode()
-        if isinstance(outgoing.key, str):
-            outgoing.key.encode()
-        outgoing.topic.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidMessage(f"a header, the key or the topic is not valid Unicode: {error}") from error
-    except AttributeError as error:
-        raise InvalidMessage("header names are text, header values are text or bytes") from error
-    return headers
-
-
-def _size(outgoing: Outgoing) -> int:
-    """The bytes that librdkafka reckons for a message."""
-    size = OVERHEAD + len(outgoing.body or b"") + len(_bytes(outgoing.key or b""))
-    for name, value in _headers(outgoing).items():
-        for part in (name, value or b""):
-            length = len(_bytes(part))
-            # Each length is written as a zigzag varint.
-            size += length + 1 + (length > 63) + (length > 8_191) + (length > 1_048_575)
-    return size
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
+def _topic(topic: str) -> str:
+    return f"topic {topic!r} (max.message.bytes)"

@@ -1,37 +1,55 @@
-"""What the Kafka adapter tells the client library, and what it makes of the library's errors.
+"""The configuration of Kafka clients.
 
-One set of options serves producer, consumer and admin client. librdkafka knows which of its settings belong to whom and
-warns about the others, so it is asked: a client that is built without brokers connects to nothing and is there and
-gone in a tenth of a millisecond.
+One set of options serves producer, consumer and admin client. librdkafka knows which setting belongs to which client, and
+warns about the others. To ask it, a client without brokers is created: it connects to nothing, and takes a tenth of a
+millisecond.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from brokerkit._errors import AccessDenied, BrokerkitError, ConfigError, ConnectionLost, NotFound, PublishError
-from brokerkit._transport import Connection
-
-LOG: Final = logging.getLogger("brokerkit.kafka")
+from brokerkit.adapters.api import ConfigError, Connection, compile_pattern, get_logger, is_pattern
+from brokerkit.adapters.kafka._errors import Needed, kafka_error
 
 
 def _as_detail(record: logging.LogRecord) -> bool:
-    """Librdkafka logs each failed try of each connection as an error. What matters of it reaches us as an error too."""
+    """Lower librdkafka's lines to debug. It logs each failed connect as an error, and its real errors also reach us."""
     record.levelno, record.levelname = logging.DEBUG, "DEBUG"
     return LIBRDKAFKA.isEnabledFor(logging.DEBUG)
 
 
-LIBRDKAFKA: Final = logging.getLogger("brokerkit.kafka.librdkafka")
+LIBRDKAFKA: Final = get_logger("brokerkit.adapters.kafka.librdkafka")
 LIBRDKAFKA.addFilter(_as_detail)
 
 OnError = Callable[[KafkaError], None]
 
+Partition = tuple[str, int]
+"""A topic, and the number of one of its partitions."""
+
+_LONGEST_NAME: Final = 1_024
+"""Bytes of the longest group name. The protocol allows 32 KiB, and the broker closes the connection over a longer name."""
+
 _LONGEST: Final = 2_147_483_647
-"""Milliseconds: the most that librdkafka takes, more than three weeks. 0 means no end."""
+"""Milliseconds: the longest timeout of librdkafka, more than three weeks. 0 means no timeout."""
+
+_LARGEST: Final = 1_000_000_000
+"""Bytes: the largest value of librdkafka's message limit."""
+
+_TRANSACTION_TIMEOUT: Final = 10_000
+"""Milliseconds after which the broker aborts the transaction of a dead process. Readers wait for it that long."""
+
+_LONGEST_QUESTION: Final = 3_600.0
+"""Seconds: the longest that librdkafka's admin client waits for an answer."""
+
+_TOPIC: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}")
+"""https://kafka.apache.org/documentation/#adminapi"""
 
 _OURS: Final = {
     "bootstrap.servers": "the URL names the brokers",
@@ -41,71 +59,104 @@ _OURS: Final = {
     "enable.auto.offset.store": "brokerkit decides when a message counts as done",
     "enable.partition.eof": "brokerkit has no use for it",
     "error_cb": "brokerkit turns errors into exceptions",
-    "logger": "log lines go to the logger 'brokerkit.kafka'",
-    "transactional.id": "brokerkit does not use transactions",
-}
-
-_DENIED: Final = {
-    KafkaError._AUTHENTICATION,  # pyright: ignore[reportPrivateUsage]
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-}
-_MISSING: Final = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._UNKNOWN_PARTITION,  # pyright: ignore[reportPrivateUsage]
-}
-LEADERLESS: Final = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}
-_UNREACHABLE: Final = LEADERLESS | {
-    KafkaError._TRANSPORT,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._RESOLVE,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._SSL,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._ALL_BROKERS_DOWN,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._TIMED_OUT,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._TIMED_OUT_QUEUE,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._MSG_TIMED_OUT,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._PURGE_QUEUE,  # pyright: ignore[reportPrivateUsage]
-    KafkaError._PURGE_INFLIGHT,  # pyright: ignore[reportPrivateUsage]
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    "logger": "log lines go to the logger 'brokerkit.adapters.kafka.librdkafka'",
+    "transactional.id": "brokerkit names the transactions of a source with exactly_once",
+    "delivery.report.only.error": "brokerkit waits for each confirmation",
+    "enabled_events": "brokerkit needs all of them",
+    "on_delivery": "brokerkit waits for each confirmation",
+    "test.mock.num.brokers": "the URL names the brokers",
 }
 
 
-def translate(error: KafkaError, doing: str, *, sending: bool = False) -> BrokerkitError:
-    """The error of brokerkit for an error of the client library.
+OAUTH: Final = "oauth_cb"
 
-    A table of codes decides: the flags of a `KafkaError` do not say whether trying again helps.
+
+def check_topic(name: str) -> None:
+    """Refuse a name that no topic can have. librdkafka ends the process over some names, or cuts them at a NUL.
+
+    Raises:
+        ConfigError: the name is not allowed.
     """
-    code = error.code()
-    text = f"{doing}: {error.str()} ({error.name()})"
-    if code in _DENIED:
-        return AccessDenied(f"{text}; check user, password and the rights of this user")
-    if code in _MISSING:
-        return NotFound(f"{text}; create the topic, or use provision='all'")
-    if code in _UNREACHABLE:
-        return ConnectionLost(text)
-    return PublishError(text) if sending else BrokerkitError(text)
+    if not _TOPIC.fullmatch(name):
+        raise ConfigError(
+            f"Kafka has no topic called {name!r:.300}: a name is up to 249 letters, digits, dots, underscores and hyphens"
+        )
 
 
-def kafka_error(error: KafkaException) -> KafkaError:
-    """The error inside a `KafkaException`."""
-    inside: KafkaError = error.args[0]
-    return inside
+def check_source(name: str) -> None:
+    """Refuse what is neither the name of a topic nor a pattern.
+
+    Raises:
+        ConfigError: the name is not allowed, or the pattern is not a regular expression.
+    """
+    if is_pattern(name):
+        compile_pattern(name)
+    else:
+        check_topic(name)
+
+
+def check_group(name: str) -> None:
+    """Refuse a name that no group can have. librdkafka ends the process over an empty one.
+
+    Raises:
+        ConfigError: the name is not allowed.
+    """
+    unclean = _find_unclean(name)
+    if not name.strip() or unclean or len(name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ConfigError(f"Kafka has no group called {name!r:.300}: {unclean or 'it takes 1 to 1,024 bytes of text'}")
+
+
+def _find_unclean(text: str) -> str:
+    """Say why librdkafka would change this text or end the process. "" if it accepts the text."""
+    if "\0" in text:
+        return "it contains a NUL, where the client library would cut it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it contains half of a character, a lone surrogate"
+    return ""
+
+
+def _refuse_unclean(
+    where: str, hosts: Sequence[str], user: str | None, password: str | None, options: Mapping[str, object]
+) -> None:
+    parts = {"host": ",".join(hosts), "user": user or "", "password": password or ""}
+    for part, text in parts.items():
+        if why := _find_unclean(text):
+            raise ConfigError(f"Kafka: the {part} of the URL is not usable: {why}")
+    for name, value in options.items():
+        if why := _find_unclean(name) or (_find_unclean(value) if isinstance(value, str) else ""):
+            raise ConfigError(f"{where}: option {name!r} is not usable: {why}")
+    if "group.instance.id" in options and not str(options["group.instance.id"] or "").strip():
+        raise ConfigError(f"{where}: option 'group.instance.id' is empty; leave it out, or name the member")
+
+
+_FEW: Final = 200
+"""Above so many topics, a fetch that finds nothing waits longer at the broker.
+
+The client names all partitions in each fetch (librdkafka 2.16 has no fetch sessions). For 1,000 idle ones, twice a second,
+that took one percent of a core. A message ends the wait at once. Only a partition that is assigned or resumed meanwhile has
+to wait for it.
+"""
+
+_WAIT_FOR_EACH: Final = 2.5
+"""Milliseconds of that wait for each topic."""
+
+_LONGEST_WAIT: Final = 5_000
+"""Milliseconds."""
 
 
 class Settings:
-    """The configuration of all clients of one adapter, checked when it is made, without connecting.
+    """The configuration of all clients of one adapter. It is checked at creation, without connecting.
 
     Attributes:
-        classic: whether the group's members agree among themselves, and not the broker for them (KIP-848).
-        lingers: whether messages wait for others for as long as the user has said.
+        classic: whether the members of the group assign partitions; with KIP-848 the broker does.
+        common: what every client needs to log in.
+        servers: the brokers, as the client library wants them.
+        lingers: whether the user has set how long messages wait for others.
 
     Raises:
-        ConfigError: the URL has a part that Kafka has no use for, or an option is unknown, refused or has a wrong value.
+        ConfigError: Kafka cannot use a part of the URL, or an option is unknown, not allowed or has a wrong value.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -115,39 +166,47 @@ class Settings:
         if url.path:
             raise ConfigError(f"{url}: a Kafka URL ends after the hosts; topic and group are settings of their own")
         if url.password and not url.user:
-            raise ConfigError(f"{url}: there is a password and no user")
+            raise ConfigError(f"{url}: the URL has a password but no user")
         for name, why in _OURS.items():
             if name in connection.options:
                 raise ConfigError(f"{url}: option {name!r} cannot be set: {why}")
+        _refuse_unclean(str(url), url.hosts, url.user, url.password, connection.options)
         self.where = str(url)
-        self.connect_timeout = connection.connect_timeout
-        self._servers = ",".join(url.hosts)
+        self.connect_timeout = min(connection.connect_timeout, _LONGEST_QUESTION)
+        self.servers = ",".join(url.hosts)
         common: dict[str, Any] = {"client.id": "brokerkit"}
         if url.user:
             common |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
             common |= {"sasl.username": url.user, "sasl.password": url.password or ""}
-        for_producer, for_consumer = _split(connection.options)
+        self.common = common
+        options = dict(connection.options)
+        # A client that has it calls it, and waits for a token: only those that connect get it.
+        token = {OAUTH: options.pop(OAUTH)} if OAUTH in options else {}
+        if not all(map(callable, token.values())):
+            raise ConfigError(f"{url}: option {OAUTH!r} must be a function that returns a token and its time of expiry")
+        for_producer, for_consumer = _split(options)
         self._producer: dict[str, Any] = {
             **common,
             "enable.idempotence": True,
             "acks": "all",
-            # At most: a batch that is complete is sent at once, see `brokerkit.adapters.kafka._producer`.
+            # The most. A complete batch is sent at once, see `brokerkit.adapters.kafka._producer`.
             "linger.ms": 5,
-            # The Java client's partitioner: a key goes to the same partition whichever of the two wrote it.
+            # The Java client's partitioner: both clients write a key to the same partition.
             "partitioner": "murmur2_random",
-            # A confirmation that has not come by then is reported as lost; the library's own limit is five minutes.
+            # A message without confirmation is reported as lost after this time. The library's default is five minutes.
             "delivery.timeout.ms": 30_000,
-            # A topic that the broker does not know is believed to be just being created for so long (default 30 s).
+            # For so long, a topic that the broker does not know is taken for one that is being created (default 30 s).
             "topic.metadata.propagation.max.ms": 2_000,
             **for_producer,
         }
+        self._user = str(for_consumer.get("sasl.username") or for_consumer.get("sasl.user") or url.user or "")
         self.lingers = not for_producer.keys().isdisjoint(("linger.ms", "queue.buffering.max.ms"))
         self._consumer: dict[str, Any] = {
             **common,
             "allow.auto.create.topics": False,
             "auto.commit.interval.ms": 200,
-            # A full read-ahead is looked at again after so long. With the default, a second, whoever handles the
-            # 100,000 messages of `queued.min.messages` in less waits for the rest of it: no more than 110,000 a second.
+            # A full read-ahead is checked again after this time. With the default, a second, a consumer that handles the
+            # 100,000 messages of `queued.min.messages` faster waits for the rest of it: at most 110,000 a second.
             "fetch.queue.backoff.ms": 100,
         }
         self.classic = for_consumer.get("group.protocol", "classic") == "classic"
@@ -156,6 +215,8 @@ class Settings:
             self._consumer["partition.assignment.strategy"] = "cooperative-sticky"
         self._consumer |= for_consumer
         self._check()
+        self._producer |= token
+        self._consumer |= token
 
     @property
     def cooperative(self) -> bool:
@@ -164,73 +225,127 @@ class Settings:
 
     @property
     def static(self) -> bool:
-        """Whether the member of the group has a name of its own, which only one process can have."""
+        """Whether the member of the group has a fixed name, which only one process can have."""
         return "group.instance.id" in self._consumer
 
     @property
+    def instance(self) -> str:
+        """The fixed name of the member, or "" if it has none."""
+        return str(self._consumer.get("group.instance.id", ""))
+
+    @property
     def delivery_timeout(self) -> float:
-        """Seconds after which the client reports an unconfirmed message as lost; the longest if it never does."""
+        """Seconds after which the client reports an unconfirmed message as lost; the largest value if it never does."""
         options = self._producer
         return (int(options.get("message.timeout.ms", options["delivery.timeout.ms"])) or _LONGEST) / 1000
 
     @property
     def message_limit(self) -> int:
-        """The most bytes of one message that the client takes."""
+        """The largest message of the client, in bytes."""
         return int(self._producer.get("message.max.bytes", 1_000_000))
 
-    def producer(self, on_error: OnError) -> dict[str, Any]:
-        """Configuration of a `confluent_kafka.Producer` or an admin client."""
-        return {**self._producer, "bootstrap.servers": self._servers, "error_cb": on_error}
+    def needed(self, right: str, topic: str, *, group: str = "") -> Needed:
+        """Describe the rights that a request of these clients needs."""
+        return Needed(user=self._user, right=right, topic=topic, group=group)
 
-    def consumer(self, on_error: OnError, *, group: str, commit: bool, role: str) -> dict[str, Any]:
-        """Configuration of a `confluent_kafka.Consumer`. ``role`` tells several of them in one source apart."""
+    def configure_producer(self, on_error: OnError) -> dict[str, Any]:
+        """Build the configuration of a `confluent_kafka.Producer`."""
+        return {**self._producer, "bootstrap.servers": self.servers, "error_cb": on_error}
+
+    def configure_admin(self, on_error: OnError) -> dict[str, Any]:
+        """Build the configuration of an admin client.
+
+        To the client library it is a producer. An idempotent one asks for a producer id, which takes the right to write to
+        some topic. Without that right, the client has a fatal error.
+        """
+        return {**self.configure_producer(on_error), "enable.idempotence": False, "enable.gapless.guarantee": False}
+
+    def configure_large_producer(self, on_error: OnError) -> dict[str, Any]:
+        """Build the configuration of a producer for messages that fit into a topic only when compressed."""
+        config = self.configure_producer(on_error)
+        for other in ("compression.codec", "compression.type"):
+            if config.get(other) not in (None, "none"):
+                return {**config, "message.max.bytes": _LARGEST}
+        # Every broker supports gzip, including those that only speak Kafka's protocol.
+        return {**config, "message.max.bytes": _LARGEST, "compression.type": "gzip"}
+
+    def configure_transactional_producer(self, on_error: OnError, *, name: str) -> dict[str, Any]:
+        """Build the configuration of a producer for transactions.
+
+        Raises:
+            ConfigError: an option does not go together with transactions.
+        """
+        if self._consumer.get("isolation.level", "read_committed") != "read_committed":
+            raise ConfigError(f"{self.where}: exactly_once needs isolation.level=read_committed, the default")
+        config = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT, "retry.backoff.ms": 20, **self._producer}
+        for timeout in ("delivery.timeout.ms", "message.timeout.ms"):
+            if timeout in config:  # librdkafka refuses a longer one
+                config[timeout] = min(int(config[timeout]) or _LONGEST, int(config["transaction.timeout.ms"]))
+        # Retry copies and dead letters may be larger than the limit for users' messages, which is checked before.
+        config |= {"message.max.bytes": _LARGEST, "transactional.id": name}
+        try:
+            Producer(config, logger=_SILENT)
+        except KafkaException as error:
+            raise ConfigError(f"{self.where}: exactly_once: {kafka_error(error).str()}") from error
+        return {**config, "bootstrap.servers": self.servers, "error_cb": on_error}
+
+    def configure_consumer(
+        self, on_error: OnError, *, group: str, commit: bool, role: str, topics: int = 1
+    ) -> dict[str, Any]:
+        """Build the configuration of a `confluent_kafka.Consumer`. ``role`` distinguishes the consumers of one source, which
+        reads so many ``topics``.
+        """
         config: dict[str, Any] = {
-            # Where "latest" is meant, offsets are given. Left to the client, it would also hold for a group whose
-            # offset has fallen out of retention, and skip everything that is still there.
+            # For "latest", explicit offsets are given. The client's own "latest" would also apply to a group whose offset
+            # has fallen out of retention, and skip everything that is still there.
             "auto.offset.reset": "earliest",
             **self._consumer,
-            "bootstrap.servers": self._servers,
+            "bootstrap.servers": self.servers,
             "group.id": group,
             "enable.auto.commit": commit,
             "enable.auto.offset.store": False,
             "error_cb": on_error,
         }
         if instance := config.get("group.instance.id"):
-            # Two members with one static id throw each other out.
+            # Two members with one static id expel each other.
             config["group.instance.id"] = f"{instance}{role}"
+        if topics > _FEW and not {"fetch.wait.max.ms", "socket.timeout.ms"} & self._consumer.keys():
+            config["fetch.wait.max.ms"] = min(int(_WAIT_FOR_EACH * topics), _LONGEST_WAIT)
         return config
 
     def _check(self) -> None:
-        """Build both clients without brokers: librdkafka looks at every name and value, and at what goes together."""
+        """Create both clients without brokers. librdkafka checks every name and value, and whether they fit together."""
         try:
             Producer(self._producer, logger=_SILENT)
             Consumer({**self._consumer, "group.id": "check"}, logger=_SILENT).close()
         except KafkaException as error:
             raise ConfigError(f"{self.where}: {kafka_error(error).str()}") from error
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # confluent-kafka reports a wrong value in many ways
             raise ConfigError(f"{self.where}: {error}") from error
 
 
 def _split(options: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """The options that a producer takes, and those that a consumer takes. What neither takes is in both, to fail there."""
-    producer = {name: value for name, value in options.items() if _takes(Producer, {}, name, value)}
-    consumer = {name: value for name, value in options.items() if _takes(Consumer, {"group.id": "check"}, name, value)}
+    """Split the options into those of a producer and those of a consumer. Unknown ones go to both, and fail there."""
+    producer = {name: value for name, value in options.items() if takes(Producer, {}, name, value)}
+    consumer = {name: value for name, value in options.items() if takes(Consumer, {"group.id": "check"}, name, value)}
     unknown = {name: value for name, value in options.items() if name not in producer and name not in consumer}
     return {**producer, **unknown}, {**consumer, **unknown}
 
 
-def _takes(client: type[Producer | Consumer], base: dict[str, object], name: str, value: object) -> bool:
+def takes(client: type[Any], base: Mapping[str, object], name: str, value: object) -> bool:
+    """Whether a kind of client knows a setting. ``base`` are the settings that it needs."""
     lines = _Lines()
-    logger = logging.Logger("brokerkit.kafka.check")  # noqa: LOG001  (nobody else's, and gone at the end)
+    logger = logging.Logger("brokerkit.adapters.kafka.check")  # noqa: LOG001  (not shared, and dropped at the end)
     logger.addHandler(lines)
     try:
         made = client({**base, name: value}, logger=logger)
     except KafkaException as error:
         return "No such configuration property" not in kafka_error(error).str()
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 (only the value is wrong, so the name is known; `_check` reports it)
         return True
-    made.poll(0)  # Log lines are served here.
-    if isinstance(made, Consumer):
+    with suppress(KafkaException, RuntimeError):
+        made.poll(0)  # Log lines are delivered here. A share consumer without a subscription refuses the call itself.
+    if not isinstance(made, Producer):
         made.close()
     return not any("will be ignored" in line for line in lines.seen)
 
@@ -244,4 +359,4 @@ class _Lines(logging.Handler):
         self.seen.append(record.getMessage())
 
 
-_SILENT: Final = logging.Logger("brokerkit.kafka.check", logging.CRITICAL + 1)  # noqa: LOG001
+_SILENT: Final = logging.Logger("brokerkit.adapters.kafka.check", logging.CRITICAL + 1)  # noqa: LOG001

@@ -1,21 +1,37 @@
-"""A message of the client library as the core sees it."""
+"""Converts a message of the client library to a delivery."""
 
 from __future__ import annotations
 
-from typing import Any
+import gc
+from collections.abc import Mapping
+from operator import methodcaller
+from typing import Any, Final
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from brokerkit._message import ID_HEADER, WAITING, Delivery
+from brokerkit.adapters.api import ID_HEADER, Delivery, plausible_time
+from brokerkit.adapters.kafka._wire import lost_in_mapping
+
+UNREADABLE: Final = "unreadable-header-"
+"""Prefix of the names of headers whose own names are not UTF-8. A number follows."""
+
+_headers: Final = methodcaller("headers")
+"""If the library cannot decode a name, it returns a list all the same: the name is missing, and the error is still set. A
+call from Python code checks for the error at first. Once the interpreter has specialised the call, it no longer does, and
+the list ends the process (CPython 3.11, confluent-kafka 2.16). A call from C always checks."""
 
 
 class KafkaDelivery(Delivery):
-    """A `Delivery` that is made in one step, which is half the time, and asks its message for what is rarely wanted."""
+    """A `Delivery` that is built in one step, in half the time. Rarely used values are read from the message."""
 
     __slots__ = ()
 
     def __init__(self, message: Message[Any, Any], topic: str, token: object) -> None:
-        found = message.headers()
+        unreadable = 0
+        try:
+            found = _headers(message)
+        except Exception:  # noqa: BLE001 (confluent-kafka 2.16 raises UnicodeDecodeError inside a SystemError)
+            found, unreadable = _readable_headers(message)
         headers: dict[str, Any] = dict(found) if found else {}
         if None in headers.values():
             headers = {name: b"" if value is None else value for name, value in headers.items()}
@@ -30,11 +46,11 @@ class KafkaDelivery(Delivery):
         self.token = token
         self.routing_key = None
         self.type = None
-        self.parsed = None
-        self.route = None
-        self.lane = None
-        self.trouble = None
-        self.state = WAITING
+        self._begin()
+        if unreadable:
+            self.unreadable(
+                f"the names of {unreadable} headers are not UTF-8; their values are kept as {UNREADABLE}1 and so on"
+            )
 
     @property
     def position(self) -> tuple[int, int]:
@@ -42,6 +58,49 @@ class KafkaDelivery(Delivery):
         return message.partition(), message.offset()
 
     @property
+    def properties(self) -> Mapping[str, str]:
+        """See `Delivery.properties`. `headers` has the last of several headers of one name; a copy has them all."""
+        return lost_in_mapping(_headers(self.native))
+
+    @property
     def time(self) -> float | None:
         kind, stamp = self.native.timestamp()
-        return None if kind == TIMESTAMP_NOT_AVAILABLE else stamp / 1000
+        return None if kind == TIMESTAMP_NOT_AVAILABLE else plausible_time(stamp / 1000)
+
+
+class OwnKafkaDelivery(KafkaDelivery):
+    """A delivery from a retry topic, or from a topic of dead letters: see `Delivery.is_ours`."""
+
+    __slots__ = ()
+
+    @property
+    def is_ours(self) -> bool:
+        return True
+
+    @property
+    def broker_id(self) -> str | None:
+        # Offsets of a retry topic are not offsets of the topic that the delivery names.
+        message: Any = self.native
+        return self._broker_id(message.topic())
+
+
+def _readable_headers(message: Message[Any, Any]) -> tuple[list[tuple[str, Any]], int]:
+    """Read the headers after the client library could not decode a name. Also return the number of such names.
+
+    The library keeps a list in which such a name is missing (confluent-kafka 2.16). Not even None is in its place, so
+    unpacking the pair would end the process. The garbage collector's view of a pair skips the missing name.
+    """
+    try:
+        pairs, unreadable = message.headers() or [], 0
+    except Exception:  # noqa: BLE001 (another version may raise again: then there are no headers at all)
+        pairs, unreadable = [], 1
+    found: list[tuple[str, Any]] = []
+    for pair in pairs:
+        value = pair[1]
+        name = next((part for part in gc.get_referents(pair) if isinstance(part, str)), None)
+        if name is None:
+            unreadable += 1
+            name = f"{UNREADABLE}{unreadable}"
+        found.append((name, value))
+    message.set_headers(found)  # A user who reads `Message.native` gets these too.
+    return found, unreadable

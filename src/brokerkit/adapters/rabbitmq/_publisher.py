@@ -1,4 +1,4 @@
-"""Publishing to RabbitMQ: confirmed, persistent, mandatory, and pipelined."""
+"""Publishes to RabbitMQ: confirmed, persistent, mandatory and pipelined."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aiormq.exceptions import (
 )
 from pamqp.header import ContentHeader
 
-from brokerkit._errors import (
+from brokerkit.adapters.api import (
     BrokerkitError,
     Closed,
     ConnectionLost,
@@ -30,12 +30,16 @@ from brokerkit._errors import (
     NotFound,
     PublishError,
     Unroutable,
+    get_logger,
+    start,
 )
 from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
-from brokerkit.adapters.rabbitmq._wire import Letter
+from brokerkit.adapters.rabbitmq._wire import AddressedMessage
+
+logger = get_logger(__name__)
 
 CONFIRM_TIMEOUT: Final = 30.0
-"""Seconds without a single confirmation after which a batch is given up, and its connection with it."""
+"""After this many seconds without a single confirmation, a batch is given up, and its connection is closed."""
 
 _TOO_LARGE: Final = re.compile(r"message size \d+ is larger than configured max size (\d+)")
 
@@ -43,8 +47,8 @@ _TOO_LARGE: Final = re.compile(r"message size \d+ is larger than configured max 
 class Publisher:
     """One connection, and a channel for each exchange.
 
-    A refusal (no such exchange, no right, too large) closes its channel and fails everything under way there; with a
-    channel for each exchange, a wrong topic never harms another one. A lost connection is made anew by the next `send`.
+    A refusal (no such exchange, no right, too large) closes its channel and fails everything under way there. With a channel
+    for each exchange, a wrong topic never harms another topic. After a lost connection, the next `send` connects again.
     """
 
     def __init__(self, link: Link) -> None:
@@ -52,12 +56,13 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._channels: dict[str, Channel] = {}
         self._opening = asyncio.Lock()
-        self._flying: dict[str, asyncio.Task[BrokerkitError | None]] = {}
+        self._in_flight: dict[str, asyncio.Task[BrokerkitError | None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._body_limit: int | None = None
         self._closed = False
 
     async def connection(self) -> AbstractConnection:
-        """The connection, made where there is none.
+        """Return the connection. Connect if there is none.
 
         Raises:
             BrokerkitError: the broker cannot be reached, or refuses.
@@ -71,50 +76,67 @@ class Publisher:
                 self._connection = await self._link.connect()
             return self._connection
 
-    async def send(self, letters: Sequence[Letter]) -> list[BrokerkitError | None]:
-        """Publish, wait for the confirmations, and give one result for each letter: None where the broker has it."""
-        results: list[BrokerkitError | None] = [None] * len(letters)
+    async def send(self, messages: Sequence[AddressedMessage]) -> list[BrokerkitError | None]:
+        """Publish, wait for the confirmations, and give one result for each message: None if the broker has it.
+
+        Cancelled, it gives up its connection: the broker may be frozen, or have stopped to read from it (its memory or disk
+        is full), and a second try must not meet late confirmations on the same channel.
+        """
         tasks: dict[asyncio.Task[BrokerkitError | None], int] = {}
-        channels = await self._open_channels({letter.exchange for letter in letters})
-        for index, letter in enumerate(letters):
-            channel = channels[letter.exchange]
+        try:
+            return await self._send(messages, tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            self._abandon()
+            raise
+
+    async def _send(
+        self, messages: Sequence[AddressedMessage], tasks: dict[asyncio.Task[BrokerkitError | None], int]
+    ) -> list[BrokerkitError | None]:
+        results: list[BrokerkitError | None] = [None] * len(messages)
+        channels = await self._open_channels({message.exchange for message in messages})
+        for index, message in enumerate(messages):
+            channel = channels[message.exchange]
             try:
                 if isinstance(channel, BrokerkitError):
                     raise channel
-                self._check_size(letter, channel)
+                self._check_size(message, channel)
             except BrokerkitError as error:
                 results[index] = error
                 continue
-            name = letter.properties.message_id or ""
+            name = message.properties.message_id or ""
             # The client tells returned messages apart by their id: two of one id must not be under way at once.
-            while name and (earlier := self._flying.get(name)) is not None:
+            while name and (earlier := self._in_flight.get(name)) is not None:
                 await asyncio.wait([earlier])
-            task = asyncio.create_task(self._publish(letter, channel), name=name)
+            task = asyncio.create_task(self._publish(message, channel), name=name)
             if name:
-                self._flying[name] = task
-                task.add_done_callback(self._landed)
+                self._in_flight[name] = task
+                task.add_done_callback(self._drop_in_flight)
             tasks[task] = index
         await self._wait(set(tasks))
         for task, index in tasks.items():
-            results[index] = self._unconfirmed() if task.cancelled() else task.result()
+            results[index] = self._explain_unconfirmed() if task.cancelled() else task.result()
         return results
 
     async def close(self) -> None:
         """Wait for what is under way, and disconnect. Does not raise; may be called twice."""
         self._closed = True
         try:
-            if self._flying:
-                await asyncio.wait(self._flying.values(), timeout=CLOSE_TIMEOUT)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight.values(), timeout=CLOSE_TIMEOUT)
         finally:
             await self._drop()
+            if self._ending:
+                await asyncio.wait(self._ending)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._connection is None else "connected"
-        return f"<Publisher {self._link.url}: {state}, {len(self._flying)} unconfirmed>"
+        return f"<Publisher {self._link.url}: {state}, {len(self._in_flight)} unconfirmed>"
 
-    def _landed(self, task: asyncio.Task[BrokerkitError | None]) -> None:
-        if self._flying.get(task.get_name()) is task:
-            del self._flying[task.get_name()]
+    def _drop_in_flight(self, task: asyncio.Task[BrokerkitError | None]) -> None:
+        if self._in_flight.get(task.get_name()) is task:
+            del self._in_flight[task.get_name()]
 
     async def _open_channels(self, exchanges: set[str]) -> dict[str, Channel | BrokerkitError]:
         """A channel for each exchange, or why there is none; one try for all messages, because a try may take long."""
@@ -137,74 +159,74 @@ class Publisher:
                         channel = self._channels[exchange] = await self._link.channel(connection)
         return channel
 
-    def _check_size(self, letter: Letter, channel: Channel) -> None:
+    def _check_size(self, message: AddressedMessage, channel: Channel) -> None:
         """Refuse what would cost the channel or the connection, as far as the limits are known."""
-        if self._body_limit is not None and len(letter.body) > self._body_limit:
-            raise self._too_large(len(letter.body), self._body_limit)
+        if self._body_limit is not None and len(message.body) > self._body_limit:
+            raise self._too_large(len(message.body), self._body_limit)
         frame = channel.connection.connection_tune.frame_max
-        table = letter.properties.headers or {}
+        table = message.properties.headers or {}
         # Bodies are cut into frames, headers must fit into one. Four bytes are the most a character takes.
         if frame and 4 * sum(len(name) + len(str(value)) + 4 for name, value in table.items()) > frame // 2:
             try:
-                size = len(pamqp.frame.marshal(ContentHeader(properties=letter.properties), channel.number))
+                size = len(pamqp.frame.marshal(ContentHeader(properties=message.properties), channel.number))
             except (TypeError, ValueError) as error:
                 raise InvalidMessage(f"a message cannot be put on AMQP's wire: {error}") from error
             if size > frame:
                 raise MessageTooLarge(size=size, limit=frame, what=f"a header frame of {self._link.url}")
 
-    async def _publish(self, letter: Letter, channel: Channel) -> BrokerkitError | None:
+    async def _publish(self, message: AddressedMessage, channel: Channel) -> BrokerkitError | None:
         try:
             await channel.basic_publish(
-                letter.body,
-                exchange=letter.exchange,
-                routing_key=letter.routing_key,
-                properties=letter.properties,
+                message.body,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                properties=message.properties,
                 mandatory=True,
                 wait=False,
             )
         except Returned as error:
-            return self._because(error, self._returned(letter))
+            return self._chain(error, self._explain_returned(message))
         except DeliveryError as error:
-            where = letter.exchange or letter.routing_key
-            return self._because(error, PublishError(f"{self._link.url}: {where!r} refused the message ({error})"))
+            where = message.exchange or message.routing_key
+            return self._chain(error, PublishError(f"{self._link.url}: {where!r} refused the message ({error})"))
         except CLIENT_ERRORS as error:
-            return self._because(error, self._failed(letter, error))
+            return self._chain(error, self._explain_failure(message, error))
         except (TypeError, ValueError) as error:
-            return self._because(error, InvalidMessage(f"a message cannot be put on AMQP's wire: {error}"))
+            return self._chain(error, InvalidMessage(f"a message cannot be put on AMQP's wire: {error}"))
         return None
 
     @staticmethod
-    def _because(cause: BaseException, error: BrokerkitError) -> BrokerkitError:
+    def _chain(cause: BaseException, error: BrokerkitError) -> BrokerkitError:
         error.__cause__ = cause
         return error
 
-    def _returned(self, letter: Letter) -> BrokerkitError:
-        if not letter.exchange:
-            return NotFound(f"{self._link.url}: there is no queue {letter.routing_key!r}")
+    def _explain_returned(self, message: AddressedMessage) -> BrokerkitError:
+        if not message.exchange:
+            return NotFound(f"{self._link.url}: there is no queue {message.routing_key!r}")
         return Unroutable(
-            f"{self._link.url}: no queue is bound to exchange {letter.exchange!r} for routing key {letter.routing_key!r}; "
+            f"{self._link.url}: no queue is bound to exchange {message.exchange!r} for routing key {message.routing_key!r}; "
             "start a group first, or bind a queue"
         )
 
-    def _failed(self, letter: Letter, error: BaseException) -> BrokerkitError:
+    def _explain_failure(self, message: AddressedMessage, error: BaseException) -> BrokerkitError:
         match error:
             case ChannelNotFoundEntity() | ChannelAccessRefused():
-                return self._link.error(error, f"publish to {letter.exchange!r}")
+                return self._link.error(error, f"publish to {message.exchange!r}")
             case ChannelPreconditionFailed() if found := _TOO_LARGE.search(str(error)):
                 self._body_limit = int(found[1])
-                if len(letter.body) > self._body_limit:
-                    return self._too_large(len(letter.body), self._body_limit)
+                if len(message.body) > self._body_limit:
+                    return self._too_large(len(message.body), self._body_limit)
             case _:
                 pass
         return ConnectionLost(
-            f"{self._link.url}: the channel closed before a message to {letter.exchange or letter.routing_key!r} was "
+            f"{self._link.url}: the channel closed before a message to {message.exchange or message.routing_key!r} was "
             f"confirmed ({error}): the broker may or may not have it"
         )
 
     def _too_large(self, size: int, limit: int) -> MessageTooLarge:
         return MessageTooLarge(size=size, limit=limit, what=str(self._link.url))
 
-    def _unconfirmed(self) -> ConnectionLost:
+    def _explain_unconfirmed(self) -> ConnectionLost:
         return ConnectionLost(
             f"{self._link.url}: no confirmation within {CONFIRM_TIMEOUT:g} s: the broker may or may not have the message"
         )
@@ -222,6 +244,15 @@ class Publisher:
                 async with self._opening:
                     await self._drop()
                 return
+
+    def _abandon(self) -> None:
+        """Let go of the connection without waiting for its end."""
+        connection, self._connection = self._connection, None
+        self._channels.clear()
+        if connection is not None:
+            ending = start(discard(connection), lambda error: logger.debug("%r: %s", self, error))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,45 +1,60 @@
-"""What messages and names look like on RabbitMQ: pure functions, without a connection.
+"""Converts messages and names to and from AMQP. The functions are pure and need no connection.
 
-AMQP has places of its own for id, type, content type and time; the key, the null flag and what does not fit travel in
-headers that begin with ``bk-``.
+AMQP has properties for id, type, content type and time. The key, the null flag and values that do not fit travel in headers
+that begin with ``bk-``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
-from brokerkit._derived import RABBITMQ, derived_name
-from brokerkit._errors import InvalidMessage
-from brokerkit._message import (
+from brokerkit.adapters.api import (
     CONTENT_TYPE,
     CORRELATION,
+    DELAY_LEVELS,
     ID_HEADER,
     KEY_HEADER,
+    NAMED_PROPERTIES,
     NULL_HEADER,
+    PROPERTY_PREFIX,
+    TIME_HEADER,
+    ConfigError,
     Delivery,
+    InvalidMessage,
+    NameStyle,
     Outgoing,
+    delay_label,
+    derived_name,
     header_text,
+    is_role,
     strict_json,
 )
-from brokerkit.adapters._delays import LEVELS, label
+from brokerkit.adapters.rabbitmq._frames import RAW_HEADER, DamagedHeader
 
 if TYPE_CHECKING:
     from aiormq.abc import DeliveredMessage
 
+NAME_STYLE: Final = NameStyle(limit=200)
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9-_.:@#,/+ ]")
+LONGEST_EXCHANGE: Final = 127
+"""AMQP short strings hold 255 bytes of UTF-8; 200 leave room for a delay level."""
+
 ROUTING_KEY_HEADER: Final = "bk-routing-key"
-"""The original routing key of a message that lies in a queue under the queue's own name."""
+"""The original routing key of a message that was published to a queue by the queue's name."""
 
 LONG_HEADERS: Final = "bk-headers"
-"""JSON object of the headers whose names are too long for a table; a list around a value means base64."""
+"""JSON object with the headers whose names are too long for a table. A value in a list is base64."""
 
 SHORT_STRING: Final = 255
 """Bytes of UTF-8 in routing keys, exchange and queue names and properties (AMQP 0-9-1, 4.2.5.3)."""
@@ -49,7 +64,18 @@ HEADER_NAME: Final = 128
 
 PERSISTENT: Final = 2
 
-# What the broker writes itself: it differs between two deliveries of one message, and copies must not carry it on.
+KEPT_PROPERTIES: Final = ("app_id", "content_encoding", "correlation_id", "priority", "reply_to")
+"""Properties that a copy keeps on every broker, beside those that are attributes of `Delivery`."""
+
+COPY_HEADERS: Final = frozenset(
+    {TIME_HEADER, *(PROPERTY_PREFIX + name for name in (*KEPT_PROPERTIES, *NAMED_PROPERTIES))}
+)
+
+LATER_HEADERS: Final = tuple(f"bk-later-{level}" for level in range(20))
+"""For each power of two, whether a message that is published later waits for so many seconds."""
+
+# Headers of the broker, and those that lead through its queues. They differ between two deliveries of one message, and
+# copies must not carry them.
 _BROKER_HEADERS: Final = frozenset(
     {
         "x-acquired-count",
@@ -61,16 +87,19 @@ _BROKER_HEADERS: Final = frozenset(
         "x-last-death-exchange",
         "x-last-death-queue",
         "x-last-death-reason",
+        *LATER_HEADERS,
     }
 )
 
-# Groups whose plain queue name could be read as something else of ours.
-_RESERVED_GROUPS: Final = frozenset({"dlq", "retry", "queue", *map(label, LEVELS)})
+_DELAY_LABELS: Final = frozenset(map(delay_label, DELAY_LEVELS))
+
+# With these groups, the short queue name could be the name of another queue of ours.
+_RESERVED_GROUPS: Final = frozenset({"dlq", "retry", "queue", *_DELAY_LABELS})
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A message with its address, ready to be published."""
+class AddressedMessage:
+    """A message with exchange and routing key, ready to be published."""
 
     exchange: str
     routing_key: str
@@ -78,63 +107,58 @@ class Letter:
     properties: Basic.Properties
 
 
-def letter(message: Outgoing, now: datetime) -> Letter:
-    """Address a message: to its exchange, or straight to the queue of that name where it is ``stored``.
+def address_message(message: Outgoing, now: datetime) -> AddressedMessage:
+    """Address a message to its exchange, or straight to the queue of that name if ``is_queue`` is set.
 
     Raises:
-        InvalidMessage: a header, a name or the id cannot be put on the wire.
+        InvalidMessage: AMQP cannot carry a header, a name or the id.
     """
     key = message.name if message.routing_key is None else message.routing_key
-    if message.stored:
-        return Letter("", _short(message.topic, "the queue name"), message.body or b"", _properties(message, now, key))
-    return Letter(
-        _short(message.topic, "the exchange name"),
-        _short(key, "the routing key"),
+    if message.is_queue:
+        return AddressedMessage(
+            "", _check_short(message.topic, "the queue name"), message.body or b"", _properties(message, now, key)
+        )
+    return AddressedMessage(
+        _check_short(message.topic, "the exchange name"),
+        _check_short(key, "the routing key"),
         message.body or b"",
         _properties(message, now, None),
     )
 
 
-def retry_letter(copy: Outgoing, original: Delivery, queue: str) -> Letter:
-    """Address the copy of a delivery to a delay queue; what only AMQP knows about the original goes with it.
+def address_retry(copy: Outgoing, original: Delivery, queue: str) -> AddressedMessage:
+    """Address the copy of a delivery to a delay queue.
 
     Raises:
-        InvalidMessage: as for `letter`.
+        InvalidMessage: as for `address_message`.
     """
     key = original.routing_key if copy.routing_key is None else copy.routing_key
-    old: Basic.Properties = original.native.header.properties
-    properties = _properties(copy, old.timestamp or datetime.now(UTC), key)
-    properties.message_type = properties.message_type or old.message_type
-    properties.content_type = properties.content_type or old.content_type
-    properties.content_encoding = old.content_encoding
-    properties.correlation_id = old.correlation_id or properties.correlation_id
-    properties.reply_to = old.reply_to
-    properties.app_id = old.app_id
-    properties.priority = old.priority
-    return Letter("", queue, copy.body or b"", properties)
+    properties = _properties(copy, datetime.now(UTC), key)
+    return AddressedMessage("", queue, copy.body or b"", properties)
 
 
 def _properties(message: Outgoing, now: datetime, routing_key: str | None) -> Basic.Properties:
-    """The properties; ``routing_key`` is kept in a header where the message goes to a queue by its name."""
+    """Build the properties. ``routing_key`` is kept in a header if the message goes to a queue by its name."""
     table: dict[str, Any] = {}
     long: dict[str, str | list[str]] = {}
-    headers = cast("dict[Any, Any]", message.headers)  # a publisher's mistake shows here first
+    headers = cast("dict[Any, Any]", message.headers)  # A publisher's mistake is noticed here first.
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, (str, bytes)):
             raise InvalidMessage(
                 f"header {name!r} of {message.name} is {type(value).__name__}; names are text, values text or bytes"
             )
         # A character has at most four bytes.
-        if len(name) > HEADER_NAME // 4 and len(_utf8(name, "a header name")) > HEADER_NAME:
+        if len(name) > HEADER_NAME // 4 and len(_encode(name, "a header name")) > HEADER_NAME:
             if isinstance(value, bytes):
                 long[name] = [b64encode(value).decode()]
             else:
-                _utf8(value, "a header value")  # JSON would let a lone surrogate pass
+                _encode(value, "a header value")  # JSON would accept a lone surrogate.
                 long[name] = value
         else:
             table[name] = bytearray(value) if isinstance(value, bytes) else value
-    # A message that is sent on may still carry what a queue or another broker needed.
+    # A forwarded message may still carry headers that a queue or another broker needed.
     table.pop(ROUTING_KEY_HEADER, None)
+    kept = {} if COPY_HEADERS.isdisjoint(table) else _kept_properties(table)
     if long:
         table[LONG_HEADERS] = json.dumps(long)
     if message.key is not None:
@@ -144,31 +168,108 @@ def _properties(message: Outgoing, now: datetime, routing_key: str | None) -> Ba
     if routing_key is not None:
         table[ROUTING_KEY_HEADER] = routing_key
     identifier: str | None = message.id
-    if len(_utf8(message.id, "the id")) > SHORT_STRING:
+    if len(_encode(message.id, "the id")) > SHORT_STRING:
         table[ID_HEADER] = message.id
         identifier = None
-    # Others look for it in the property. It stays a header too: a property holds less, and no bytes.
+    # Other programs look for it in the property. It stays a header too: a property is shorter and holds no bytes.
     correlation = header_text(headers, CORRELATION)
-    if correlation is not None and len(_utf8(correlation, "a header value")) > SHORT_STRING:
+    if correlation is not None and len(_encode(correlation, "a header value")) > SHORT_STRING:
         correlation = None
-    return Basic.Properties(
-        content_type=None if message.content_type is None else _short(message.content_type, "the content type"),
+    properties = Basic.Properties(
+        content_type=None if message.content_type is None else _check_short(message.content_type, "the content type"),
         headers=table,
         delivery_mode=PERSISTENT,
+        priority=message.priority,
         message_id=identifier,
         correlation_id=correlation,
         timestamp=now,
-        message_type=None if message.type is None else _short(message.type, "the type"),
+        message_type=None if message.type is None else _check_short(message.type, "the type"),
     )
+    for name, value in kept.items():
+        setattr(properties, name, value)
+    if message.unordered:
+        properties.timestamp = now  # Of a dead letter too large for more headers, it tells when the message failed.
+    return properties
 
 
-def delivery(message: DeliveredMessage, topic: str) -> Delivery:
-    """Take a message from the client library apart."""
+def _kept_properties(table: dict[str, Any]) -> dict[str, Any]:
+    """Move the properties that a copy keeps out of the table of headers, and return them as properties.
+
+    The time also stays in the table, because the property has whole seconds only. Invalid values are ignored: somebody else
+    wrote them.
+    """
+    kept: dict[str, Any] = {}
+    for name in NAMED_PROPERTIES:
+        table.pop(PROPERTY_PREFIX + name, None)
+    for name in KEPT_PROPERTIES:
+        value = table.pop(PROPERTY_PREFIX + name, None)
+        value = value.decode(errors="replace") if isinstance(value, bytearray) else value
+        if name != "priority" and isinstance(value, str) and len(value.encode(errors="replace")) <= SHORT_STRING:
+            kept[name] = value
+        elif name == "priority" and isinstance(value, str) and value.isdecimal() and int(value) < 256:
+            kept[name] = int(value)
+    try:
+        time = table.get(TIME_HEADER, b"")
+        kept["timestamp"] = datetime.fromtimestamp(float(time), UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return kept
+
+
+class RabbitDelivery(Delivery):
+    """A `Delivery` that reads its rarer properties from the client's message only when they are used."""
+
+    __slots__ = ()
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """See `Delivery.properties`. The expiration is left out: a message that is handled again must not expire."""
+        found: Basic.Properties = self.native.header.properties
+        values = {name: getattr(found, name) for name in KEPT_PROPERTIES}
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+    @property
+    def is_ours(self) -> bool:
+        """See `Delivery.is_ours`. The broker tells through which exchange a message came.
+
+        Copies come through the default exchange, which leads to every queue and has a right of its own. What the broker
+        moves comes through it too: from our delay queues, and with a producer's headers from elsewhere (an expired message,
+        a policy). Messages of a stream have a position, and are never copies.
+        """
+        message: DeliveredMessage = self.native
+        frame = cast("Basic.Deliver", message.delivery)
+        deaths: Any = (message.header.properties.headers or {}).get("x-death")
+        return not frame.exchange and self._position is None and (not deaths or _was_ours(deaths))
+
+
+def read_message(message: DeliveredMessage, topic: str, position: tuple[int, int] | None = None) -> RabbitDelivery:
+    """Convert a message of the client library. An unreadable part does not raise: the delivery says what it is."""
+    header = message.header
+    if header.__class__ is ContentHeader:
+        try:
+            return _read(message, topic, position)
+        except Exception as error:  # noqa: BLE001 (raised here, it would stop the source silently)
+            header = DamagedHeader(ContentHeader(), f"{type(error).__name__}: {error}", {RAW_HEADER: _raw(header)})
+    assert isinstance(header, DamagedHeader)
+    one = _read(replace(message, header=header), topic, position)
+    one.headers = {**one.headers, **header.raw}
+    one.unreadable(f"the message cannot be read as a whole: {header.problem}")
+    return one
+
+
+def _raw(header: ContentHeader) -> bytes:
+    try:
+        return header.marshal()
+    except Exception:  # noqa: BLE001 (it came from the wire, but may still be invalid)
+        return repr(header.properties.headers).encode(errors="backslashreplace")
+
+
+def _read(message: DeliveredMessage, topic: str, position: tuple[int, int] | None) -> RabbitDelivery:
     frame = cast("Basic.Deliver", message.delivery)
     properties = message.header.properties
     table = properties.headers or {}
     headers: dict[str, str | bytes] = {
-        name: value if type(value) is str else _value(value)
+        name: value if type(value) is str else _to_text(value)
         for name, value in table.items()
         if name not in _BROKER_HEADERS
     }
@@ -182,17 +283,19 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
     if isinstance(deliveries, int):
         count = deliveries + 1
     else:
-        # Quorum queues write no count on a first delivery; classic queues never count, they only flag redeliveries.
-        count = 0 if frame.redelivered else 1
+        # Quorum queues write no count on a first delivery, and from 4.3 on none after a message was only given back. Classic
+        # queues never count; they only flag redeliveries.
+        count = 0 if frame.redelivered and "x-acquired-count" not in table else 1
     identifier = headers.get(ID_HEADER, properties.message_id)
-    routing_key = headers.get(ROUTING_KEY_HEADER, frame.routing_key)
-    return Delivery(
+    # Through an exchange a message has its own routing key, and the broker may have checked that its producer may use it.
+    routing_key = frame.routing_key if frame.exchange else headers.get(ROUTING_KEY_HEADER, frame.routing_key)
+    return RabbitDelivery(
         body=None if NULL_HEADER in headers and not message.body else message.body,
         topic=topic,
         key=headers.get(KEY_HEADER),
         headers=headers,
         id=identifier if isinstance(identifier, str) else None,
-        position=None,
+        position=position,
         time=properties.timestamp.timestamp() if properties.timestamp else None,
         count=count,
         native=message,
@@ -202,8 +305,21 @@ def delivery(message: DeliveredMessage, topic: str) -> Delivery:
     )
 
 
+def _was_ours(deaths: Any) -> bool:
+    """Whether the broker has moved a message only out of our own queues: delay queues, and queues of dead letters."""
+    return all(_is_own_queue(death) for death in cast("list[object]", deaths))
+
+
+def _is_own_queue(death: object) -> bool:
+    match death:
+        case {"queue": str(queue)}:
+            return queue.rpartition(".")[2] in _DELAY_LABELS or is_role(queue, "dlq")
+        case _:
+            return False
+
+
 def _add_long_headers(headers: dict[str, str | bytes]) -> None:
-    """Put the headers with long names back to the others; what is not ours is left as it is."""
+    """Add the headers with long names to the others. A header that brokerkit did not write stays as it is."""
     try:
         packed = headers[LONG_HEADERS]
         long: dict[str, Any] = strict_json(packed if isinstance(packed, str) else packed.decode())
@@ -214,16 +330,16 @@ def _add_long_headers(headers: dict[str, str | bytes]) -> None:
     del headers[LONG_HEADERS]
 
 
-def _value(value: object) -> str | bytes:
-    """A header value of any AMQP type: scalars become text, tables and arrays JSON text."""
+def _to_text(value: object) -> str | bytes:
+    """Convert a header value of any AMQP type: scalars become text, tables and arrays JSON."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_json, ensure_ascii=False)
-    return _scalar(value)
+        return json.dumps(value, default=_to_json, ensure_ascii=False)
+    return _scalar_to_text(value)
 
 
-def _scalar(value: object) -> str:
+def _scalar_to_text(value: object) -> str:
     match value:
         case None:
             return ""
@@ -235,52 +351,72 @@ def _scalar(value: object) -> str:
             return str(value)
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return value.decode(errors="backslashreplace")
-    return _scalar(value)
+    return _scalar_to_text(value)
 
 
-def _utf8(text: str, what: str) -> bytes:
+def _encode(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidMessage(f"{what} {text!r} is not valid Unicode: {error.reason}") from error
 
 
-def _short(text: str, what: str) -> str:
+def _check_short(text: str, what: str) -> str:
     if len(text) > SHORT_STRING // 4:
-        size = len(_utf8(text, what))
+        size = len(_encode(text, what))
         if size > SHORT_STRING:
             raise InvalidMessage(f"{what} {text[:40]!r}... has {size} bytes; AMQP holds {SHORT_STRING}")
     return text
 
 
+def check_name(name: str, *, longest: int = SHORT_STRING) -> None:
+    """Refuse names of exchanges and queues that the client library cannot send: it raises a bare ValueError for them.
+
+    pamqp 4.0 allows letters, digits and ``-_.:@#,/+`` and spaces, and 127 characters for an exchange.
+
+    Args:
+        name: of an exchange or a queue.
+        longest: most characters.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    if wrong := sorted(set(_NOT_IN_NAMES.findall(name))):
+        raise ConfigError(f"RabbitMQ: the client cannot send the name {name!r:.150}, because it holds {wrong[0]!r}")
+    if len(name) > longest:
+        raise ConfigError(
+            f"RabbitMQ: the name {name[:40]!r}… has {len(name)} characters; at most {longest} can be sent"
+        )
+
+
 def queue_name(topic: str, group: str) -> str:
-    """The queue of a group: ``topic.group``, or a longer name where that one could mean something else."""
-    full = derived_name(topic, group, "queue", RABBITMQ)
+    """The queue of a group: ``topic.group``, or a longer name if that one could be the name of something else."""
+    full = derived_name(topic, group, "queue", NAME_STYLE)
     plain = f"{topic}.{group}"
     return _allowed(plain if full == f"{plain}.queue" and group not in _RESERVED_GROUPS else full)
 
 
 def role_name(topic: str, group: str | None, role: str) -> str:
     """See `Adapter.derived`."""
-    return _allowed(derived_name(topic, group, role, RABBITMQ))
+    return _allowed(derived_name(topic, group, role, NAME_STYLE))
 
 
 def _allowed(name: str) -> str:
-    """Names that begin with ``amq.`` belong to the broker, which refuses to declare them (``amq.topic`` is a topic)."""
+    """Prefix a name that begins with ``amq.``: the broker refuses to declare those (``amq.topic`` can be a topic)."""
     if not name.startswith("amq."):
         return name
     return f"bk-{name}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def split_prefix(unsettled: Iterable[int], done: AbstractSet[int]) -> tuple[int, list[int]]:
-    """Find what one acknowledgement with ``multiple`` can cover, which takes every unsettled tag up to it.
+    """Find the tags that one acknowledgement with ``multiple`` can cover. It settles every unsettled tag up to its own.
 
     Args:
-        unsettled: all tags of the channel that the broker waits for, ascending.
-        done: those that are to be acknowledged, all of them unsettled.
+        unsettled: all unsettled tags of the channel, ascending.
+        done: the tags to acknowledge, all of them unsettled.
 
     Returns:
         The last tag of the unbroken run of done ones at the beginning (0 for none), and the other done tags, ascending.

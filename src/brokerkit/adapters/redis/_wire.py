@@ -5,7 +5,8 @@ producer writes there is the body as it is, and what brokerkit writes is an enve
 
     magic (4 bytes) · length of the head (4 bytes, big-endian) · head (JSON, UTF-8) · body
 
-The magic begins with a zero byte, as no JSON and no text does. A body that begins with it and is no envelope is a body.
+The magic begins with a zero byte, which neither JSON nor text does. A body that begins with the magic but is not an
+envelope is read as a plain body.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import (
+from brokerkit.adapters.api import (
     CONTENT_TYPE,
     ID_HEADER,
     KEY_HEADER,
     NULL_HEADER,
     Delivery,
     Headers,
+    InvalidMessage,
+    MessageTooLarge,
     Outgoing,
     strict_json,
 )
@@ -155,11 +157,103 @@ class EntryFormat:
             body = None  # a body beside the flag is somebody else's, and stays
         return body, key, None if id is None else id.decode(errors="backslashreplace"), found
 
-    def delivery(self, topic: str, stream: bytes, id: bytes, flat: list[bytes], count: int, token: object) -> Delivery:
-        """An entry as it came from ``stream``, which holds the messages of ``topic``."""
-        body, key, message_id, headers = self.parts(flat)
-        time = int(id[: id.index(b"-")]) / 1000
-        return Delivery(body, topic, key, headers, message_id, id, time, count, (stream, id, flat), token)
+    def lacks_body(self, flat: Sequence[bytes]) -> str | None:
+        """Why an entry whose body is None has another layout, or None if it was written so: with a flag."""
+        field = self._body_name
+        return None if field in flat else f"the entry has no field {field.decode()!r} (body_field)"
+
+
+class EntryDelivery(Delivery):
+    """The delivery of a stream entry. One that cannot be decoded is unreadable."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, format: EntryFormat, topic: str, stream: bytes, id: bytes, flat: list[bytes], count: int, token: object
+    ) -> None:
+        """Args: stream: where the entry is; it holds messages of ``topic``. id, flat: the entry."""
+        native = (stream, id, flat)
+        try:
+            body, key, message_id, headers = format.parts(flat)
+            time = int(id[: id.index(b"-")]) / 1000
+        except Exception as error:  # noqa: BLE001 (raised here, it would stop the source; the entry would come again)
+            Delivery.__init__(self, body=b"".join(flat), topic=topic, position=id, native=native, token=token)
+            self.unreadable(_undecodable(error))
+            return
+        Delivery.__init__(
+            self,
+            body=body,
+            topic=topic,
+            key=key,
+            headers=headers,
+            id=message_id,
+            position=id,
+            time=time,
+            count=count,
+            native=native,
+            token=token,
+        )
+        if body is None and (problem := format.lacks_body(flat)) is not None:
+            self.unreadable(problem)
+
+
+class ValueDelivery(Delivery):
+    """The delivery of a value of a list or channel. One that cannot be decoded is unreadable."""
+
+    __slots__ = ()
+
+    def __init__(self, value: bytes, topic: str, native: object, token: object) -> None:
+        try:
+            body, key, id, headers = unwrap(value)
+        except Exception as error:  # noqa: BLE001 (raised here, it would stop the source; the value would come again)
+            Delivery.__init__(self, body=value, topic=topic, native=native, token=token)
+            self.unreadable(_undecodable(error))
+            return
+        Delivery.__init__(self, body=body, topic=topic, key=key, headers=headers, id=id, native=native, token=token)
+
+
+class OwnEntryDelivery(EntryDelivery):
+    """The delivery of an entry of an own queue. Its id is one of that stream, whatever the topic."""
+
+    __slots__ = ()
+
+    @property
+    def is_ours(self) -> bool:
+        return True
+
+    @property
+    def broker_id(self) -> str | None:
+        return self._broker_id(self.native[0].decode(errors="backslashreplace"))
+
+
+class OwnValueDelivery(ValueDelivery):
+    """The delivery of a value from an own queue or channel."""
+
+    __slots__ = ()
+
+    @property
+    def is_ours(self) -> bool:
+        return True
+
+
+def _undecodable(error: Exception) -> str:
+    return f"the Redis value cannot be decoded: {type(error).__name__}: {error}"
+
+
+def plain(outgoing: Outgoing, limit: int) -> bytes:
+    """The bytes for a channel or a list that others read: the body alone, if the message has nothing else.
+
+    Our own copies of messages have headers, which say what is known of them: they get an envelope all the same.
+
+    Raises:
+        InvalidMessage: as `wrap` does.
+        MessageTooLarge: the result has more than ``limit`` bytes.
+    """
+    body = outgoing.body
+    if body is None or outgoing.is_queue or outgoing.headers or outgoing.key is not None:
+        return wrap(outgoing, limit)
+    check_size(len(body), limit)
+    return body
 
 
 def wrap(outgoing: Outgoing, limit: int) -> bytes:
@@ -223,7 +317,7 @@ def _name(name: object) -> str:
 
 
 def _jsonable(value: object, what: str) -> str | list[str]:
-    """Text as it is; bytes that are no text as a list of one base64 string."""
+    """Text as it is; bytes that are not text as a list of one base64 string."""
     raw = utf8(value, what)
     try:
         return raw.decode()

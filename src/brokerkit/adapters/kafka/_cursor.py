@@ -1,0 +1,182 @@
+"""One walk through a dead-letter topic, which removes some of the dead letters.
+
+It uses no group, so a dead member cannot keep partitions. Dead letters that stay are not written again. Records in the topic
+itself say which of them are removed (`brokerkit.adapters.kafka._removals`, docs/adr); these records are read first.
+Everything before the first dead letter that stays is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from brokerkit.adapters.api import AccessDenied, BrokerkitError, Delivery, NotFound, Outgoing, Receipt, get_logger
+from brokerkit.adapters.kafka._admin import KafkaAdmin
+from brokerkit.adapters.kafka._client import Partition, Settings
+from brokerkit.adapters.kafka._delivery import KafkaDelivery
+from brokerkit.adapters.kafka._lag import LagQuery
+from brokerkit.adapters.kafka._reader import PartitionReader
+from brokerkit.adapters.kafka._removals import ID, KEY, from_body, is_removal, to_body
+
+logger = get_logger(__name__)
+
+_READ: Final = 2_000
+_PAUSE: Final = 0.2
+"""Seconds between two requests."""
+
+
+class Send(Protocol):
+    """The adapter's `send`, to one partition."""
+
+    def __call__(
+        self, batch: Sequence[Outgoing], /, *, partition: int
+    ) -> Awaitable[list[Receipt | BrokerkitError]]: ...
+
+
+class KafkaCursor:
+    """A `brokerkit.adapters.api.Cursor` of a dead-letter topic of brokerkit."""
+
+    def __init__(self, settings: Settings, admin: Callable[[], KafkaAdmin], send: Send, topic: str) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._send = send
+        self._topic = topic
+        self._begins: dict[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}
+        # By partition: the offsets of all dead letters, ascending; removed offsets; how many `fetch` has not given yet.
+        self._letters: dict[Partition, array[int]] = {}
+        self._removed: defaultdict[Partition, set[int]] = defaultdict(set)
+        self._left: dict[Partition, int] = {}
+        self._reader: PartitionReader | None = None
+        self._has_removed = False
+
+    def __repr__(self) -> str:
+        return f"<KafkaCursor of {self._topic} on {self._settings.where}: {self.unseen} unseen>"
+
+    @property
+    def unseen(self) -> int:
+        """See `Cursor.unseen`."""
+        return sum(self._left.values())
+
+    async def open(self) -> None:
+        """See `Cursor.open`. Note the ends of the partitions, and read which dead letters are removed."""
+        admin = self._admin()
+        counts = await admin.describe([self._topic])
+        if self._topic not in counts:
+            raise NotFound(f"{self._settings.where} has no topic {self._topic!r}")
+        partitions = [(self._topic, partition) for partition in range(counts[self._topic])]
+        self._ends = await admin.ends(partitions)
+        self._begins = await admin.ends(partitions, first=True)
+        if any(self._begins[tp] < self._ends[tp] for tp in partitions):
+            for tp, offset in (await self._committed()).items():
+                self._begins[tp] = max(self._begins.get(tp, 0), offset)
+        self._letters = {tp: array("q") for tp in partitions}
+        await self._note(self._begins, self._ends)
+        for tp, offsets in self._letters.items():
+            self._left[tp] = sum(offset not in self._removed[tp] for offset in offsets)
+        live = {tp: begin for tp, begin in self._begins.items() if self._left[tp]}
+        if live:
+            self._reader = PartitionReader(self._settings, f"read {self._topic!r}", live, self._ends)
+
+    async def _committed(self) -> Mapping[Partition, int]:
+        """The offsets that an earlier brokerkit committed. It read the topic with a group of the topic's name."""
+        query = LagQuery(self._settings, group=self._topic)
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._settings.connect_timeout
+        try:
+            while True:
+                try:
+                    extents = await query.extents([self._topic])
+                    return {tp: extent.committed or 0 for tp, extent in extents.items()}
+                except AccessDenied:
+                    return {}  # Without the right to use that group, nothing was committed.
+                except BrokerkitError:
+                    # A cluster that has just started, or lost a node, may not know yet which node coordinates the group.
+                    if loop.time() > give_up:
+                        raise
+                await asyncio.sleep(_PAUSE)
+        finally:
+            query.close()
+
+    async def _note(self, begins: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
+        """Note which offsets hold dead letters, and which of them are removed."""
+        reader = PartitionReader(self._settings, f"read {self._topic!r}", begins, ends)
+        try:
+            while batch := await reader.read(_READ):
+                for tp, message in batch:
+                    if message.key() == KEY and is_removal(delivery := KafkaDelivery(message, self._topic, tp)):
+                        for run in from_body(delivery.body):
+                            self._removed[tp].update(run)
+                    else:
+                        self._letters[tp].append(message.offset())  # type: ignore[arg-type]
+        finally:
+            await reader.close()
+
+    async def fetch(self, limit: int) -> Sequence[Delivery]:
+        """See `Cursor.fetch`; within a partition in the order of the offsets."""
+        found: list[Delivery] = []
+        if self._reader is None:
+            return found
+        while not found and (batch := await self._reader.read(limit)):
+            for tp, message in batch:
+                delivery = KafkaDelivery(message, self._topic, tp)
+                if not is_removal(delivery) and message.offset() not in self._removed[tp]:
+                    self._left[tp] -= 1
+                    found.append(delivery)
+        for tp in self._left:
+            if tp not in self._reader.open:
+                self._left[tp] = 0  # Those that were not given are gone: removed, or expired by retention.
+        return found
+
+    async def remove(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Cursor.remove`."""
+        offsets: dict[Partition, list[int]] = defaultdict(list)
+        for delivery in deliveries:
+            offsets[delivery.token].append(delivery.native.offset())
+        self._has_removed = True
+        for tp, gone in offsets.items():
+            record = Outgoing(topic=self._topic, body=to_body(gone), name="", id=ID, key=KEY)
+            [result] = await self._send([record], partition=tp[1])
+            if isinstance(result, BrokerkitError):
+                raise result
+            self._removed[tp].update(gone)
+
+    async def close(self) -> None:
+        """See `Cursor.close`."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+        if self._has_removed:
+            self._has_removed = False
+            try:
+                await self._delete()
+            except BrokerkitError as error:
+                logger.warning(
+                    "removed dead letters of %s stay on the disk until its retention ends: %s", self._topic, error
+                )
+
+    async def _delete(self) -> None:
+        """Delete everything before the first dead letter that stays. If none stays, also delete the records of removals."""
+        admin = self._admin()
+        firsts = {tp: self._first(tp) for tp in self._ends}
+        empty = {tp: self._ends[tp] for tp, first in firsts.items() if first is None}
+        ends = await admin.ends(empty)
+        known = {tp: len(letters) for tp, letters in self._letters.items()}
+        await self._note(empty, ends)
+        heads: dict[Partition, int] = {}
+        for tp, first in firsts.items():
+            if first is None:
+                come = self._letters[tp][known[tp] :]
+                first = come[0] if come else ends[tp]
+            if first > self._begins[tp]:
+                heads[tp] = first
+        if heads:
+            await admin.delete_before(heads)
+
+    def _first(self, tp: Partition) -> int | None:
+        """The offset of the first dead letter that stays."""
+        removed = self._removed[tp]
+        return next((offset for offset in self._letters[tp] if offset not in removed), None)
