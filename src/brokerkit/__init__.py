@@ -3,7 +3,7 @@
 Example::
 
     from brokerkit import Bus, Handlers
-    from brokerkit.events.evenbet import OnGameDone
+    from brokerkit._vendors.evenbet import OnGameDone
 
     handlers = Handlers()
 
@@ -16,8 +16,10 @@ Example::
 """
 
 from brokerkit._bus import Bus
-from brokerkit._consuming._letter import DeadLetter
-from brokerkit._consuming._stats import Stats
+from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._dead_letters._handle import DeadLetters
+from brokerkit._dead_letters._letter import DeadLetter
+from brokerkit._dead_letters._walk import Progress
 from brokerkit._errors import (
     AccessDenied,
     BrokerkitError,
@@ -25,7 +27,9 @@ from brokerkit._errors import (
     ConfigError,
     ConnectionLost,
     DecodeError,
+    ForeignBody,
     HandlerTimeout,
+    Incomplete,
     InvalidMessage,
     MessageTooLarge,
     MissingExtra,
@@ -37,12 +41,15 @@ from brokerkit._errors import (
     UnsupportedFeature,
     WrongNameRule,
 )
-from brokerkit._handlers import Handlers
-from brokerkit._health import Health, SourceHealth, TargetHealth
-from brokerkit._hooks import Notice
-from brokerkit._message import Message, Receipt
-from brokerkit._registrar import Registrar
-from brokerkit._retry import RetryPolicy
+from brokerkit._handlers._handlers import Handlers
+from brokerkit._handlers._registrar import Registrar, UnknownEventName
+from brokerkit._messages._message import Message
+from brokerkit._messages._outgoing import Receipt
+from brokerkit._publishing._sync import SyncBus
+from brokerkit._status._health import Health, SourceHealth, TargetHealth
+from brokerkit._status._hooks import Notice
+from brokerkit._status._stats import Stats
+from brokerkit._vendors import _sections as _sections
 from brokerkit._version import __version__
 
 __all__ = [
@@ -53,16 +60,20 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "DeadLetter",
+    "DeadLetters",
     "DecodeError",
+    "ForeignBody",
     "HandlerTimeout",
     "Handlers",
     "Health",
+    "Incomplete",
     "InvalidMessage",
     "Message",
     "MessageTooLarge",
     "MissingExtra",
     "NotFound",
     "Notice",
+    "Progress",
     "PublishError",
     "Receipt",
     "Registrar",
@@ -71,7 +82,9 @@ __all__ = [
     "RetryPolicy",
     "SourceHealth",
     "Stats",
+    "SyncBus",
     "TargetHealth",
+    "UnknownEventName",
     "Unroutable",
     "UnsupportedFeature",
     "WrongNameRule",

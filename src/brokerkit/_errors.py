@@ -3,39 +3,44 @@
 ::
 
     BrokerkitError
-    ├── ConfigError              a setting, URL, option or handler is wrong; found before the first connection
-    │   ├── MissingExtra         a package that an extra brings is not installed
-    │   └── UnsupportedFeature   the broker cannot do what was asked; names an alternative
-    ├── ConnectionLost           the broker cannot be reached, or went away
+    ├── ConfigError              a setting, URL, option or handler is wrong; raised before anything connects
+    │   ├── MissingExtra         a package of an extra is not installed
+    │   └── UnsupportedFeature   the broker cannot do what you asked for; names an alternative
+    ├── ConnectionLost           the broker cannot be reached, or the connection broke
     ├── AccessDenied             the broker refused the credentials or the operation
     ├── NotFound                 a topic, queue or exchange that must exist does not
-    ├── PublishError             the broker does not have the message, or may not have it
+    ├── PublishError             the broker does not have the message, or this is unknown
     │   ├── MessageTooLarge      larger than the broker takes; nothing was sent
-    │   ├── InvalidMessage       cannot be put on the wire; nothing was sent
-    │   └── Unroutable           the broker had nowhere to put it
-    ├── DecodeError              a body is not what its event name promises
-    ├── WrongNameRule            a source's first messages have no name its handlers know
-    ├── HandlerTimeout           a handler took longer than its timeout; a failure like any other
-    ├── Closed                   the bus was used after it was closed
-    ├── Retry                    raised by a handler: try again
-    └── Reject                   raised by a handler: dead letter now
+    │   ├── InvalidMessage       the message cannot be sent to this broker; nothing was sent
+    │   └── Unroutable           the broker has no queue for the message
+    ├── DecodeError              a body does not fit the model of its event
+    ├── WrongNameRule            the first messages of a source have no known name
+    │   └── ForeignBody          their names are known, but no field of their models is set
+    ├── HandlerTimeout           a handler took longer than its timeout; counts as any failure
+    ├── Incomplete               a walk did not look at all dead letters
+    └── Closed                   the bus was used after it was closed
+    Retry                        raised by a handler: try again
+    Reject                       raised by a handler: make it a dead letter now
 
-Errors of a client library are translated where that library is called, and kept as ``__cause__``.
+`Retry` and `Reject` are answers of a handler, not errors of brokerkit: ``except BrokerkitError`` around a publish does not
+catch them.
+
+Errors of a client library are translated where that library is called. The original is ``__cause__``.
 """
 
 from __future__ import annotations
 
 
 class BrokerkitError(Exception):
-    """Base of every error that brokerkit raises."""
+    """Base of every error that brokerkit raises. `Retry` and `Reject`, which handlers raise, are not among them."""
 
 
 def describe(error: BaseException | None) -> str:
-    """An error's text, whatever its ``__str__`` does: it may be a handler's own class."""
+    """Return an error's text, even if its ``__str__`` fails: the class may be a user's."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 (that is the point)
-        return "(an error without a readable text)"
+        return "(the error has no readable text)"
 
 
 class ConfigError(BrokerkitError):
@@ -43,14 +48,14 @@ class ConfigError(BrokerkitError):
 
 
 class MissingExtra(ConfigError):
-    """What an extra brings (the client library of a URL scheme, say) is not installed; the message holds the pip command."""
+    """A package of an extra is not installed (such as a client library); the message holds the pip command."""
 
 
 class UnsupportedFeature(ConfigError):
     """The broker cannot do what was asked for."""
 
     def __init__(self, *, broker: str, feature: str, alternative: str) -> None:
-        super().__init__(f"{broker} cannot do {feature}; {alternative}")
+        super().__init__(f"{broker} does not support {feature}; {alternative}")
         self.broker = broker
         self.feature = feature
         self.alternative = alternative
@@ -61,11 +66,11 @@ class ConnectionLost(BrokerkitError):
 
 
 class AccessDenied(BrokerkitError):
-    """The broker refused the credentials, or the right to do this. Trying again does not help."""
+    """The broker refused the credentials or the operation. Trying again does not help."""
 
 
 class NotFound(BrokerkitError):
-    """A topic, queue or exchange that must exist does not."""
+    """A topic, queue or exchange that must exist does not exist."""
 
 
 class PublishError(BrokerkitError):
@@ -73,30 +78,36 @@ class PublishError(BrokerkitError):
 
 
 class MessageTooLarge(PublishError):
-    """The message is larger than the broker takes. Nothing was sent."""
+    """The message is larger than the broker takes. Nothing was sent.
 
-    def __init__(self, *, size: int, limit: int, what: str) -> None:
-        super().__init__(f"message of {size:,} bytes is larger than {what} takes ({limit:,} bytes)")
+    Attributes:
+        size: size of the message in bytes, counted as the broker counts where possible.
+        limit: the most bytes that the broker takes; None if it is unknown.
+    """
+
+    def __init__(self, *, size: int, limit: int | None, what: str) -> None:
+        most = "the limit is unknown" if limit is None else f"{limit:,} bytes"
+        super().__init__(f"message of {size:,} bytes is larger than {what} takes ({most})")
         self.size = size
         self.limit = limit
 
 
 class InvalidMessage(PublishError):
-    """The message cannot be put on this broker's wire (a header that is no text, say). Nothing was sent."""
+    """The message cannot be sent to this broker, for example because a header is not text. Nothing was sent."""
 
 
 class Unroutable(PublishError):
-    """The broker took the message and had nowhere to put it: no queue is bound, or the topic is gone."""
+    """The broker has no queue for the message: none is bound, or the topic is gone."""
 
 
 class DecodeError(BrokerkitError):
-    """A body is not what its event name promises.
+    """A body does not fit the model of its event.
 
     Attributes:
         family: the family whose model was tried, e.g. ``"evenbet"``.
         event: the event name.
-        field: path of the first wrong field in wire names, e.g. ``"participations.0.bet"``; ``""`` for the whole body.
-        value: what stood there, as text cut to 200 characters.
+        field: path of the first wrong field, with wire names, e.g. ``"participations.0.bet"``; ``""`` for the whole body.
+        value: the wrong value, as text cut to 200 characters.
     """
 
     def __init__(
@@ -113,19 +124,40 @@ class DecodeError(BrokerkitError):
 
 
 class WrongNameRule(BrokerkitError):
-    """None of a source's first messages has a name that its handlers know: the name rule is probably wrong."""
+    """None of the first messages of a source has a known name: the name rule is probably wrong."""
+
+
+class ForeignBody(WrongNameRule):
+    """The first messages of a source have known names, but set no field that their models declare.
+
+    The events are inside an envelope, or the names belong to other events: the name rule or the format is wrong.
+    """
 
 
 class HandlerTimeout(BrokerkitError):
     """A handler took longer than its timeout. Counts as a failure like any other."""
 
 
+class Incomplete(BrokerkitError):
+    """A walk through dead letters ended before it looked at all of them. Run it again to continue.
+
+    Attributes:
+        done: how many were replayed, purged or listed.
+        unseen: how many were not looked at.
+    """
+
+    def __init__(self, message: str, *, done: int, unseen: int) -> None:
+        super().__init__(message)
+        self.done = done
+        self.unseen = unseen
+
+
 class Closed(BrokerkitError):
-    """The bus, or the part of it that was asked, is closed or not open yet."""
+    """The bus, or the part of it that was used, is closed or not open yet."""
 
 
-class Retry(BrokerkitError):
-    """Raised by a handler to have the message again.
+class Retry(Exception):
+    """Raised by a handler to get the message again later. It is not a `BrokerkitError`.
 
     Args:
         reason: why, for the log and the dead letter.
@@ -139,8 +171,8 @@ class Retry(BrokerkitError):
         self.after = after
 
 
-class Reject(BrokerkitError):
-    """Raised by a handler to dead-letter the message now, without the remaining attempts."""
+class Reject(Exception):
+    """Raised by a handler to make the message a dead letter now, without further attempts. It is not a `BrokerkitError`."""
 
     def __init__(self, reason: str = "the handler rejected the message") -> None:
         super().__init__(reason)

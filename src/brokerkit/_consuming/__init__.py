@@ -1,1 +1,1 @@
-"""Consuming one source: from a batch of deliveries through lanes and handlers to settlement. `_consumer` is the way in."""
+"""Consuming one source: from a batch of deliveries through lanes and handlers to settlement. Start with `_consumer`."""

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from brokerkit._message import WAITING, Delivery
+from brokerkit._consuming._backlog import Backlog
+from brokerkit._messages._delivery import WAITING, Delivery
 
 Key = str | bytes
 
 
 class Lanes:
-    """The ordered queue of each key that has a message under way.
+    """The ordered queues of all keys that have a message in progress.
 
-    A lane exists from the moment its first message enters until its last one leaves; a message that is alone in its lane
+    A lane exists from when its first message enters until its last one leaves. A message that is alone in its lane
     costs one dictionary entry and no queue.
+
+    Args:
+        backlog: counts the deliveries behind the first one of their lane.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
         self._behind: dict[Key, deque[Delivery] | None] = {}
 
     def enter(self, delivery: Delivery, key: Key) -> bool:
-        """Take a place in the lane of a key. True where it is the first place: its handlers may run now."""
+        """Join the lane of a key. Return True if the lane was empty, so that its handlers may run now."""
         delivery.lane = key
         if key not in self._behind:
             self._behind[key] = None
@@ -30,10 +35,11 @@ class Lanes:
         if waiting is None:
             waiting = self._behind[key] = deque[Delivery]()
         waiting.append(delivery)
+        self._backlog.add(delivery)
         return False
 
     def leave(self, delivery: Delivery) -> Delivery | None:
-        """Leave the lane; gives the next delivery that may run now. What was lost while it waited is passed over."""
+        """Leave the lane; return the next delivery, which may run now. Deliveries that were lost meanwhile are skipped."""
         key = delivery.lane
         if key is None:
             return None
@@ -41,6 +47,7 @@ class Lanes:
         waiting = self._behind[key]
         while waiting:
             following = waiting.popleft()
+            self._backlog.remove(following)
             if following.state is WAITING:
                 return following
             following.lane = None

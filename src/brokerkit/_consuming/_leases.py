@@ -1,4 +1,4 @@
-"""Leases: a delivery that is worked on, or waits for its turn here, must not be given to somebody else meanwhile."""
+"""Leases: the broker must not give a delivery to another reader while it is handled or waits here."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from brokerkit._message import Delivery, Settled, State
-from brokerkit._transport import Source
+from brokerkit._messages._delivery import Delivery, Settled, State
+from brokerkit.adapters.api import Source
 
 OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
 """States in which a delivery is unsettled and was not taken away."""
 
 _MANY: Final = 16
-"""Batches from which on it is worth a look which of them are settled."""
+"""From this many batches on, look for batches that are settled."""
 
 
 class Leases:
-    """Extends leases from the moment of receipt until settlement, a batch at a time.
+    """Extends leases from receipt to settlement, a batch at a time.
 
     Args:
         source: extends them.
         seconds: how long a lease lasts; each is renewed between a third and a half of that.
-        lost: told of each delivery whose lease turned out to be over.
+        lost: called with each delivery whose lease has turned out to be over.
     """
 
     def __init__(self, source: Source, *, seconds: float, lost: Callable[[Delivery], object]) -> None:
@@ -37,15 +37,15 @@ class Leases:
         return f"<Leases of {self._seconds:g} s: {len(self._batches)} batches>"
 
     def add(self, batch: Sequence[Delivery]) -> None:
-        """Take care of a batch that was just received."""
+        """Extend the leases of a batch that was just received."""
         self._batches.append((self._loop.time(), batch))
         if len(self._batches) >= self._full:
-            # What is settled must not stay in memory until the next renewal: that may be a million messages later.
+            # Settled deliveries must not stay in memory until the next renewal, which may be a million messages later.
             self._batches = [(since, ours) for since, old in self._batches if (ours := _ours(old))]
             self._full = max(_MANY, 2 * len(self._batches))
 
     async def keep(self) -> None:
-        """Renew what is due, until cancelled."""
+        """Renew leases that are due, until cancelled."""
         while True:
             await asyncio.sleep(self._seconds / 6)
             now = self._loop.time()

@@ -1,207 +1,233 @@
-"""Retries: what becomes of a message that failed, until it succeeds or is a dead letter.
+"""Retries: does what `_failure.decide` decides about a failed message, until it succeeds or is a dead letter.
 
-It waits here with its lane behind it, or at the broker; what is known of it comes back with it.
+The message waits here with its lane behind it, or at the broker. What is known about it comes back with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 from brokerkit import _clock
-from brokerkit._consuming._deadletters import Burial, DeadLetters
-from brokerkit._consuming._lanes import Lanes
-from brokerkit._consuming._patience import Patience
-from brokerkit._consuming._routes import Call
-from brokerkit._consuming._stats import Stats
-from brokerkit._consuming._trouble import DUE, FAILURES, ONLY, Memory, Trouble, copy_of
+from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._config._settings import SourceSettings
+from brokerkit._consuming._done_here import DoneHere
+from brokerkit._consuming._failure import (
+    LEAST_WAIT,
+    DeadLetterIt,
+    Decision,
+    Hold,
+    ReleaseIt,
+    RetryAtBroker,
+    RetryPlacement,
+    decide,
+    is_failure,
+)
+from brokerkit._consuming._flow import Flow
+from brokerkit._consuming._remembered import RetryStates
+from brokerkit._consuming._replay_queues import ReplayQueues
+from brokerkit._consuming._routes import Call, route_of
+from brokerkit._consuming._transactions import Transactions
+from brokerkit._dead_letters._store import DeadLetterStore
+from brokerkit._dead_letters._writer import DeadLetterWriter
 from brokerkit._errors import BrokerkitError, describe
-from brokerkit._hooks import Kind
-from brokerkit._message import ACK, RELEASE, Delivery, Outcome, RetryLater, State, header_text
-from brokerkit._settings import SourceSettings
-from brokerkit._transport import Capabilities
+from brokerkit._guard import Failed, guarded
+from brokerkit._logging import from_handler, get_logger
+from brokerkit._messages._copies import copy_of
+from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Part, RetryLater, State
+from brokerkit._messages._retry_state import DUE, FAILURES, WAIT, RetryState, wait_of
+from brokerkit._messages._signature import Signer
+from brokerkit.adapters._topic_patterns import reads
+from brokerkit.adapters.api import Capabilities
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
 _SOON: Final = 0.02
 _YEAR: Final = 366 * 86_400.0
 _SKEW: Final = 60.0
-"""Seconds by which the clocks of two of our processes may differ."""
-
-
-class Steps(Protocol):
-    """What the consumer does with a message that is its own again."""
-
-    def again(self, delivery: Delivery) -> None:
-        """Its time has come: have it handled when its lane is free."""
-        ...
-
-    def is_behind(self, key: str | bytes) -> bool:
-        """Whether another message of this key is under way or waits for its turn."""
-        ...
-
-    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Have the outcome settled."""
-        ...
-
-    def finish(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Have the outcome settled, and let the next message of the key begin."""
-        ...
-
-    def advance(self, delivery: Delivery) -> None:
-        """Let the next message of the key begin."""
-        ...
-
-    def tell(
-        self, kind: Kind, delivery: Delivery, *, error: BaseException | None = None, wait: float | None = None
-    ) -> None:
-        """Tell the hooks."""
-        ...
-
-    def tell_progress(self) -> None:
-        """Wake whoever waits for a change."""
-        ...
+"""Seconds by which the clocks of two members may differ."""
 
 
 class Retries:
     """The messages of a source that failed.
 
     Args:
-        steps: the consumer.
+        flow: the source's.
         name: the source's name, for the log.
-        max_in_flight: slots of the source; where half of them hold what failed, more of that waits at the broker.
-        dead_letters: where they go.
-        stopping: set when nothing is tried again any more.
-        back_off: waits between tries to store a letter, longer with each failure.
+        dead_letters: the dead-letter store.
+        stopping: set when there are no more attempts.
+        back_off: waits between tries to store a dead letter, longer with each failure.
+        crashed: told of a defect in here, which ends the source.
+        replay_queues: told of the topics that have dead letters.
 
     Attributes:
-        held: those that wait here for their next attempt.
-        memory: what is known of those that come again as they are.
-        burial: stores dead letters while it runs.
+        again: handles a message whose wait is over; set when the consumer is made.
+        held: messages that wait here for their next attempt.
+        retry_states: the retry states of messages that come again as originals.
+        writer: stores dead letters while it runs.
+        done_here: those that may come again although this process is done with them.
+        transactions: settle and publish, where the source handles each message exactly once; set when the consumer is made.
     """
+
+    again: Callable[[Delivery], None]
+    transactions: Transactions | None = None
 
     def __init__(
         self,
-        steps: Steps,
+        flow: Flow,
         *,
         name: str,
         settings: SourceSettings,
         capabilities: Capabilities,
-        max_in_flight: int,
-        stats: Stats,
-        lanes: Lanes,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterStore,
         stopping: asyncio.Event,
         back_off: Callable[[int], Awaitable[None]],
+        crashed: Failed,
+        replay_queues: ReplayQueues,
     ) -> None:
+        self._replay_queues = replay_queues
+        self._crashed = crashed
         self.held: set[Delivery] = set()
-        self.memory = Memory()
-        self.burial = Burial(
+        self.retry_states = RetryStates()
+        self.done_here = DoneHere(counted=capabilities.attempts == "deliveries")
+        self.writer = DeadLetterWriter(
             dead_letters,
             source=name,
             group=settings.group,
-            stored=self._buried,
+            stored=self._stored,
             refused=self._refused,
-            kept=self._not_buried,
+            blocked=partial(flow.block, "dead letters"),
+            kept=self._kept,
             stopping=stopping,
             back_off=back_off,
         )
-        self._steps = steps
+        self._flow = flow
         self._name = name
         self._settings = settings
         self._capabilities = capabilities
-        self._crowd = max_in_flight // 2
-        self._stats = stats
-        self._lanes = lanes
-        self._patience = Patience.of(settings, capabilities)
+        self._crowd = flow.max_in_flight // 2
+        self._stats = flow.stats
+        self._lanes = flow.lanes
+        self._signer = Signer(settings.signing_keys, settings.group or "")
+        self._placement = RetryPlacement.of(settings, capabilities)
         self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
         return f"<Retries of {self._name}: {len(self.held)} held>"
 
-    def recall(self, delivery: Delivery) -> bool:
-        """Restore what is known of a message that failed before. False where its time has not come yet, and where it was
-        replayed for another group.
-        """
-        if FAILURES not in delivery.headers:
-            delivery.trouble = trouble = self.memory.take(delivery)
-            if trouble is None:
-                return True
-        elif ONLY in delivery.headers and header_text(delivery.headers, ONLY) != (self._settings.group or ""):
-            self._stats.skipped += 1
-            self._steps.finish(delivery, ACK)
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is known of messages that may come again, so that each has to be looked up."""
+        return bool(self.retry_states or self.done_here)
+
+    def is_done(self, delivery: Delivery) -> bool:
+        """Whether this process is done with a message that came again; then it is acknowledged here."""
+        if not self.done_here.take(delivery):
             return False
-        else:
-            delivery.trouble = trouble = Trouble.from_headers(delivery.headers)
-            # What nobody of us writes was written by somebody else: a topic that is not read here, a wait without end.
-            if trouble.topic not in self._settings.topic and not self._settings.queue:
-                trouble.topic = ""
-            if trouble.due - _clock.now() > min(self._capabilities.durable_retry, _YEAR) + _SKEW:
-                trouble.due = 0.0
-        if trouble.topic:
-            delivery.topic = trouble.topic
-        wait = trouble.due - _clock.now()
+        self._flow.duplicate(delivery)
+        self._flow.finish(delivery, ACK)
+        return True
+
+    def restore(self, delivery: Delivery) -> bool:
+        """Restore what is known of a message that failed before. False where its time has not come yet, and where this
+        process is done with it.
+        """
+        if self.is_done(delivery):
+            return False
+        retry_state = self.recall(delivery)
+        wait = 0.0 if retry_state is None else retry_state.due - self._loop.time()
         if wait <= _SOON:
             return True
-        if self._patience.strict and delivery.key is not None:
-            if self._steps.is_behind(delivery.key):
+        if self._placement.strict and delivery.key is not None:
+            if self._flow.is_under_way(delivery.key):
                 return True  # It is tried early, since it waits for its turn and the rest of its key waits for it.
             self._lanes.enter(delivery, delivery.key)
         self._put_off(delivery, wait, crowded=False)
         return False
 
+    def recall(self, delivery: Delivery) -> RetryState | None:
+        """Restore what is known of a message that failed before, and do nothing about it. None where nothing is known."""
+        if not self._is_from_us(delivery):
+            delivery.retry_state = retry_state = self.retry_states.take(delivery)
+        else:
+            delivery.retry_state = retry_state = RetryState.from_headers(delivery.headers)
+            # A dead letter that is read again may be of a topic that is not read here.
+            if not self._settings.queue and not reads(self._settings.topic, retry_state.topic):
+                retry_state.topic = ""
+            longest = min(self._capabilities.durable_retry, _YEAR) + _SKEW
+            retry_state.due = self._loop.time() + wait_of(delivery.headers, _clock.wall_time(), longest)
+        if retry_state is not None and retry_state.topic:
+            delivery.topic = retry_state.topic
+        return retry_state
+
+    def _is_from_us(self, delivery: Delivery) -> bool:
+        """Whether a message has a retry state in its headers, and a member of the group has written it."""
+        if FAILURES not in delivery.headers:
+            return False
+        return delivery.is_ours or self._signer.accepts(delivery.headers, delivery.body)
+
     def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
-        """Count a failure and decide: again soon, again later, or dead letter."""
-        self._stats.failed += 1
-        trouble: Trouble = delivery.trouble or Trouble()
-        delivery.trouble = trouble
-        trouble.failures += 1
-        trouble.handler = call.handler.name if call else ""
-        trouble.first_failure = trouble.first_failure or _clock.now()
+        """A handler has ended with an error: decide what becomes of the message, and do it."""
+        if self.transactions is not None:
+            self.transactions.roll_back(delivery)
+        retry_state = delivery.need_retry_state()
         policy = (call and call.handler.retry) or self._settings.retry
-        asked = self._patience.wait(error, policy, trouble.failures)
-        if asked is None:
-            self.bury(delivery, error)
-            return
-        trouble.error = error
-        self._stats.retried += 1
-        wait = self._patience.cut(asked)
-        if wait < asked:
+        if counts := is_failure(error):
+            self._stats.failed += 1
+            retry_state.failures += 1
+            retry_state.handler = call.handler.name if call else ""
+            retry_state.first_failure = retry_state.first_failure or _clock.wall_time()
+        decision = decide(error, policy, retry_state.failures, self._placement, crowded=self._is_crowded)
+        if counts and isinstance(decision, (Hold, RetryAtBroker)):
+            self._stats.retried += 1
+            self._log_retry(delivery, policy, error, decision)
+            self._flow.tell("failed", delivery, error=error, wait=decision.wait)
+        self._execute(delivery, decision, error)
+
+    def _execute(self, delivery: Delivery, decision: Decision, error: BaseException) -> None:
+        match decision:
+            case Hold(wait):
+                delivery.need_retry_state().due = self._loop.time() + wait
+                self._hold(delivery)
+            case RetryAtBroker(wait):
+                delivery.need_retry_state().due = self._loop.time() + wait
+                self._flow.finish(delivery, self._retry_later(delivery, wait))
+            case DeadLetterIt():
+                self.dead_letter(delivery, error)
+            case ReleaseIt():
+                self._flow.finish(delivery, RELEASE)
+
+    def _log_retry(
+        self, delivery: Delivery, policy: RetryPolicy, error: BaseException, decision: Hold | RetryAtBroker
+    ) -> None:
+        retry_state = delivery.need_retry_state()
+        if isinstance(decision, Hold) and decision.wait < decision.asked:
             logger.warning(
-                'source %s: %s can be held for %.3g s and not for %.3g: with order = "strict" it is tried again earlier',
+                'source %s: %s can be held for only %.3g s, not for %.3g s: with order = "strict" it is tried again earlier',
                 self._name,
                 delivery.stable_id or "a message without an id",
-                wait,
-                asked,
+                decision.wait,
+                decision.asked,
             )
-        trouble.due = _clock.now() + wait
         logger.warning(
             "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
             self._name,
-            trouble.handler or "dispatch",
-            delivery.route.name,
+            retry_state.handler or "dispatch",
+            delivery.name,
             delivery.stable_id or "without an id",
-            trouble.failures,
+            retry_state.failures,
             (policy.for_error(error) or policy).attempts,
-            wait,
+            decision.wait,
             type(error).__name__,
             describe(error),
+            exc_info=from_handler(error),
         )
-        self._steps.tell("failed", delivery, error=error, wait=wait)
-        self._put_off(delivery, wait, crowded=self._is_crowded)
-
-    def postponed(self, delivery: Delivery, wait: float) -> None:
-        """Try again without counting a failure: held here rather than with the broker, however long it may take."""
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        wait = min(wait, self._settings.hold) or wait
-        trouble.due = _clock.now() + wait
-        self._put_off(delivery, wait, crowded=self._is_crowded)
 
     def not_put_off(self, delivery: Delivery, outcome: RetryLater) -> None:
-        """The broker could not keep it: hold it here."""
+        """Hold a message here that the broker could not keep."""
         logger.warning(
             "source %s: %s cannot be put off durably: it waits %.3g s in this process",
             self._name,
@@ -210,82 +236,121 @@ class Retries:
         )
         self._hold(delivery)
 
+    def expire(self, delivery: Delivery) -> bool:
+        """Have the broker keep a message that was held for as long as possible. Return False if it was not held, or the
+        broker cannot keep it.
+        """
+        if delivery not in self.held or self._placement.strict or not self._placement.durable:
+            return False
+        self.let_go(delivery)
+        self._put_off(delivery, max(delivery.need_retry_state().due - self._loop.time(), LEAST_WAIT), crowded=True)
+        return True
+
     def let_go(self, delivery: Delivery) -> bool:
-        """Hold a message no longer. False where it was not held."""
+        """Stop holding a message. Return False if it was not held."""
         if delivery not in self.held:
             return False
         self.held.discard(delivery)
-        delivery.trouble.timer.cancel()
+        delivery.need_retry_state().cancel_timer()
         return True
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether what waits here takes up so many slots that the rest should wait at the broker."""
+        """Whether so many messages wait here that others should wait at the broker."""
         return len(self.held) >= self._crowd
 
     def _put_off(self, delivery: Delivery, wait: float, *, crowded: bool) -> None:
-        """Have a message wait until it is due, here or at the broker."""
-        if self._patience.here(wait, crowded=crowded):
+        """Let a message wait until it is due, here or at the broker."""
+        if isinstance(self._placement.choose(wait, crowded=crowded), Hold):
             self._hold(delivery)
         else:
-            self._steps.finish(delivery, self._retry_later(delivery, wait))
+            self._flow.finish(delivery, self._retry_later(delivery, wait))
 
     def _hold(self, delivery: Delivery) -> None:
-        """Keep a message in its lane until it is due, or for as long as that is possible at a stretch."""
+        """Keep a message in its lane until it is due, or for as long as it can be held without a break."""
         delivery.state = State.WAITING
         self.held.add(delivery)
-        wait = max(delivery.trouble.due - _clock.now(), 0.0)
+        retry_state = delivery.need_retry_state()
+        wait = max(retry_state.due - self._loop.time(), 0.0)
         longest = self._capabilities.max_hold or wait
-        delivery.trouble.timer = self._loop.call_later(min(wait, longest), self._resume, delivery)
-        self._steps.tell_progress()
+        retry_state.timer = self._loop.call_later(min(wait, longest), guarded(self._resume, self._crashed), delivery)
+        self._flow.tell_progress()
 
     def _resume(self, delivery: Delivery) -> None:
         self.held.discard(delivery)
-        delivery.trouble.timer = None
-        if (left := delivery.trouble.due - _clock.now()) > _SOON:
+        retry_state = delivery.need_retry_state()
+        retry_state.timer = None
+        if (left := retry_state.due - self._loop.time()) > _SOON:
             # It could not wait at the broker before, and cannot wait here any longer.
             self._put_off(delivery, left, crowded=True)
         else:
-            self._steps.again(delivery)
+            self.again(delivery)
 
     def _retry_later(self, delivery: Delivery, wait: float) -> RetryLater:
-        """What the broker is asked for; a wait longer than it can keep is done in steps, see `recall`."""
+        """Return the retry to request from the broker. A wait that is too long for it is done in steps, see `restore`."""
         if not self._capabilities.copies_retries:
-            self.memory.keep(delivery)
+            self.retry_states.keep(delivery)
         copy = copy_of(delivery)
-        copy = replace(copy, headers={**copy.headers, DUE: f"{delivery.trouble.due:.3f}"})
+        headers = {**copy.headers, DUE: f"{_clock.wall_time() + wait:.3f}", WAIT: f"{wait:.3f}"}
+        if not self._capabilities.own_queues:
+            headers = self._signer.signed(headers, copy.body)
+        copy = replace(copy, headers=headers)
         return RetryLater(min(wait, self._capabilities.durable_retry), copy)
 
     # ---- dead letters ----------------------------------------------------------------------------------------
 
-    def bury(self, delivery: Delivery, error: BaseException) -> None:
-        """Make it a dead letter; the original stays unsettled until the letter is confirmed."""
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        trouble.error = error
-        trouble.first_failure = trouble.first_failure or _clock.now()
+    def dead_letter(self, delivery: Delivery, error: BaseException) -> None:
+        """Make a message a dead letter. The original stays unsettled until the dead letter is confirmed."""
+        retry_state = delivery.need_retry_state()
+        retry_state.error = error
+        retry_state.first_failure = retry_state.first_failure or _clock.wall_time()
         logger.error(
             "source %s: dead letter: %s %s (failed attempts: %d): %s: %s",
             self._name,
-            delivery.route.name or "message",
+            delivery.name or "message",
             delivery.stable_id or "without an id",
-            trouble.failures,
+            retry_state.failures,
             type(error).__name__,
             describe(error),
+            exc_info=from_handler(error),
         )
         delivery.state = State.FINISHED
-        self.burial.add(delivery)
-        if not self._patience.strict:
-            self._steps.advance(delivery)
+        if self.transactions is None:
+            self.writer.add(delivery)
+        else:
+            self.transactions.add_letter(delivery, self.writer.letter(delivery))
+        if not self._placement.strict:
+            self._flow.advance(delivery)
+        self._flow.tell_progress()
 
-    def _buried(self, delivery: Delivery) -> None:
+    def _stored(self, delivery: Delivery) -> None:
+        self.done_here.stored(delivery)
+        self._flow.settle(delivery, ACK)
+        self.letter_stored(delivery)
+
+    def letter_stored(self, delivery: Delivery) -> None:
+        """The dead letter of this message is stored."""
+        self._replay_queues.letter_stored(delivery.topic)
         self._stats.dead_lettered += 1
-        self._steps.tell("dead_letter", delivery, error=delivery.trouble.error)
-        self._steps.settle(delivery, ACK)
-        # Under a strict order the key has waited for the letter: whoever replays it finds nothing done behind it before.
-        self._steps.advance(delivery)
+        self._flow.tell("dead_letter", delivery, error=delivery.need_retry_state().error)
+        # Under a strict order the key has waited for the letter, so nothing behind it was handled before it can be replayed.
+        self._flow.advance(delivery)
+
+    def not_committed(self, part: Part, error: BrokerkitError, has_letter: bool) -> None:
+        """The broker takes in no case what is published with a message: decide anew what becomes of it."""
+        delivery = part.delivery
+        if has_letter:
+            # The writer takes parts away from it, and stores it somewhere in the end, but in no transaction.
+            self.writer.add(delivery)
+        elif isinstance(part.outcome, RetryLater):
+            self.not_put_off(delivery, part.outcome)
+        else:
+            self._stats.handled -= 1
+            calls = route_of(delivery).calls
+            self.failed(delivery, calls[0] if len(calls) == 1 else None, error)
 
     def _refused(self, delivery: Delivery, error: BrokerkitError) -> None:
-        self._steps.tell("dead_letter_refused", delivery, error=error)
+        self._flow.tell("dead_letter_refused", delivery, error=error)
 
-    def _not_buried(self, delivery: Delivery) -> None:
-        self._steps.settle(delivery, RELEASE)
+    def _kept(self, delivery: Delivery) -> None:
+        self._flow.settle(delivery, RELEASE)

@@ -1,45 +1,60 @@
-"""From an event name on the wire to the handlers that want it, resolved once for each name."""
+"""Finds the handlers for an event name on the wire, once for each name."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 from brokerkit import events
-from brokerkit._consuming._once import Once
+from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._config._settings import SourceSettings, event_names
+from brokerkit._consuming._fit import Judge
+from brokerkit._consuming._idempotent import IdempotentHandler
 from brokerkit._errors import ConfigError, DecodeError
-from brokerkit._handlers import Handler
-from brokerkit._message import Delivery, text
-from brokerkit._retry import RetryPolicy
-from brokerkit._settings import SourceSettings
+from brokerkit._handlers._handlers import Handler, Handlers
+from brokerkit._handlers._middleware import HandlerMiddleware
+from brokerkit._messages._codecs import from_json, json_text
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._encodings import undone
+from brokerkit._messages._headers import as_text
+from brokerkit._messages._name_rules import NOT_JSON, field_path, parsed
 from brokerkit.events import Found
+from brokerkit.events._presence import Fit
 from brokerkit.events._zones import in_zone
 
 Read = Callable[[Delivery], Any]
 
+
+class NoValue(Exception):
+    """A message without a value reached a handler that does not take such messages: it is skipped."""
+
+
 _MOST_UNKNOWN: Final = 10_000
-"""How many names that no handler was registered for are remembered: a producer's mistake must not eat the memory."""
+"""How many names without a handler are remembered: a producer's mistake must not fill the memory."""
 _LONGEST_UNKNOWN: Final = 1024
-"""Characters of the longest name that is remembered: some producers can write a megabyte there."""
+"""The most characters of a name that is remembered: some producers can write a megabyte there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One handler as one event name reaches it.
+    """One handler for one event name.
 
     Attributes:
         read: makes the event of a delivery, or raises `DecodeError`.
         function: the handler's.
         takes_message: the handler's.
-        once: runs the handler once for each message; None where it simply runs.
+        idempotent: runs the handler once for each message; None if it runs each time.
+        middleware: the middleware around the handler for this source, the first outermost.
     """
 
     handler: Handler
     read: Read
-    once: Once | None = None
+    idempotent: IdempotentHandler | None = None
+    middleware: tuple[HandlerMiddleware, ...] = ()
     function: Callable[..., Any] = field(init=False)
     takes_message: bool = field(init=False)
 
@@ -51,28 +66,61 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """What one event name leads to.
+    """The handlers of one event name.
 
     Attributes:
         name: the event name; ``""`` for messages that have none.
         calls: the handlers in the order in which they run.
         known: whether a handler wants the name, or a family of this source has it.
-        only: the handler, where there is one and it is a coroutine function that simply runs.
+        judge: tells whether a body sets any field of the event's model; None if no handler takes a model.
+        only: the handler, if it is the only one, and is a coroutine function without anything around it.
+        filtered: whether a handler wants only some messages of this name.
+        injects: whether a handler has dependencies.
     """
 
     name: str
     calls: tuple[Call, ...]
     known: bool
+    judge: Judge | None = None
     only: Call | None = field(init=False)
+    filtered: bool = field(init=False)
+    injects: bool = field(init=False)
+    _narrowed: dict[tuple[Call, ...], Route] = field(default_factory=dict["tuple[Call, ...]", "Route"], init=False)
 
     def __post_init__(self) -> None:
         only = self.calls[0] if len(self.calls) == 1 else None
-        if only is not None and (only.once is not None or not only.handler.is_async):
+        if only is not None and (
+            only.idempotent is not None or only.middleware or only.handler.injection or not only.handler.is_async
+        ):
             only = None
         object.__setattr__(self, "only", only)
+        object.__setattr__(self, "filtered", any(call.handler.where is not None for call in self.calls))
+        object.__setattr__(self, "injects", any(call.handler.injection is not None for call in self.calls))
+
+    def narrowed(self, delivery: Delivery) -> Route:
+        """Return the route with only those handlers that want this message."""
+        calls = tuple(call for call in self.calls if call.handler.where is None or call.handler.where(delivery))
+        if len(calls) == len(self.calls):
+            return self
+        if (known := self._narrowed.get(calls)) is None:
+            known = self._narrowed[calls] = Route(self.name, calls, self.known, self.judge)
+        return known
+
+    def fit(self, delivery: Delivery) -> Fit:
+        """Return what a message of this name shows about the settings of its source."""
+        if not self.known:
+            return Fit.UNDECIDED if delivery.body is None else Fit.UNKNOWN
+        return self.judge.fit(delivery) if self.judge is not None else Fit.UNDECIDED
 
 
 NAMELESS: Final = Route("", (), False)
+
+
+def route_of(delivery: Delivery) -> Route:
+    """Return the route that the intake has given a delivery."""
+    route = delivery.route
+    assert isinstance(route, Route)
+    return route
 
 
 class Routes:
@@ -82,49 +130,57 @@ class Routes:
         ConfigError: two families share a name that this source's format cannot tell apart.
     """
 
-    def __init__(self, handlers: Iterable[Handler], settings: SourceSettings, *, source: str) -> None:
+    def __init__(self, handlers: Handlers, settings: SourceSettings, *, source: str) -> None:
         self._settings = settings
         self._format = settings.wire
+        self._names = event_names(settings)
         self._handlers = [handler for handler in handlers if handler.source in (None, source)]
         self._any = [handler for handler in self._handlers if handler.handles_any]
         self._meanings: dict[str, Found] = {}
-        wanted: dict[str, list[Handler]] = {}
+        wanted: dict[str, dict[Handler, Found | None]] = {}
         for handler in self._handlers:
             for meaning in handler.meanings():
                 if self._format.family not in (None, meaning.family.name):
                     continue
-                other = self._meanings.setdefault(meaning.name, meaning)
-                if other.model is not meaning.model:
+                other = self._meanings.setdefault(meaning.name, _usual(meaning))
+                if other.family is not meaning.family:
                     raise ConfigError(
                         f"source {source!r}: format {self._format.name!r} cannot tell {other.family.name}:{other.name} "
                         f"from {meaning.family.name}:{meaning.name}; give each a source with a format of its own"
                     )
-                if handler not in wanted.setdefault(meaning.name, []):
-                    wanted[meaning.name].append(handler)
+                wanted.setdefault(meaning.name, {}).setdefault(handler, meaning)
             for name in handler.events if handler.raw and not handler.handles_any else ():
-                wanted.setdefault(str(name), []).append(handler)
+                wanted.setdefault(str(name), {})[handler] = None
         self._wanted = wanted
-        # To whom any name may come, none is a sign of a wrong rule.
+        # If a handler takes deliveries of any name, an unknown name does not show that a rule is wrong.
         self._raw = any(handler.raw for handler in self._handlers)
         scope = settings.group or ",".join(settings.topic or settings.queue)
-        self._onces = {
-            handler.name: Once(handler, dedupe, scope=scope)
+        self._middleware = {handler.name: handlers.middleware(handler, source) for handler in self._handlers}
+        self._idempotent = {
+            handler.name: IdempotentHandler(handler, dedupe, scope=scope)
             for handler in self._handlers
             if handler in self and (dedupe := settings.dedupe if handler.dedupe is None else handler.dedupe)
         }
         raw = tuple(self._call(handler, _as_it_came) for handler in self._any if handler.raw and "" in handler.events)
         nameless = Route("", raw, True) if raw else NAMELESS
+        nulls = tuple(self._made(each, _no_event) for each in self._any if each.takes_null)
+        self.null: Route = Route("", nulls, True) if nulls else NAMELESS
+        """That of messages that have neither a name nor a value."""
+        self.foreign: Callable[[Judge, Delivery], None] = _nobody
+        """Called with an event that may have been read without any of its fields."""
+        stated = (*(settings.name_from or self._format.name_from), *(settings.id_from or self._format.id_from))
+        self._looked_at = {path[0] for rule in stated if (path := field_path(rule))}
         self._routes: dict[str | bytes | None, Route] = {None: nameless, "": nameless, b"": nameless}
 
     def __getitem__(self, wire_name: str | bytes | None) -> Route:
-        """The route of a name as it stands on the wire."""
+        """Return the route of a name on the wire."""
         if (known := self._routes.get(wire_name)) is not None:
             return known
         assert wire_name is not None
-        name = text(wire_name)
+        name = as_text(wire_name)
         if isinstance(name, bytes):
             name = name.decode(errors="backslashreplace")
-        route = self._resolve(self._settings.names.get(name, name))
+        route = self._resolve(self._names.of(name))
         if len(self._routes) < _MOST_UNKNOWN and len(wire_name) <= _LONGEST_UNKNOWN:
             self._routes[wire_name] = route
         return route
@@ -135,23 +191,33 @@ class Routes:
 
     @property
     def timeouts(self) -> list[float]:
-        """The timeouts in seconds of the handlers that have one of their own."""
+        """The timeouts in seconds of handlers with their own timeout."""
         return [handler.timeout for handler in self._handlers if handler.timeout is not None]
 
     @property
     def policies(self) -> list[RetryPolicy]:
-        """The retry policies of the handlers that have one of their own."""
+        """The retry policies of handlers with their own policy."""
         return [handler.retry for handler in self._handlers if handler.retry is not None]
 
     @property
-    def onces(self) -> Collection[Once]:
+    def idempotent_handlers(self) -> Collection[IdempotentHandler]:
         """The handlers that run once for each message."""
-        return self._onces.values()
+        return self._idempotent.values()
 
     @property
     def meanings(self) -> Collection[Found]:
-        """What the event names of the handlers mean, those for every name left out."""
+        """The meanings of the handlers' event names, without handlers for every name."""
         return self._meanings.values()
+
+    @property
+    def reads_models(self) -> bool:
+        """Whether a handler takes events, and not only unread messages."""
+        return any(not handler.raw for handler in self._handlers)
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether a handler takes messages without a value."""
+        return any(handler.takes_null for handler in self._handlers)
 
     @property
     def takes_any(self) -> bool:
@@ -160,28 +226,46 @@ class Routes:
 
     @property
     def find(self) -> Callable[[str | bytes | None], Route | None]:
-        """The fast half of the lookup: a route that was resolved before, or None."""
+        """Return a route that was resolved before, or None. This is the fast part of the lookup."""
         return self._routes.get
 
     def _resolve(self, name: str) -> Route:
         meaning = self._meanings.get(name) or self._family_meaning(name)
-        read = self._reader(meaning) if meaning else self._open_reader(name)
-        calls = tuple(self._call(handler, read) for handler in (*self._wanted.get(name, ()), *self._any))
-        return Route(name, calls, bool(calls) or meaning is not None or self._raw)
+        wanted = {**self._wanted.get(name, {}), **dict.fromkeys(self._any, meaning)}
+        # Handlers of one model share its reader, and so the event.
+        judges = {own.model: Judge(own, self._format, self._looked_at) for own in wanted.values() if own is not None}
+        readers = {own.model: self._reader(own, judges[own.model]) for own in wanted.values() if own is not None}
+        open_reader = self._open_reader(name)
+        calls = tuple(
+            self._call(handler, open_reader if own is None else readers[own.model]) for handler, own in wanted.items()
+        )
+        judge = next((judges[own.model] for each, own in wanted.items() if own is not None and not each.raw), None)
+        return Route(name, calls, bool(calls) or meaning is not None or self._raw, judge)
 
     def _call(self, handler: Handler, read: Read) -> Call:
-        return Call(handler, _as_it_came if handler.raw else read, self._onces.get(handler.name))
+        if handler.raw:
+            read = _as_it_came
+        elif handler.takes_null:
+            read = _or_none(read)
+        return self._made(handler, read)
+
+    def _made(self, handler: Handler, read: Read) -> Call:
+        return Call(handler, read, self._idempotent.get(handler.name), self._middleware[handler.name])
 
     def _family_meaning(self, name: str) -> Found | None:
         found = [meaning for meaning in events.find(name) if self._format.family in (None, meaning.family.name)]
         return found[0] if len(found) == 1 else None
 
-    def _reader(self, meaning: Found) -> Read:
-        family, name, _ = meaning
-        read_bytes = family.reader(name)
+    def _reader(self, meaning: Found, judge: Judge | None = None) -> Read:
+        family, name, model = meaning
+        read_bytes = family.reader(name, model)
         payload, zone = self._format.payload, self._settings.tz
+        if name in family.versions:
+            payload = _as_object(payload)
+        suspects = judge.presence.suspects if judge is not None and judge.presence.judges else None
 
         def read(delivery: Delivery) -> Any:
+            body: Any
             if payload is not None:
                 body = payload(delivery)
             elif delivery.parsed.__class__ is dict:  # by a rule: it is not parsed again
@@ -189,17 +273,28 @@ class Routes:
             else:
                 body = delivery.body
             if isinstance(body, bytes):
-                return read_bytes(body)
-            if body is None:
+                try:
+                    event = read_bytes(body)
+                except DecodeError:
+                    if (plain := undone(delivery)) is None or payload is not None:
+                        raise
+                    event = read_bytes(plain)
+            elif delivery.body is None:
+                raise NoValue
+            elif body is None:
                 raise DecodeError("the message has no body", family=family.name, event=name)
-            return family.read(name, body)
+            else:
+                event = family.read(name, body, model=model, headers=delivery.headers)
+            if suspects is not None and judge is not None and suspects(event):
+                self.foreign(judge, delivery)
+            return event
 
         if zone is None:
             return read
         return lambda delivery: in_zone(read(delivery), zone)
 
     def _open_reader(self, name: str) -> Read:
-        """For names that no family knows: handlers of ``"*"`` get the family's open model, else the JSON as it is."""
+        """Read names that no family knows: handlers of ``"*"`` get the family's open model, or else the parsed JSON."""
         family = events.get_family(self._format.family) if self._format.family else None
         if family is not None and family.fallback is not None:
             return self._reader(Found(family, name, family.fallback))
@@ -208,14 +303,46 @@ class Routes:
         def read(delivery: Delivery) -> Any:
             body = payload(delivery) if payload else delivery.body
             if not isinstance(body, (bytes, str)):
+                if delivery.body is None:
+                    raise NoValue
                 return body
             try:
-                return json.loads(body, parse_float=Decimal)
+                return json.loads(json_text(body) if isinstance(body, bytes) else body, parse_float=Decimal)
             except (ValueError, RecursionError) as error:
                 raise DecodeError(f"not JSON: {error}", event=name, value=body) from error
 
         return read
 
 
+def _usual(meaning: Found) -> Found:
+    """Return the meaning of an event name for handlers that do not ask for another model."""
+    return meaning._replace(model=meaning.family.models.get(meaning.name, meaning.model))
+
+
+def _as_object(payload: Callable[[Delivery], Any] | None) -> Callable[[Delivery], Any]:
+    """Return the payload as a parsed object, which upcasts need."""
+
+    def find(delivery: Delivery) -> Any:
+        body = payload(delivery) if payload is not None else parsed(delivery)
+        if isinstance(body, (bytes, str)):
+            with suppress(ValueError, RecursionError):
+                body = from_json(body)
+        return delivery.body if body is NOT_JSON else body
+
+    return find
+
+
+def _nobody(judge: Judge, delivery: Delivery) -> None:
+    """Until a consumer listens."""
+
+
 def _as_it_came(delivery: Delivery) -> Delivery:
     return delivery
+
+
+def _no_event(delivery: Delivery) -> None:
+    """The event of a message without a value."""
+
+
+def _or_none(read: Read) -> Read:
+    return lambda delivery: None if delivery.body is None else read(delivery)

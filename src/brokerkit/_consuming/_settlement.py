@@ -1,34 +1,60 @@
-"""Settlement: what was decided about deliveries is told to the broker, in batches, until it has answered."""
+"""Settlement: tells the broker the outcomes of deliveries, in batches, until it has answered."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from brokerkit._consuming._trouble import Trouble
-from brokerkit._message import ACK, Delivery, Outcome, RetryLater, Settled, State
-from brokerkit._transport import Source
+from brokerkit._errors import BrokerkitError
+from brokerkit._guard import Failed, guarded
+from brokerkit._logging import get_logger
+from brokerkit._messages._delivery import ACK, Delivery, Outcome, RetryLater, Settled, State
+from brokerkit.adapters.api import Source
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
 _FINISHED: Final = State.FINISHED  # looked up for each message: a member costs several times what a global does
 
+_OFTEN: Final = 3
+"""A settlement that was refused this often is reported."""
 _LONGEST_PAUSE: Final = 2.0
-"""Seconds between two tries at most: a stop waits about as long for the next one."""
+"""The most seconds between two tries. A stop may wait about as long for the next one."""
+
+
+class Settling(Protocol):
+    """Tells the broker what was decided: one by one (`Settlement`), or in transactions (`Transactions`)."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the broker has yet to be told something, or to answer."""
+        ...
+
+    def silent_for(self) -> float:
+        """Seconds for which the broker owes an answer; 0 if it owes none."""
+        ...
+
+    def add(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle this delivery as soon as possible."""
+        ...
+
+    async def run(self) -> None:
+        """Settle what was added, until cancelled."""
+        ...
 
 
 class Settlement:
-    """Settles everything that finished meanwhile with one call, then what finished during that call, and so on.
+    """Settles everything that is finished with one call, then everything that finished during that call, and so on.
 
     Args:
         source: settles.
         name: the source's name, for the log.
-        acknowledged: told how many deliveries are acknowledged and over, all of one batch at once.
-        settled: told the broker's answer for each other delivery that is no longer ours.
-        not_put_off: told of each delivery that the broker could not put off durably; it is still ours.
-        stopping: set when nothing is tried again any more.
+        acknowledged: called with the number of deliveries of a batch that are acknowledged.
+        settled: called with the broker's answer for each other delivery that is no longer ours.
+        not_put_off: called with each delivery that the broker could not put off durably; it is still ours.
+        crashed: called with a defect in this module, which ends the source.
+        blocked: called with the reason while settlements are refused again and again, and with None when that ends.
+        stopping: set when there are no more tries.
     """
 
     def __init__(
@@ -39,19 +65,38 @@ class Settlement:
         acknowledged: Callable[[int], None],
         settled: Callable[[Delivery, Outcome, Settled], None],
         not_put_off: Callable[[Delivery, RetryLater], None],
+        crashed: Failed,
+        blocked: Callable[[BrokerkitError | None], None],
         stopping: asyncio.Event,
     ) -> None:
         self._source = source
+        self._crashed = crashed
         self._name = name
         self._acknowledged = acknowledged
         self._settled = settled
         self._not_put_off = not_put_off
+        self._blocked = blocked
         self._stopping = stopping
+        self._refused: set[Delivery] = set()
         self._waiting: list[tuple[Delivery, Outcome]] = []
         self._idle: asyncio.Future[None] | None = None
+        self._telling = False
+        self._put_off = 0
+        # The first settlement since which the broker has confirmed none.
+        self._asked_at: float | None = None
+        self._clock = asyncio.get_running_loop().time
 
     def __repr__(self) -> str:
         return f"<Settlement of {self._name}: {len(self._waiting)} waiting>"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether outcomes or answers are outstanding."""
+        return bool(self._waiting or self._telling or self._put_off)
+
+    def silent_for(self) -> float:
+        """Seconds for which the broker owes an answer; 0 if it owes none."""
+        return 0.0 if self._asked_at is None else self._clock() - self._asked_at
 
     def add(self, delivery: Delivery, outcome: Outcome) -> None:
         """Settle this delivery with the next batch."""
@@ -69,32 +114,57 @@ class Settlement:
                 self._idle = asyncio.get_running_loop().create_future()
                 await self._idle
             pairs, self._waiting = self._waiting, []
+            self._telling = True
+            if self._asked_at is None:
+                self._asked_at = self._clock()
             answers = await self._source.settle(pairs)
-            acknowledged, done, settled = 0, Settled.DONE, State.SETTLED
+            self._telling = False
+            acknowledged, others, done, settled = 0, 0, Settled.DONE, State.SETTLED
             for (delivery, outcome), answer in zip(pairs, answers, strict=True):
                 if answer is done and outcome is ACK:
                     delivery.state = settled
                     acknowledged += 1
                 elif answer is not Settled.FAILED or not self._try_again(delivery, outcome):
                     delivery.state = settled
+                    others += 1
                     self._settled(delivery, outcome, answer)
+            if acknowledged or others:
+                self._asked_at = None
             if acknowledged:
                 self._acknowledged(acknowledged)
+            if self._refused:
+                self._look_at_refused()
+
+    def _look_at_refused(self) -> None:
+        """Report a settlement that the broker has refused too often, or that there is none any more."""
+        self._refused = {delivery for delivery in self._refused if delivery.state is _FINISHED}
+        most = max((delivery.need_retry_state().settling for delivery in self._refused), default=0)
+        if most >= _OFTEN:
+            text = f"{len(self._refused)} messages could not be acknowledged or given back in {most} tries"
+            self._blocked(BrokerkitError(text))
+        elif not self._refused:
+            self._blocked(None)
 
     def _try_again(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Do something about a settlement that did not work; False where the broker is left to redeliver the message.
+        """Handle a settlement that failed. Return False if it is left to the broker to redeliver the message.
 
-        There is no last try while the consumer runs: what is handled must not be handled again because the broker was away
-        for a while, and a broker that has taken the message away says that it is lost.
+        While the consumer runs, there is no last try: a handled message must not be handled again because the broker
+        was away for a while. If the broker has taken the message away, it says that the delivery is lost.
         """
         if isinstance(outcome, RetryLater):
             self._not_put_off(delivery, outcome)
             return True
-        delivery.trouble = trouble = delivery.trouble or Trouble()
-        trouble.settling += 1
+        retry_state = delivery.need_retry_state()
+        retry_state.settling += 1
+        self._refused.add(delivery)
         if self._stopping.is_set():
             logger.error("source %s: %s could not be settled; it comes again", self._name, delivery)
             return False
-        pause = min(0.2 * trouble.settling, _LONGEST_PAUSE)
-        asyncio.get_running_loop().call_later(pause, self.add, delivery, outcome)
+        pause = min(0.2 * retry_state.settling, _LONGEST_PAUSE)
+        self._put_off += 1
+        asyncio.get_running_loop().call_later(pause, guarded(self._add_again, self._crashed), delivery, outcome)
         return True
+
+    def _add_again(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._put_off -= 1
+        self.add(delivery, outcome)

@@ -1,4 +1,4 @@
-"""The choices that a schema leaves: what ``anyOf``, ``allOf`` and lists of types come to, one type at a time."""
+"""The alternatives in a schema: ``anyOf``, ``allOf`` and lists of types, resolved to one type at a time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def alternatives(
 def _together(
     specification: Specification, schema: Schema, within: frozenset[object]
 ) -> tuple[Schema, frozenset[object]]:
-    """Put what ``allOf`` lists into one schema, as far as no two of its parts speak of the same thing.
+    """Merge the schemas in ``allOf``, as far as no two of them say something about the same thing.
 
     Returns:
         That schema, and ``within`` with the references that are in it now: its choices may lead back to them.

@@ -15,6 +15,11 @@ from brokerkit._errors import ConfigError, MissingExtra
 from brokerkit._specifications._model import PREFIX, Schema, class_name, escaped, mapped
 
 YAML_ENDINGS: Final = (".yaml", ".yml")
+
+_LARGEST: Final = 16 * 2**20
+"""Bytes of a document."""
+_MOST_NODES: Final = 1_000_000
+"""Values of a document. A few hundred bytes of YAML can stand for billions of them, by aliases of aliases."""
 ENDINGS: Final = (".json", *YAML_ENDINGS)
 
 
@@ -32,7 +37,7 @@ _FORMS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A value inside a file.
 
     Attributes:
@@ -43,29 +48,34 @@ class Place:
     file: Path
     pointer: str = ""
 
-    def __truediv__(self, key: object) -> Place:
-        return Place(self.file, f"{self.pointer}/{escaped(key)}")
+    def __truediv__(self, key: object) -> Location:
+        return Location(self.file, f"{self.pointer}/{escaped(key)}")
 
     def __str__(self) -> str:
         return f"{self.file.name}#{self.pointer}" if self.pointer else self.file.name
 
 
 class Located(NamedTuple):
-    """A value, and where it stands."""
+    """A value and its location."""
 
     value: Any
-    place: Place
+    location: Location
 
 
-def wrong(place: Place, what: str) -> ConfigError:
-    """The error for something at a place of a document."""
-    return ConfigError(f"{place}: {what}")
+def wrong(location: Location, what: str) -> ConfigError:
+    """The error for a fault at a location in a document."""
+    return ConfigError(f"{location}: {what}")
 
 
 class Documents:
-    """Reads files once, and follows references within and between them."""
+    """Reads files once, and follows references within and between them.
 
-    def __init__(self) -> None:
+    Args:
+        folder: no reference leads out of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
         self._read: dict[Path, Any] = {}
         self._ids: dict[str, Path] = {}
 
@@ -83,68 +93,74 @@ class Documents:
             identifier = cast("dict[str, Any]", content).get("$id") if isinstance(content, dict) else None
             if isinstance(identifier, str):
                 self._ids[identifier.rstrip("#")] = file
-        return Located(self._read[file], Place(file))
+        return Located(self._read[file], Location(file))
 
-    def at(self, place: Place) -> Located:
-        """Return the value at a place.
+    def at(self, location: Location) -> Located:
+        """Return the value at a location.
 
         Raises:
             ConfigError: there is nothing.
         """
-        value: Any = self.open(place.file).value
-        for token in place.pointer.split("/")[1:]:
+        value: Any = self.open(location.file).value
+        for token in location.pointer.split("/")[1:]:
             key = token.replace("~1", "/").replace("~0", "~")
             try:
                 value = _inner(value, key)
             except (LookupError, TypeError, ValueError):
-                raise wrong(place, "there is nothing at this place") from None
-        return Located(value, place)
+                raise wrong(location, "there is nothing at this path") from None
+        return Located(value, location)
 
-    def target(self, reference: object, place: Place) -> Place:
-        """Return the place that a ``$ref`` means.
+    def target(self, reference: object, location: Location) -> Location:
+        """Return the location that a ``$ref`` means.
 
         Args:
             reference: the value of the ``$ref``.
-            place: where the ``$ref`` stands.
+            location: the location of the ``$ref``.
 
         Raises:
-            ConfigError: it refers to a network, or is no reference.
+            ConfigError: it refers to a network address, or is not a reference.
         """
         if not isinstance(reference, str):
-            raise wrong(place, f"a $ref must be text, got {reference!r}")
+            raise wrong(location, f"a $ref must be text, got {reference!r}")
         address, fragment = urldefrag(reference)
         fragment = unquote(fragment)
         if fragment and not fragment.startswith("/"):
             raise wrong(
-                place, f"$ref {reference!r} names an anchor; only JSON Pointers such as '#/$defs/Name' are read"
+                location, f"$ref {reference!r} names an anchor; only JSON Pointers such as '#/$defs/Name' are read"
             )
         if not address:
-            return Place(place.file, fragment)
+            return Location(location.file, fragment)
         if address in self._ids:
-            return Place(self._ids[address], fragment)
+            return Location(self._ids[address], fragment)
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|//", address):
             raise wrong(
-                place,
-                f"$ref {reference!r} is not a local file; nothing is fetched: save it beside and refer to the file",
+                location,
+                f"$ref {reference!r} is not a local file; nothing is fetched: save it beside this file",
             )
-        file = place.file.parent / unquote(address)
+        file = location.file.parent / unquote(address)
+        if not file.resolve().is_relative_to(self._folder):
+            raise wrong(
+                location, f"$ref {reference!r} leads out of the folder {self._folder.name!r}: copy the file into it"
+            )
         if not file.is_file():
-            raise wrong(place, f"$ref {reference!r}: there is no file {unquote(address)!r} beside {place.file.name}")
-        return Place(file.resolve(), fragment)
+            raise wrong(
+                location, f"$ref {reference!r}: there is no file {unquote(address)!r} beside {location.file.name}"
+            )
+        return Location(file.resolve(), fragment)
 
-    def followed(self, value: Any, place: Place) -> Located:
-        """Follow references until there is something else.
+    def followed(self, value: Any, location: Location) -> Located:
+        """Follow references until there is another value.
 
         Raises:
             ConfigError: one leads nowhere, or they go round in a circle.
         """
-        passed: list[Place] = []
+        passed: list[Location] = []
         while isinstance(value, dict) and "$ref" in value:
-            if place in passed:
-                raise wrong(place, "this $ref comes back to itself")
-            passed.append(place)
-            value, place = self.at(self.target(cast("dict[str, Any]", value)["$ref"], place))
-        return Located(value, place)
+            if location in passed:
+                raise wrong(location, "this $ref comes back to itself")
+            passed.append(location)
+            value, location = self.at(self.target(cast("dict[str, Any]", value)["$ref"], location))
+        return Located(value, location)
 
 
 class Bundler:
@@ -152,39 +168,40 @@ class Bundler:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
-        self._keys: dict[Place, str] = {}
+        self._keys: dict[Location, str] = {}
         self._definitions: dict[str, Schema] = {}
         self._bases: dict[str, str] = {}
 
-    def schema(self, value: Any, place: Place) -> Schema:
-        """Copy a schema so that all its references are to the definitions.
+    def schema(self, value: Any, location: Location) -> Schema:
+        """Copy a schema so that all its references lead to the definitions.
 
         Raises:
-            ConfigError: it, or something that it refers to, is no schema, or is not there.
+            ConfigError: the schema, or something that it refers to, is missing or is not a schema.
         """
         if isinstance(value, bool):
             return {} if value else {"not": {}}
         if not isinstance(value, dict):
-            raise wrong(place, f"a schema must be an object, got {_shown(value)}")
-        _check(cast("Schema", value), place)
+            raise wrong(location, f"a schema must be an object, got {_shown(value)}")
+        _check(cast("Schema", value), location)
         copy = mapped(
-            cast("Schema", value), lambda inner, below: self.schema(inner, Place(place.file, place.pointer + below))
+            cast("Schema", value),
+            lambda inner, below: self.schema(inner, Location(location.file, location.pointer + below)),
         )
         if "$ref" in copy:
-            copy["$ref"] = PREFIX + self._key(self._documents.target(copy["$ref"], place))
+            copy["$ref"] = PREFIX + self._key(self._documents.target(copy["$ref"], location))
         return copy
 
-    def _key(self, place: Place) -> str:
-        if place not in self._keys:
-            title = place.pointer.rpartition("/")[2] or place.file.name.partition(".")[0]
+    def _key(self, location: Location) -> str:
+        if location not in self._keys:
+            title = location.pointer.rpartition("/")[2] or location.file.name.partition(".")[0]
             key = f"{len(self._keys)}"
-            self._keys[place] = key
+            self._keys[location] = key
             self._bases[key] = class_name(title) or "Object"
-            self._definitions[key] = self.schema(*self._documents.at(place))
-        return self._keys[place]
+            self._definitions[key] = self.schema(*self._documents.at(location))
+        return self._keys[location]
 
     def merged(self, events: dict[str, Schema]) -> tuple[dict[str, Schema], dict[str, Schema]]:
-        """Return events and definitions, where definitions of one name and content have become one."""
+        """Return events and definitions. Definitions with the same name and content have become one."""
         # Definitions that refer to each other in a circle are equal if nothing tells them apart: begin with one
         # group for each name, and part what differs until nothing more does. A group is called by its first member.
         first: dict[Any, str] = {}
@@ -206,17 +223,17 @@ class Bundler:
         return json.dumps(_renamed(self._definitions[key], names), sort_keys=True, default=str)
 
 
-def _check(schema: Schema, place: Place) -> None:
-    """Refuse keywords that do not have the form that JSON Schema gives them, as far as they are looked into here."""
+def _check(schema: Schema, location: Location) -> None:
+    """Refuse keywords whose values do not have the form that JSON Schema gives them, if this package reads them."""
     for key, (form, called) in _FORMS.items():
         if key in schema and (not isinstance(schema[key], form) or isinstance(schema[key], bool)):
-            raise wrong(place / key, f"{called} is expected here, got {_shown(schema[key])}")
+            raise wrong(location / key, f"{called} is expected here, got {_shown(schema[key])}")
     if not all(isinstance(name, str) for name in schema.get("required", ())):
-        raise wrong(place / "required", f"a list of names is expected here, got {_shown(schema['required'])}")
+        raise wrong(location / "required", f"a list of names is expected here, got {_shown(schema['required'])}")
     types = schema.get("type", [])
     for one in [types] if isinstance(types, str) else cast("Iterable[object]", types):
         if one not in _TYPES:
-            raise wrong(place / "type", f"there is no type {one!r}; there are {', '.join(_TYPES)}")
+            raise wrong(location / "type", f"there is no type {one!r}; there are {', '.join(_TYPES)}")
 
 
 def unique(name: str, taken: Collection[str]) -> str:
@@ -246,6 +263,8 @@ def _shown(value: object) -> str:
 
 def _parsed(file: Path) -> Any:
     try:
+        if (size := file.stat().st_size) > _LARGEST:
+            raise ConfigError(f"{file.name} has {size:,} bytes; a document may have {_LARGEST:,}")
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
@@ -256,6 +275,32 @@ def _parsed(file: Path) -> Any:
         raise ConfigError(f"{file.name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
     except RecursionError:
         raise ConfigError(f"{file.name}: nested too deep") from None
+
+
+def _count_nodes(root: Any) -> int:
+    """Count the values of a YAML document with all aliases written out. It does not write them out.
+
+    An alias of something that contains it counts as too many.
+    """
+    counts: dict[int, int] = {}
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        node, has_counts = stack.pop()
+        inner = _inner_nodes(node.value)
+        if has_counts:
+            counts[id(node)] = 1 + sum(counts[id(each)] for each in inner)
+        elif id(node) not in counts:
+            counts[id(node)] = _MOST_NODES + 1  # what is read in itself, as long as it is not counted
+            stack += [(node, True), *((each, False) for each in inner)]
+    return counts[id(root)]
+
+
+def _inner_nodes(value: Any) -> list[Any]:
+    """The nodes of a list, or the keys and values of an object; none of a scalar."""
+    if not isinstance(value, list):
+        return []
+    pairs = cast("Iterable[Any]", value)
+    return [each for item in pairs for each in (cast("Iterable[Any]", item) if isinstance(item, tuple) else (item,))]
 
 
 def _yaml(file: Path, text: str) -> Any:
@@ -277,7 +322,15 @@ def _yaml(file: Path, text: str) -> Any:
         "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
     )
     try:
-        return yaml.load(text, Loader)  # noqa: S506 -- a subclass of the safe loader
+        loader: Any = Loader(text)
+        try:
+            if (node := loader.get_single_node()) is None:
+                return None
+            if _count_nodes(node) > _MOST_NODES:
+                raise ConfigError(f"{file.name}: with its aliases written out it has more than {_MOST_NODES:,} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""

@@ -4,8 +4,8 @@ Two questions are asked of each change. Can a message of the new version be refu
 breaks readers: consumers must be updated first, if that helps at all. Can a message of the old version be refused by a
 consumer of the new one? Then it breaks writers: producers must be updated first.
 
-An unknown field is no reason to refuse a message unless the schema says so, so a new optional field is safe. Where it
-cannot be told (rules such as ``if`` or ``not``), a change is taken to break both.
+An unknown field does not make a message invalid unless the schema says so, so a new optional field is safe. If the effect is
+unknown (rules such as ``if`` or ``not``), a change counts as breaking both.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def changes(old: Specification, new: Specification) -> list[Change]:
     found: list[Change] = []
     for name in sorted(old.events.keys() | (come - set(renamed.values()))):
         if name in come:
-            found.append(Change(event=name, kind="event-added", text="is new; who does not know it passes it over"))
+            found.append(Change(event=name, kind="event-added", text="is new; readers that do not know it skip it"))
             continue
         if name in renamed:
             text = f"is called {renamed[name]!r} now: names that differ by case are different names"
             found.append(Change(event=name, kind="event-renamed", text=text, breaks_readers=True, breaks_writers=True))
         elif name in gone:
-            text = "is gone: its handlers are never called, and who still sends it is not understood"
+            text = "is gone: its handlers are never called, and readers do not understand programs that still send it"
             found.append(Change(event=name, kind="event-removed", text=text, breaks_readers=True, breaks_writers=True))
             continue
         compared = comparison.schemas(old.events[name], new.events[renamed.get(name, name)], "")
@@ -96,7 +96,7 @@ class _Comparison:
         """What differs between two schemas at a path."""
         pair = (_json(old), _json(new))
         if pair in self._open:
-            return []  # a schema that holds itself: compared already, further out
+            return []  # a schema that contains itself: its outer occurrence is compared already
         self._open.add(pair)
         try:
             return [*self._notes(old, new, path), *self._choices(old, new, path)]
@@ -191,10 +191,10 @@ class _Comparison:
                 yield self._removed(at, as_schema(were[name]), new, required=name in needed)
                 needed.discard(name)
             if name in needs - needed:
-                text = "is required now; who does not send it yet is refused"
+                text = "is required now; messages without it are refused"
                 yield Change(path=at, kind="required-added", text=text, breaks_writers=True)
             elif name in needed - needs:
-                text = "may be missing now; who relies on it refuses the message"
+                text = "may be missing now; readers that require it refuse the message"
                 yield Change(path=at, kind="required-removed", text=text, breaks_readers=True)
         yield from self._others(old, new, path)
 
@@ -213,9 +213,9 @@ class _Comparison:
         return Change(path=path, kind="field-removed", text=text, breaks_readers=required, breaks_writers=refused)
 
     def _breaks(self, who: Literal["readers", "writers"], old: Any, new: Any) -> bool:
-        """Whether a field breaks somebody where one version has a schema for it, and the other for all unknown ones."""
+        """Whether a change breaks: one version has a schema for the field, the other one for all unknown fields."""
         if old is True or new is True:
-            return False  # unknown fields may be anything, and nobody reads them
+            return False  # unknown fields may be anything, and are not read
         found = self.schemas(as_schema(old), as_schema(new), "")
         return any(change.breaks_readers if who == "readers" else change.breaks_writers for change in found)
 

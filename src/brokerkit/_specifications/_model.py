@@ -1,4 +1,4 @@
-"""What a specification says, wherever it was read from."""
+"""The content of a specification, wherever it was read from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SINGLE: Final = (
     "items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains",
     "propertyNames", "not", "if", "then", "else",
 )  # fmt: skip
-_DEFINITIONS: Final = ("$defs", "definitions", "$id", "id", "$schema", "$anchor", "$comment")
+DEFINITIONS: Final = ("$defs", "definitions", "$id", "id", "$schema", "$anchor", "$comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Specification:
     """The events of one source system, as JSON Schemas.
 
     Attributes:
-        place: where it was read from: a file, a folder, or a module.
+        origin: where it was read from: a file, a folder, or a module.
         name: what its family may be called.
         events: the schema of each event's payload, in its documented form, by event name.
         shared: the schemas that others refer to, as ``#/$defs/NAME``.
     """
 
-    place: str
+    origin: str
     name: str
     events: Mapping[str, Schema]
     shared: Mapping[str, Schema]
@@ -54,7 +54,7 @@ def mapped(schema: Schema, change: Callable[[Any, str], Any]) -> Schema:
 
     Args:
         schema: what is copied; it stays as it is.
-        change: gets a schema in it and its place below this one, as a JSON Pointer, and returns what to put there.
+        change: gets a schema in it and its location below this one, as a JSON Pointer, and returns what to put there.
     """
 
     def one(inner: Any, below: str) -> Any:
@@ -62,7 +62,7 @@ def mapped(schema: Schema, change: Callable[[Any, str], Any]) -> Schema:
 
     copy: Schema = {}
     for key, value in schema.items():
-        if key in _DEFINITIONS and (isinstance(value, (str, dict)) or key == "$comment"):
+        if key in DEFINITIONS and (isinstance(value, (str, dict)) or key == "$comment"):
             continue
         if key in _MAPS and isinstance(value, dict):
             inner = cast("dict[str, Any]", value)

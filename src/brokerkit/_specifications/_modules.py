@@ -1,7 +1,7 @@
 """Make a Python module of a specification: models, a family, and a typed ``on``.
 
-The classes are made by datamodel-code-generator, which comes with the extra ``import``; what is around them, and how the
-schemas must be put to it so that the models write what they read, is done here.
+datamodel-code-generator, which comes with the extra ``import``, makes the classes. This module prepares the schemas for it,
+so that the models write what they read, and writes the code around the classes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,36 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from brokerkit._errors import ConfigError, MissingExtra
+from brokerkit._logging import escape, get_logger
 from brokerkit._specifications._documents import unique
-from brokerkit._specifications._model import PREFIX, Schema, Specification, class_name, mapped
-from brokerkit.events._typed_on import Spelled, name_lines, overloads
+from brokerkit._specifications._model import DEFINITIONS, PREFIX, Schema, Specification, class_name, mapped
+from brokerkit.events._typed_on import Spelled, on_text
+
+logger = get_logger(__name__)
 
 WIDTH: Final = 120
 _BASE: Final = "_Body"
 
-_KEPT_FORMATS: Final = ("date-time", "date", "time", "uuid")
-"""Formats of text whose Python type is written as it was read; `uri`, say, would get a slash at its end."""
+_KEYWORDS: Final = frozenset(
+    [
+        *("$ref", "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly"),
+        *("type", "enum", "const", "format", "pattern", "nullable", "discriminator", "externalDocs"),
+        *("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
+        *("items", "additionalItems", "prefixItems", "unevaluatedItems", "contains", "minContains", "maxContains"),
+        *("minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "required", "dependentRequired"),
+        *("properties", "patternProperties", "additionalProperties", "unevaluatedProperties", "propertyNames"),
+        *("dependentSchemas", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
+        *("contentEncoding", "contentMediaType", "unit", "x-unit", "x-format", "x-event-name"),
+    ]
+)
+"""Keywords of JSON Schema and AsyncAPI whose schemas are all read here, and what brokerkit writes itself. The generator has
+more: some choose what the module imports and inherits from, so what somebody sends would choose what runs."""
 
-# What the module says in its own name; a class of an event that is called so gets another.
+_KEPT_FORMATS: Final = ("date-time", "date", "time", "uuid")
+"""Formats of text whose Python type is written as it was read. `uri` is not among them: it would get a slash at its
+end."""
+
+# Names that the module uses itself. A class of an event with such a name gets another name.
 _RESERVED: Final = frozenset(
     [
         "Annotated",
@@ -42,6 +61,9 @@ _RESERVED: Final = frozenset(
         "Event",
         "FAMILY",
         "Family",
+        "Callable",
+        "Coroutine",
+        "Mapping",
         "Field",
         "Handlers",
         "IntEnum",
@@ -61,6 +83,7 @@ _RESERVED: Final = frozenset(
         "TypeAlias",
         "TypeVar",
         "UUID",
+        "UnknownEventName",
     ]
 )
 
@@ -69,15 +92,20 @@ _HEAD: Final = '''"""The events of family {family}: models, `FAMILY`, and a type
 Made by ``brokerkit catalog import`` from {source}; do not edit, import again.
 """
 
+# The last overloads of ``on`` take what the others do not, and return something else.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
+
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 from pydantic import ConfigDict
 from brokerkit.events import Event, Family
 {imports}
 
 if TYPE_CHECKING:
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
     from brokerkit.dedupe import Dedupe
 
 __all__ = {exported}
@@ -92,25 +120,11 @@ class _Body(Event):
 
 '''
 
-_TAIL: Final = '''
+_TAIL: Final = """
 
 FAMILY: Final = Family({family}, {{{models}}})
 
-Name: TypeAlias = Literal[
-{names}
-]
-"""Every event name of the family, plain and qualified."""
-
-
-class On(Protocol):
-    """Registers handlers by event name or model class."""
-
-{overloads}
-
-def on(handlers: Handlers | Bus) -> On:
-    """Give ``handlers.on``, typed for the events of this family."""
-    return cast("On", handlers.on)
-'''
+"""
 
 
 def module_text(specification: Specification, *, family: str | None = None) -> str:
@@ -130,29 +144,27 @@ def module_text(specification: Specification, *, family: str | None = None) -> s
     events = dict(sorted(specification.events.items()))
     classes = _classes(specification, events)
     definitions = _definitions(specification, events, classes)
-    imports, body = _parted(_generated(definitions, specification.place))
+    imports, body = _parted(_generated(definitions, specification.origin))
     made = {node.name for node in ast.parse(body).body if isinstance(node, ast.ClassDef)}
     for event, model in classes.items():
         if model not in made:
-            raise ConfigError(f"{specification.place}: no class can be made for {event!r}")
+            raise ConfigError(f"{specification.origin}: no class can be made for {event!r}")
     spelled = [Spelled((event, f"{name}:{event}"), model) for event, model in classes.items()]
     head = _HEAD.format(
         family=_quoted(name),
-        source=_quoted(re.split(r"[\\/]", specification.place.rstrip("/\\"))[-1]),
+        source=_quoted(re.split(r"[\\/]", specification.origin.rstrip("/\\"))[-1]),
         imports=imports,
         exported=json.dumps(sorted({*made, "FAMILY", "Name", "On", "on"})),
     )
     tail = _TAIL.format(
         family=json.dumps(name, ensure_ascii=False),
         models=", ".join(f"{json.dumps(event, ensure_ascii=False)}: {model}" for event, model in classes.items()),
-        names="\n".join(name_lines(spelled)),
-        overloads="".join(overloads(spelled)),
     )
-    return _formatted(head + body + tail)
+    return _formatted(head + body + tail + on_text(spelled))
 
 
 def _quoted(text: str) -> str:
-    """Text that can stand in a docstring."""
+    """Return text that is safe in a docstring."""
     return re.sub(r"[^\w .:-]", "_", text)
 
 
@@ -185,7 +197,13 @@ def _definitions(
     definitions = {
         names[shared]: schema for shared, schema in specification.shared.items() if shared in reached
     } | bodies
-    prepared = {name: _prepared(schema, names) for name, schema in definitions.items()}
+    dropped: set[str] = set()
+    prepared = {name: _prepared(schema, names, dropped) for name, schema in definitions.items()}
+    if dropped:
+        logger.warning(
+            "%s: these keywords are not those of JSON Schema or AsyncAPI, and are left out: %s",
+            *(specification.origin, ", ".join(sorted(dropped))),
+        )
     for event in bodies:
         if not prepared[event].keys() - {"description"}:
             prepared[event]["type"] = "object"
@@ -207,9 +225,13 @@ def _reached(specification: Specification, events: Mapping[str, Schema]) -> set[
     return reached
 
 
-def _prepared(schema: Schema, names: Mapping[str, str]) -> Schema:
-    """Put a schema so that the generator makes of it what is meant here."""
-    made = mapped(schema, lambda inner, _: _prepared(inner, names))
+def _prepared(schema: Schema, names: Mapping[str, str], dropped: set[str]) -> Schema:
+    """Change a schema so that the generator makes the right models of it. Note which keywords were dropped."""
+    dropped |= schema.keys() - _KEYWORDS - set(DEFINITIONS)
+    known = {key: value for key, value in schema.items() if key in _KEYWORDS}
+    made = mapped(known, lambda inner, _: _prepared(inner, names, dropped))
+    if isinstance(said := made.get("description"), str):
+        made["description"] = "\n".join(map(escape, said.split("\n")))  # it becomes a docstring
     made.pop("title", None)  # pydantic derives them from the names
     if made.get("additionalProperties") is True and "properties" in made:
         del made["additionalProperties"]  # the base keeps what it does not know
@@ -235,7 +257,7 @@ def _types(schema: Schema) -> list[str]:
     return [types] if isinstance(types, str) else list(types)
 
 
-def _generated(definitions: Mapping[str, Schema], place: str) -> str:
+def _generated(definitions: Mapping[str, Schema], origin: str) -> str:
     try:
         from datamodel_code_generator import InputFileType, LiteralType, PythonVersion, generate
         from datamodel_code_generator.enums import DataModelType, NamingStrategy
@@ -267,13 +289,13 @@ def _generated(definitions: Mapping[str, Schema], place: str) -> str:
             strict_refs=True,
             formatters=[],
         )
-    except Exception as error:  # its own Error, and whatever else a strange schema makes it raise
-        raise ConfigError(f"{place}: no models can be made of it: {error}") from error
+    except Exception as error:  # its own Error, and any other error that an unusual schema causes
+        raise ConfigError(f"{origin}: no models can be made of it: {error}") from error
     return str(made)
 
 
 def _parted(source: str) -> tuple[str, str]:
-    """Part a generated module into its imports, but for the base class's, and what follows them."""
+    """Split a generated module into its imports, without that of the base class, and the rest."""
     tree = ast.parse(source)
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     kept = [
@@ -284,7 +306,7 @@ def _parted(source: str) -> tuple[str, str]:
 
 
 def _formatted(source: str) -> str:
-    # Isolated: what is made must not depend on the settings of the project that it is made in.
+    # Isolated: the result must not depend on the settings of the project in which it is made.
     check = ["check", "--fix-only", "--select=D200,D212,F401,I,PIE790,RUF022,UP", "--target-version=py311"]
     for arguments in (check, ["format", "--config=format.skip-magic-trailing-comma=true"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--isolated", f"--line-length={WIDTH}", "--quiet"]

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from brokerkit import events
 from brokerkit._errors import ConfigError
-from brokerkit._specifications._documents import ENDINGS, Bundler, Documents, Located, Place, wrong
+from brokerkit._specifications._documents import ENDINGS, Bundler, Documents, Located, Location, wrong
 from brokerkit._specifications._model import PREFIX, Schema, Specification
 from brokerkit.events import Family
 
@@ -29,48 +29,48 @@ _JSON_SCHEMA_FORMATS: Final = (
 )
 
 
-def read(place: str | Path) -> Specification:
+def read(origin: str | Path) -> Specification:
     """Read a specification or a family.
 
     Args:
-        place: an AsyncAPI 2.x or 3.0 document or a JSON Schema (JSON or YAML), a folder of JSON Schemas, a Python file or
+        origin: an AsyncAPI 2.x or 3.0 document or a JSON Schema (JSON or YAML), a folder of JSON Schemas, a Python file or
             module with a family (``package.module``, or ``package.module:NAME`` where it is not FAMILY), or a known
             family's name.
 
     Raises:
-        ConfigError: it is none of these, or something in it is wrong; the message names file and place.
+        ConfigError: it is none of these, or something in it is wrong; the message names the file and where in it.
         MissingExtra: it is YAML, and the library for that is not installed.
     """
-    path = Path(place)
+    path = Path(origin)
     if path.is_dir():
         return _read_folder(path)
     if path.suffix == ".py" and path.is_file():
-        return _read_family(_family_in(_module_of(path), "FAMILY", str(place)), str(place))
+        return _read_family(_family_in(_module_of(path), "FAMILY", str(origin)), str(origin))
     if path.suffix in ENDINGS or path.is_file():
         return _read_file(path)
-    return _read_family(_find_family(str(place)), str(place))
+    return _read_family(_find_family(str(origin)), str(origin))
 
 
 def _read_file(path: Path) -> Specification:
-    documents = Documents()
-    value, place = documents.open(path)
+    documents = Documents(path.resolve().parent)
+    value, location = documents.open(path)
     if not isinstance(value, dict):
-        raise wrong(place, "an AsyncAPI document or a JSON Schema is an object, this is not")
+        raise wrong(location, "not an object, as an AsyncAPI document or a JSON Schema is")
     if "asyncapi" in value:
-        found = _messages(documents, cast("dict[str, Any]", value), place)
+        found = _messages(documents, cast("dict[str, Any]", value), location)
     else:
-        found = _schemas(documents, [Located(value, place)])
+        found = _schemas(documents, [Located(value, location)])
     return _collected(str(path), _stem(path), documents, found)
 
 
 def _read_folder(path: Path) -> Specification:
-    documents = Documents()
+    documents = Documents(path)
     files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix in ENDINGS)
     schemas = _schemas(documents, [documents.open(file) for file in files])
     return _collected(str(path), path.resolve().name, documents, schemas)
 
 
-def _collected(place: str, name: str, documents: Documents, found: Iterator[tuple[str, Located]]) -> Specification:
+def _collected(origin: str, name: str, documents: Documents, found: Iterator[tuple[str, Located]]) -> Specification:
     bundler = Bundler(documents)
     seen: dict[str, Located] = {}
     schemas: dict[str, Schema] = {}
@@ -78,49 +78,55 @@ def _collected(place: str, name: str, documents: Documents, found: Iterator[tupl
         try:
             schema = bundler.schema(*located)
         except RecursionError:
-            raise wrong(located.place, "nested too deep") from None
+            raise wrong(located.location, "nested too deep") from None
         if event in schemas:
             if schemas[event] == schema:
                 continue
-            raise wrong(located.place, f"a second event is called {event!r}, and differs from {seen[event].place}")
+            raise wrong(
+                located.location, f"a second event is called {event!r}, and differs from {seen[event].location}"
+            )
         seen[event], schemas[event] = located, schema
     if not schemas:
-        raise ConfigError(f"{place}: there are no events in it")
+        raise ConfigError(f"{origin}: there are no events in it")
     merged, shared = bundler.merged(schemas)
-    return Specification(place, name, merged, shared)
+    return Specification(origin, name, merged, shared)
 
 
 def _schemas(documents: Documents, roots: list[Located]) -> Iterator[tuple[str, Located]]:
-    """Yield name and schema of each event among whole files; one that only defines what others use is none."""
-    for value, place in roots:
+    """Yield name and schema of each event among whole files. A file that only has definitions for others is not an event."""
+    for value, location in roots:
         if not isinstance(value, dict):
-            raise wrong(place, "a JSON Schema is an object, this is not")
+            raise wrong(location, "not an object, as a JSON Schema is")
         schema = cast("dict[str, Any]", value)
         if not schema.keys() - {"$schema", "$id", "id", "$comment", "title", "description", "$defs", "definitions"}:
             continue
         if not schema.keys() & {"$ref", "type", "properties", "allOf", "anyOf", "oneOf", "const", "enum", "$schema"}:
-            raise wrong(place, "neither an AsyncAPI document nor a JSON Schema")
+            raise wrong(location, "neither an AsyncAPI document nor a JSON Schema")
         title = schema.get("title")
-        name = schema.get(EVENT_NAME) or (title if isinstance(title, str) and " " not in title else _stem(place.file))
-        yield _checked_name(name, place), documents.followed(schema, place)
+        name = schema.get(EVENT_NAME) or (
+            title if isinstance(title, str) and " " not in title else _stem(location.file)
+        )
+        yield _checked_name(name, location), documents.followed(schema, location)
 
 
-def _messages(documents: Documents, root: dict[str, Any], place: Place) -> Iterator[tuple[str, Located]]:
-    """Yield name and payload of each message of an AsyncAPI document; what two channels share is there once."""
+def _messages(documents: Documents, root: dict[str, Any], location: Location) -> Iterator[tuple[str, Located]]:
+    """Yield name and payload of each message of an AsyncAPI document. A message of two channels comes once."""
     version = str(root["asyncapi"])
     if version.partition(".")[0] not in ("2", "3"):
-        raise wrong(place / "asyncapi", f"AsyncAPI {version} is not read; 2.x and 3.x are")
-    seen: set[Place] = set()
-    for key, located in _message_places(documents, root, place):
-        if located.place not in seen:
-            seen.add(located.place)
+        raise wrong(location / "asyncapi", f"AsyncAPI {version} is not read; 2.x and 3.x are")
+    seen: set[Location] = set()
+    for key, located in _message_locations(documents, root, location):
+        if located.location not in seen:
+            seen.add(located.location)
             yield _message(documents, key, located)
 
 
-def _message_places(documents: Documents, root: dict[str, Any], place: Place) -> Iterator[tuple[str | None, Located]]:
-    components = _object(root, "components", place)
-    yield from _each(documents, components, "messages", place / "components")
-    for channel_key, (channel, at) in _each(documents, root, "channels", place):
+def _message_locations(
+    documents: Documents, root: dict[str, Any], location: Location
+) -> Iterator[tuple[str | None, Located]]:
+    components = _object(root, "components", location)
+    yield from _each(documents, components, "messages", location / "components")
+    for channel_key, (channel, at) in _each(documents, root, "channels", location):
         yield from _each(documents, _objects(channel, at), "messages", at)  # 3.x
         for side in ("publish", "subscribe"):  # 2.x
             operation = _object(channel, side, at)
@@ -136,43 +142,45 @@ def _message_places(documents: Documents, root: dict[str, Any], place: Place) ->
 
 
 def _message(documents: Documents, key: str | None, located: Located) -> tuple[str, Located]:
-    message, place = _objects(located.value, located.place), located.place
-    payload_place = place / "payload"
+    message, location = _objects(located.value, located.location), located.location
+    payload_location = location / "payload"
     traits = message.get("traits")
     for index, trait in enumerate(cast("Sequence[Any]", traits) if isinstance(traits, list) else []):
-        message = {**_objects(*documents.followed(trait, place / "traits" / index)), **message}
+        message = {**_objects(*documents.followed(trait, location / "traits" / index)), **message}
     name = message.get(EVENT_NAME) or message.get("name") or message.get("messageId") or key
     payload: Any = message.get("payload", {})
     kind: object = message.get("schemaFormat")
     if isinstance(payload, dict) and "schemaFormat" in payload and "schema" in payload:
         many = cast("dict[str, Any]", payload)  # AsyncAPI 3.0's Multi Format Schema Object
-        kind, payload, payload_place = many["schemaFormat"], many["schema"], payload_place / "schema"
+        kind, payload, payload_location = many["schemaFormat"], many["schema"], payload_location / "schema"
     if kind is not None and not str(kind).startswith(_JSON_SCHEMA_FORMATS):
-        raise wrong(payload_place, f"the schema format {kind!r} is not read; JSON Schema is")
-    payload, payload_place = documents.followed(payload, payload_place)
+        raise wrong(payload_location, f"the schema format {kind!r} is not read; JSON Schema is")
+    payload, payload_location = documents.followed(payload, payload_location)
     title = cast("dict[str, Any]", payload).get("title") if isinstance(payload, dict) else None
-    return _checked_name(name or title, place), Located(payload, payload_place)
+    return _checked_name(name or title, location), Located(payload, payload_location)
 
 
-def _each(documents: Documents, holder: Mapping[str, Any], key: str, place: Place) -> Iterator[tuple[str, Located]]:
-    for name, value in _object(holder, key, place).items():
-        yield name, documents.followed(value, place / key / name)
+def _each(
+    documents: Documents, holder: Mapping[str, Any], key: str, location: Location
+) -> Iterator[tuple[str, Located]]:
+    for name, value in _object(holder, key, location).items():
+        yield name, documents.followed(value, location / key / name)
 
 
-def _object(holder: Mapping[str, Any], key: str, place: Place) -> dict[str, Any]:
-    value = _objects(holder, place).get(key)
-    return {} if value is None else _objects(value, place / key)
+def _object(holder: Mapping[str, Any], key: str, location: Location) -> dict[str, Any]:
+    value = _objects(holder, location).get(key)
+    return {} if value is None else _objects(value, location / key)
 
 
-def _objects(value: Any, place: Place) -> dict[str, Any]:
+def _objects(value: Any, location: Location) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise wrong(place, f"an object is expected here, not {type(value).__name__}")
+        raise wrong(location, f"an object is expected here, not {type(value).__name__}")
     return cast("dict[str, Any]", value)
 
 
-def _checked_name(name: object, place: Place) -> str:
+def _checked_name(name: object, location: Location) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise wrong(place, f"this message has no usable name: give it a `name` or an `{EVENT_NAME}`")
+        raise wrong(location, f"this message has no usable name: give it a `name` or an `{EVENT_NAME}`")
     return name
 
 
@@ -180,27 +188,27 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(path.suffix).removesuffix(".schema")
 
 
-def _find_family(place: str) -> Family:
-    if place in events.families():
-        return events.get_family(place)
-    module, colon, attribute = place.partition(":")
+def _find_family(origin: str) -> Family:
+    if origin in events.families():
+        return events.get_family(origin)
+    module, colon, attribute = origin.partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(f"{place}: there is no such file, folder, module or family")
-    sys.path.insert(0, "")  # as `python -m` has it: a module beside the caller
+        raise ConfigError(f"{origin}: there is no such file, folder, module or family")
+    sys.path.insert(0, "")  # like `python -m`: modules of the current folder are found
     try:
-        return _family_in(import_module(module), attribute if colon else "FAMILY", place)
+        return _family_in(import_module(module), attribute if colon else "FAMILY", origin)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{place}: there is no such file, folder, module or family ({error})") from error
+        raise ConfigError(f"{origin}: there is no such file, folder, module or family ({error})") from error
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{place}: cannot be imported: {error}") from error
+        raise ConfigError(f"{origin}: cannot be imported: {error}") from error
     finally:
         sys.path.remove("")
 
 
 def _module_of(path: Path) -> ModuleType:
-    # Two versions of one module are compared: each needs a name of its own.
+    # Two versions of one module may be compared, so each needs a separate name.
     name = f"_brokerkit_specification_{abs(hash(path.resolve()))}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -215,20 +223,20 @@ def _module_of(path: Path) -> ModuleType:
     return module
 
 
-def _family_in(module: ModuleType, attribute: str, place: str) -> Family:
+def _family_in(module: ModuleType, attribute: str, origin: str) -> Family:
     family = getattr(module, attribute, None)
     if not isinstance(family, Family):
-        raise ConfigError(f"{place}: {attribute} is no brokerkit family there")
+        raise ConfigError(f"{origin}: {attribute} is not a brokerkit family")
     return family
 
 
-def _read_family(family: Family, place: str) -> Specification:
+def _read_family(family: Family, origin: str) -> Specification:
     mode: Final = "serialization"
     made, document = TypeAdapter.json_schemas(
         [(name, mode, family.adapter(model)) for name, model in family.models.items()],
         by_alias=True,
         ref_template=f"{PREFIX}{{model}}",
     )
-    whole = Specification(place, family.name, {}, cast("dict[str, Schema]", document.get("$defs", {})))
+    whole = Specification(origin, family.name, {}, cast("dict[str, Schema]", document.get("$defs", {})))
     schemas = {name: whole.resolved(dict(made[name, mode])) for name in family.models}
-    return Specification(place, family.name, schemas, whole.shared)
+    return Specification(origin, family.name, schemas, whole.shared)

@@ -1,4 +1,4 @@
-"""The handlers of ``brokerkit demo``, as a service of your own would have them; ``--code`` prints this file."""
+"""The handlers of ``brokerkit demo``, written like those of your service; ``--code`` prints this file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from brokerkit import Handlers, Message, RetryPolicy
-from brokerkit.events.evenbet import (
+from brokerkit._vendors.evenbet import (
     OnGameDone,
     OnPlayerBalanceChanged,
     OnTournamentCompleted,
@@ -70,7 +70,7 @@ def make_handlers(books: Books) -> Handlers:
         balance.account = event.new_amount or 0
         balance.at_tables = event.new_in_play_amount or 0
 
-    # The message beside the event tells which attempt this is. Whatever a handler raises is tried again.
+    # The message tells which attempt this is. After an error of a handler the message is tried again.
     @handlers.on("OnUserLoggedIn", retry=QUICKLY)
     async def greet(event: OnUserLoggedIn, message: Message) -> None:
         player = event.player_id or 0
@@ -86,12 +86,12 @@ def make_handlers(books: Books) -> Handlers:
             raise LookupError("there is no account for player 0")
         books.booked += 1
 
-    # A plain function is a handler, too; it runs in a worker thread.
+    # A plain function is a handler too. It runs in a thread.
     @handlers.on("OnTournamentCompleted")
     def close_tournament(event: OnTournamentCompleted) -> None:
         books.tournaments += 1
 
-    # "*" is every event. It comes last, so it sees what the handlers above are done with.
+    # "*" is every event. It comes last, so it sees events that the handlers above have handled.
     @handlers.on("*")
     async def count(event: object, message: Message) -> None:
         books.handled[message.name] += 1

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brokerkit import Stats
+from brokerkit._logging import get_logger
 from brokerkit.cli._demo_handlers import Books, make_handlers
 
 _LINES: Final = 6
@@ -22,11 +23,11 @@ _PLAYERS: Final = 8
 _LONG_NAMES: Final = re.compile(rf"{re.escape(make_handlers.__module__)}\.{make_handlers.__qualname__}\.<locals>\.")
 _LONG_IDS: Final = re.compile(r"\b[0-9a-f]{32}-")
 
-_log: Final = logging.getLogger("brokerkit")
+_PACKAGE: Final = get_logger("brokerkit")
 
 
 class Screen:
-    """Shows the books and a log of what happens, brokerkit's own log among it."""
+    """Shows the books and a log, which includes brokerkit's own log."""
 
     def __init__(self, console: Console, books: Books) -> None:
         self._console = console
@@ -36,8 +37,8 @@ class Screen:
         self._handler = _ToScreen(self)
 
     def __enter__(self) -> Self:
-        _log.addHandler(self._handler)
-        _log.propagate = False
+        _PACKAGE.addHandler(self._handler)
+        _PACKAGE.propagate = False
         if self._live is not None:
             self._live.start()
         return self
@@ -48,8 +49,8 @@ class Screen:
         elif kind is None:
             for table in (_rakes(self._books), _balances(self._books)):
                 self._console.print(table)
-        _log.removeHandler(self._handler)
-        _log.propagate = True
+        _PACKAGE.removeHandler(self._handler)
+        _PACKAGE.propagate = True
 
     def say(self, line: str) -> None:
         """Add a line to the log."""
@@ -58,11 +59,11 @@ class Screen:
             self.print(line)
 
     def print(self, line: str) -> None:
-        """Write a line that stays."""
+        """Write a line that stays on the screen."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def show(self, published: int, stats: Stats) -> None:
-        """Bring the tables up to date, where there is a terminal."""
+        """Update the tables, if there is a terminal."""
         if self._live is not None:
             counts = (
                 f"published {published:,}   handled {stats.handled:,}   retried {stats.retried:,}   "
@@ -75,7 +76,7 @@ class Screen:
 
 
 class _ToScreen(logging.Handler):
-    """Shows the log as it is, but for handler names and message ids, which are shortened to fit a line."""
+    """Shows the log with short handler names and message ids, so that a record fits on a line."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)

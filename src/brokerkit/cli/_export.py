@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from brokerkit import ConfigError, events
+from brokerkit.cli._output import say, say_document
 from brokerkit.cli._target import import_here
 from brokerkit.events import Family
 from brokerkit.events._examples import example
 from brokerkit.events._shapes import meaning
 from brokerkit.events._typed_on import render_on
+
+_LONGEST: Final = 120
+"""Characters of a file's name: 255 bytes are the limit of most file systems."""
+_DEVICES: Final = frozenset(
+    ["CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))]
+)
+"""Names that are no files on Windows."""
 
 _VERSION: Final = "1.0.0"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -22,11 +31,11 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 def export(folder: Path, /, *, family: str | None = None, release: str = _VERSION) -> None:
     """Write the events as JSON Schemas, and as a folder of EventCatalog (https://www.eventcatalog.dev).
 
-    FOLDER/schemas/FAMILY/EVENT.json holds each schema for itself. FOLDER/domains/FAMILY has a service, and in it a page
-    and the schema for each event.
+    FOLDER/schemas/FAMILY/EVENT.json holds each schema. FOLDER/domains/FAMILY holds a service, with a page and the schema
+    for each event.
 
     Args:
-        folder: where to; it is made if it is not there, and what is in it under the same names is overwritten.
+        folder: the folder to write to. It is made if it does not exist; files of the same names are overwritten.
         family: only the events of this family, such as `evenbet`.
         release: the version that the pages give their events.
     """
@@ -36,32 +45,35 @@ def export(folder: Path, /, *, family: str | None = None, release: str = _VERSIO
     for one in chosen:
         for file, text in _files(one, release, ambiguous):
             path = folder / file
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise ConfigError(f"{path} leads out of {folder}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        print(f"{one.name}: {len(one.models)} events in {folder}")
+        say(f"{one.name}: {len(one.models)} events in {folder}")
 
 
 def on_types(module: str, /, *, family: str = "FAMILY", output: Path | None = None) -> None:
-    """Write a module with a typed `on` for a family of your own: mypy and pyright then know an event from its name.
+    """Write a module with a typed `on` for your own family: mypy and pyright then know an event from its name.
 
     Args:
-        module: the module with the family and its models, such as `acme_bonus`; those of the current folder are found.
+        module: the module with the family and its models, such as `acme_bonus`; modules of the current
+            folder are found.
         family: the family's name in the module.
         output: the file to write; standard output by default.
     """
     found = import_here(module)
     one = getattr(found, family, None)
     if not isinstance(one, Family):
-        raise ConfigError(f"{module}:{family} is no brokerkit.events.Family")
+        raise ConfigError(f"{module}:{family} is not a brokerkit.events.Family")
     text = render_on(found, one)
     if output is None:
-        print(text, end="")
+        say_document(text)
     else:
         output.write_text(text, encoding="utf-8")
 
 
 def _more_than_once(families: list[Family]) -> frozenset[str]:
-    """Names whose folders or ids would be one: EventCatalog and some file systems do not tell case apart."""
+    """Return names whose folders or ids would collide: EventCatalog and some file systems ignore case."""
     seen: set[str] = set()
     twice: set[str] = set()
     for family in families:
@@ -71,12 +83,13 @@ def _more_than_once(families: list[Family]) -> frozenset[str]:
 
 
 def _files(family: Family, release: str, ambiguous: frozenset[str]) -> Iterator[tuple[Path, str]]:
-    """Yield every file of one family: where it goes, and what is in it.
+    """Yield the path and content of every file of a family.
 
-    The layout and the keys are those of https://www.eventcatalog.dev/docs/development/getting-started/project-structure.
+    The layout and the keys follow https://www.eventcatalog.dev/docs/development/getting-started/project-structure.
     """
-    domain = Path("domains", family.name)
-    service = domain / "services" / family.name
+    folder_name = _file_name(family.name)
+    domain = Path("domains", folder_name)
+    service = domain / "services" / folder_name
     ids, files = _ids(family, ambiguous), _ids(family, frozenset())
     title = _first_line(_module_doc(family)) or f"Events of {family.name}."
     head = {"name": family.name, "version": release, "summary": title}
@@ -88,7 +101,7 @@ def _files(family: Family, release: str, ambiguous: frozenset[str]) -> Iterator[
     for name, id in ids.items():
         made = family.adapter(family.models[name]).json_schema(by_alias=True, mode="serialization")
         schema = _json({"$schema": _DIALECT, "x-event-name": name, **made})
-        yield Path("schemas", family.name, f"{files[name]}.json"), schema
+        yield Path("schemas", folder_name, f"{files[name]}.json"), schema
         folder = service / "events" / id
         yield folder / "schema.json", schema
         said = meaning(family.models[name])
@@ -100,11 +113,11 @@ def _files(family: Family, release: str, ambiguous: frozenset[str]) -> Iterator[
 
 
 def _ids(family: Family, ambiguous: frozenset[str]) -> dict[str, str]:
-    """An id for each event, by its name: the name itself, with family and number where others have it too."""
+    """Return an id for each event: its name, with family and number if other events have the same name."""
     ids: dict[str, str] = {}
     taken: set[str] = set()
     for name in sorted(family.models):
-        plain = name if name.lower() not in ambiguous else f"{family.name}.{name}"
+        plain = _file_name(name if name.lower() not in ambiguous else f"{family.name}.{name}")
         id, number = plain, 1
         while id.lower() in taken:
             number += 1
@@ -112,6 +125,12 @@ def _ids(family: Family, ambiguous: frozenset[str]) -> dict[str, str]:
         taken.add(id.lower())
         ids[name] = id
     return ids
+
+
+def _file_name(name: str) -> str:
+    """Return a name as the name of a file: names come from specifications of others, and may be paths."""
+    plain = re.sub(r"[^\w.-]", "_", name)[:_LONGEST].strip(".") or "_"
+    return f"{plain}_" if plain.partition(".")[0].upper() in _DEVICES else plain
 
 
 def _event(family: Family, name: str, said: str) -> str:
@@ -126,13 +145,13 @@ def _event(family: Family, name: str, said: str) -> str:
 
 
 def _page(head: dict[str, Any], body: str) -> str:
-    # JSON is YAML: so written, any text is safe in the front matter.
+    # JSON is YAML: written as JSON, any text is safe in the front matter.
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items())
     return "---\n" + "\n".join(lines) + f"\n---\n\n{body}"
 
 
 def _markdown(text: str) -> str:
-    """A docstring as MDX, where braces and angle brackets would be code."""
+    """Return a docstring as MDX, in which unescaped braces and angle brackets would be code."""
     text = text.replace("``", "`")
     for sign in "{}<>":
         text = text.replace(sign, f"\\{sign}")

@@ -1,4 +1,4 @@
-"""How far a command is that publishes or records messages: a line that changes on a terminal, nothing elsewhere."""
+"""The progress of a command that moves messages: a line that changes on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 _REFRESH: Final = 0.25
-"""Seconds between two looks at the count."""
+"""Seconds between two updates."""
 _AGAIN: Final = 2.0
 """Seconds over which the rate is taken."""
 
@@ -24,10 +24,10 @@ async def progress(
     """Show a count and its rate on standard error while the block runs.
 
     Args:
-        what: in front of the count: ``"published"``.
-        count: tells how far it is.
-        total: how far it goes, where that is known.
-        more: tells what else to show behind the rate.
+        what: the word in front of the count: ``"published"``.
+        count: returns the count.
+        total: the count at the end, if it is known.
+        more: returns what else to show after the rate.
     """
     stderr = Console(stderr=True)
     if not stderr.is_terminal:
@@ -57,5 +57,5 @@ async def progress(
 
 
 def summary(what: str, count: int, seconds: float) -> str:
-    """One line at the end: how many, in which time, how many a second."""
+    """Return the line at the end: how many messages, in how many seconds, how many a second."""
     return f"{what} {count:,} messages in {seconds:,.1f} s, {count / max(seconds, 1e-9):,.0f} a second"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +11,9 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from brokerkit import ConfigError
+from brokerkit._logging import escape
 from brokerkit._specifications import Change, changes, module_text, read
-from brokerkit.cli._output import UsageError, console
+from brokerkit.cli._output import UsageError, console, say_document, say_json
 
 FailOn = Literal["readers", "writers", "any"]
 
@@ -27,12 +27,12 @@ def import_(file: Path, /, *, output: Path | None = None, family: str | None = N
 
     Args:
         file: an AsyncAPI 2.x or 3.0 document or a JSON Schema (JSON or YAML), or a folder of JSON Schemas.
-        output: the module to write; by default it goes to standard output.
-        family: the family's name; by default that of the file.
+        output: the module to write; standard output by default.
+        family: the family's name; by default the name of the file.
     """
     made = module_text(read(file), family=family)
     if output is None:
-        print(made, end="")
+        say_document(made)
         return
     try:
         output.write_text(made, encoding="utf-8")
@@ -48,15 +48,15 @@ def diff(
     fail_on: FailOn = "any",
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Compare two versions of a family or a specification, and say which changes break readers or writers.
+    """Compare two versions of a family or a specification, and show which changes break readers or writers.
 
-    Exit codes: 0 if nothing of what `--fail-on` names is broken, 1 if something is, 2 if a version cannot be read.
+    Exit codes: 0 if nothing that `--fail-on` names is broken, 1 if something is broken, 2 if a version cannot be read.
 
     Args:
         old: the version in use: an AsyncAPI document, a JSON Schema or a folder of them, a Python file or module with a
-            family (`package.module`, or `package.module:NAME` where it is not FAMILY), or a known family's name.
-        new: the version to come, likewise.
-        fail_on: whose breaking counts: of `readers`, consumers of the old version; of `writers`, its producers; or `any`.
+            family (`package.module`, or `package.module:NAME` if it is not FAMILY), or a known family's name.
+        new: the new version, in the same way.
+        fail_on: which breaks count: of `readers` (consumers of the old version), of `writers` (its producers), or `any`.
         as_json: write one JSON document instead of lines for people.
     """
     try:
@@ -64,7 +64,7 @@ def diff(
     except ConfigError as error:
         raise UsageError(str(error)) from error
     if as_json:
-        print(json.dumps(_document(found), indent=2, ensure_ascii=False))
+        say_json(_document(found), indent=2)
     else:
         _show(found)
     return _BREAKING if any(_counts(change, fail_on) for change in found) else 0
@@ -96,11 +96,11 @@ def _document(found: Sequence[Change]) -> dict[str, object]:
 def _show(found: Sequence[Change]) -> None:
     out = console()
     for event, group in groupby(found, key=lambda change: change.event):
-        out.print(event, style="bold", markup=False)
+        out.print(escape(event), style="bold", markup=False)
         for change in group:
             field = f"{change.path}: " if change.path else ""
-            line = Text(f"  {_verdict(change):<25}  {field}{change.text}", style="" if change.is_safe else "red")
-            out.print(line, soft_wrap=True)
+            line = escape(f"  {_verdict(change):<25}  {field}{change.text}")
+            out.print(Text(line, style="" if change.is_safe else "red"), soft_wrap=True)
     if not found:
         out.print("no changes")
         return

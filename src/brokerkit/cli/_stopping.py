@@ -1,4 +1,4 @@
-"""Commands that go on until they are stopped: the first SIGTERM or SIGINT lets them finish, the second ends them."""
+"""How commands stop: the first SIGTERM or SIGINT lets a command finish, the second ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @contextlib.contextmanager
 def stopping(stop: Callable[[], None]) -> Generator[None]:
-    """Call ``stop`` on the first signal; from then on, and after the block, signals do what they always do."""
+    """Call ``stop`` on the first signal. After that, and after the block, signals have their usual effect."""
     loop = asyncio.get_running_loop()
 
     def restore() -> None:

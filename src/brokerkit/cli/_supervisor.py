@@ -1,11 +1,10 @@
-"""Several worker processes that serve one bus: started, replaced where they die, and stopped together.
+"""Starts several workers that serve one bus, replaces workers that die, and stops them together.
 
-Workers are spawned, each with an interpreter of its own: client libraries and event loops do not survive a fork.
+Each worker is spawned with a fresh interpreter: client libraries and event loops do not survive a fork.
 """
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import signal
 import time
@@ -16,34 +15,35 @@ from multiprocessing.context import SpawnProcess
 from typing import Final
 
 from brokerkit import BrokerkitError, RetryPolicy
+from brokerkit._logging import get_logger
 from brokerkit.cli._worker import STOP, Failure, Line, Orders, Serving, work
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _BACKOFF: Final = RetryPolicy(first=0.5, cap=30.0)
-"""Waits before a worker is replaced; the number of attempts is not its business."""
+"""Waits before a worker is replaced. Its number of attempts is not used."""
 _STEADY: Final = 60.0
-"""Seconds of serving after which an end is a first failure again."""
+"""Seconds of serving after which the next end counts as a first failure."""
 _STARTS: Final = 5
-"""Starts of one worker in a row that may fail while no other one serves."""
+"""How many starts of a worker may fail in a row while no other worker serves."""
 _LOOK: Final = 1.0
-"""Seconds between two looks at all workers. Processes that a dead worker has forked may hold its end of the line."""
+"""Seconds between two checks of all workers. A dead worker's line may stay open in processes that the worker has forked."""
 
 
 class Supervisor:
     """Keeps a number of workers running.
 
     Args:
-        count: how many.
-        orders: what each of them does.
+        count: how many workers.
+        orders: what each worker does.
     """
 
     def __init__(self, count: int, orders: Orders) -> None:
         self._orders = orders
-        self._workers = [_Worker(number) for number in range(1, count + 1)]
+        self._workers = [_Slot(number) for number in range(1, count + 1)]
         self._signals = 0
         self._kill_at: float | None = None
         self._error: str | None = None
@@ -54,13 +54,13 @@ class Supervisor:
         return f"<Supervisor: {running} of {len(self._workers)} workers run>"
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, which lets the workers drain; a second one kills them.
+        """Run until SIGTERM or SIGINT, which makes the workers drain. A second signal kills them.
 
         Returns:
-            The worst exit status of the workers that were stopped, 0 where all drained; 128 and more for a signal.
+            The highest exit status of the stopped workers: 0 if all drained, 128 or more after a signal.
 
         Raises:
-            BrokerkitError: a worker failed in a way that trying again does not help, or none can be started.
+            BrokerkitError: a worker failed with an error that a retry cannot fix, or no worker can be started.
         """
         try:
             with self._woken_by_signals() as woken:
@@ -70,7 +70,7 @@ class Supervisor:
                     if woken.poll():
                         woken.recv()
                     for worker in self._workers:
-                        self._look_at(worker)
+                        self._check(worker)
         finally:
             for worker in self._workers:
                 worker.kill()
@@ -80,7 +80,7 @@ class Supervisor:
 
     @contextmanager
     def _woken_by_signals(self) -> Generator[Line]:
-        """A line that says something at each signal."""
+        """Yield a connection that gets a message at each signal."""
         woken, waker = _SPAWN.Pipe(duplex=False)
 
         def signalled(*_: object) -> None:
@@ -100,7 +100,7 @@ class Supervisor:
         return [worker.line for worker in self._workers if worker.line is not None]
 
     def _start_and_stop(self) -> None:
-        """Do what is due."""
+        """Start, stop or kill the workers that are due."""
         now = time.monotonic()
         if self._signals and self._kill_at is None:
             self._stop()
@@ -111,20 +111,20 @@ class Supervisor:
         elif self._signals > 1 or self._kill_at <= now:
             for worker in self._workers:
                 if worker.process is not None:
-                    logger.warning("%s is killed; what it has not finished comes again", worker)
+                    logger.warning("killing %s; the messages that it has not finished come again", worker)
                     worker.process.kill()
                     worker.process.join()
 
     def _stop(self) -> None:
-        self._kill_at = time.monotonic() + self._orders.patience
+        self._kill_at = time.monotonic() + self._orders.kill_after
         for worker in self._workers:
             worker.stop()
 
-    def _look_at(self, worker: _Worker) -> None:
+    def _check(self, worker: _Slot) -> None:
         worker.listen()
         if worker.process is None or worker.process.is_alive():
             return
-        worker.listen()  # what it said last
+        worker.listen()  # to its last messages
         what, status = str(worker), worker.end()
         if self._kill_at is not None:
             self._status = max(self._status, status)
@@ -133,30 +133,30 @@ class Supervisor:
             return
         if status == 0 and worker.serving:
             worker.leave(time.monotonic())
-            logger.info("%s has drained; another one starts in %.1f s", what, worker.start_at - time.monotonic())
+            logger.info("%s has drained; a new worker starts in %.1f s", what, worker.start_at - time.monotonic())
             return
         worker.fail(time.monotonic())
         reason = worker.failure.text if worker.failure is not None else f"it ended with status {status}"
         in_vain = worker.failed_starts >= _STARTS and not any(one.serving for one in self._workers)
         if in_vain or (worker.failure is not None and worker.failure.lasting):
             self._error = (
-                f"{what} failed {worker.failed_starts} times in a row at its start: {reason}" if in_vain else reason
+                f"{what} failed {worker.failed_starts} times in a row before it served: {reason}" if in_vain else reason
             )
             self._stop()
             return
-        logger.error("%s failed: %s; another one starts in %.1f s", what, reason, worker.start_at - time.monotonic())
+        logger.error("%s failed: %s; a new worker starts in %.1f s", what, reason, worker.start_at - time.monotonic())
 
 
-class _Worker:
-    """One of the workers, and whoever takes its place.
+class _Slot:
+    """A worker, and the workers that replace it.
 
     Attributes:
-        process: that of the present one, or None between two of them.
-        line: to it.
-        serving: it has said that it serves.
-        start_at: when the next one is due, in monotonic time.
-        failed_starts: how many in a row never served.
-        failure: what the present or last one said at its end.
+        process: the process of the present worker, or None between two workers.
+        line: the connection to it.
+        serving: whether it has reported that it serves.
+        start_at: when the next worker starts, in monotonic time.
+        failed_starts: how many workers in a row ended before they served.
+        failure: the error of the present or last worker.
     """
 
     def __init__(self, number: int) -> None:
@@ -186,7 +186,7 @@ class _Worker:
         logger.info("%s has started", self)
 
     def listen(self) -> None:
-        """Hear what it has said."""
+        """Receive what the worker has sent."""
         try:
             while self.line is not None and self.line.poll():
                 said = self.line.recv()
@@ -200,13 +200,13 @@ class _Worker:
             self._hang_up()
 
     def stop(self) -> None:
-        """Let it drain, if there is one."""
+        """Make the worker drain, if there is one."""
         if self.line is not None:
             with suppress(OSError):
                 self.line.send(STOP)
 
     def end(self) -> int:
-        """Forget a process that has ended; its exit status."""
+        """Forget a process that has ended, and return its exit status."""
         assert self.process is not None
         code = self.process.exitcode or 0
         self.process.close()
@@ -215,12 +215,12 @@ class _Worker:
         return code if code >= 0 else 128 - code
 
     def leave(self, now: float) -> None:
-        """Note an end that somebody else asked for, and put off the next start by as much as after a first failure."""
+        """Note an end that was asked for, and delay the next start as after a first failure."""
         self._serving_since = None
         self.start_at = now + _BACKOFF.wait(1)
 
     def fail(self, now: float) -> None:
-        """Count an end that nobody asked for, and put off the next start."""
+        """Count an unexpected end, and delay the next start."""
         if self._serving_since is None:
             self.failed_starts += 1
         steady = self._serving_since is not None and now - self._serving_since >= _STEADY
@@ -229,7 +229,7 @@ class _Worker:
         self.start_at = now + _BACKOFF.wait(self._failures)
 
     def kill(self) -> None:
-        """End it at once, if there is one."""
+        """Kill the worker, if there is one."""
         if self.process is not None:
             self.process.kill()
             self.process.join()

@@ -1,4 +1,4 @@
-"""The bus of the user's own that a command line names."""
+"""The user's bus that a command line names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from brokerkit.cli._output import UsageError
 
 
 def find_bus(target: str, config: Path | None) -> Bus:
-    """The bus that MODULE:BUS names; with a configuration, one of that file with the handlers of MODULE:BUS.
+    """Return the bus that MODULE:BUS names. With a configuration, make a bus from that file with the handlers of MODULE:BUS.
 
     Raises:
-        UsageError: there is no such thing; the message says what there is.
+        UsageError: there is no such bus; the message lists the buses of the module.
     """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
@@ -31,25 +31,25 @@ def find_bus(target: str, config: Path | None) -> Bus:
     if isinstance(found, Bus):
         return found
     if isinstance(found, Handlers):
-        raise UsageError(f"{target} is a set of handlers: say with --config FILE on which bus they run")
-    what = f"is no Bus but a {type(found).__name__}" if found is not None else "does not exist"
+        raise UsageError(f"{target} is a set of handlers: give their bus with --config FILE")
+    what = f"is not a Bus but a {type(found).__name__}" if found is not None else "does not exist"
     wanted = (Bus,) if config is None else (Bus, Handlers)
     there = ", ".join(f"{module_name}:{name}" for name, value in vars(module).items() if isinstance(value, wanted))
-    raise UsageError(f"{target} {what}; what can be run here: {there or 'nothing'}")
+    raise UsageError(f"{target} {what}; this module has {there or 'nothing'}")
 
 
 def import_here(name: str) -> ModuleType:
-    """A module of the current folder or of an installed package.
+    """Import a module of the current folder or of an installed package.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is no module of this name.
     """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Not the module but something that it imports: that is its own affair.
+        # Not this module is missing, but one that it imports.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise UsageError(f"there is no module {name!r} here nor among the installed packages") from error
+        raise UsageError(f"no module {name!r} in the current folder or in the installed packages") from error

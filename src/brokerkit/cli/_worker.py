@@ -1,11 +1,8 @@
-"""One worker: a process that serves a bus until its supervisor says stop, or is no more.
+"""A worker: a process that serves a bus until its supervisor sends stop, or has died.
 
-The two have a line between them. The worker says `Serving` and `Failure`; what the supervisor says is `STOP`. A line whose
-other end is gone means the same, so that no worker outlives a supervisor that was killed.
+A connection, the line, joins the two. The worker sends `Serving` and `Failure`; the supervisor sends `STOP`. If the line is
+closed, the worker stops too, so no worker outlives a supervisor that was killed.
 """
-
-# A worker serves as `Bus.serve` does, and says in between that it serves: it needs the half that waits for the end.
-# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from brokerkit.cli._target import find_bus
 STOP: Final = "stop"
 _FAILED: Final = 1
 _LASTING: Final = (ConfigError, AccessDenied, NotFound, WrongNameRule)
-"""Errors that trying again does not help."""
+"""Errors that a retry cannot fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +36,17 @@ class Orders:
 
     Attributes:
         target: MODULE:BUS, as for `find_bus`.
-        config: file with the bus's configuration, if there is one.
+        config: the configuration file of the bus, if there is one.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
-        patience: seconds from `STOP` until a worker that still runs ends itself.
+        kill_after: seconds from `STOP` until a worker that still runs ends itself.
     """
 
     target: str
     config: Path | None
     uvloop: bool
     log_level: LogLevel
-    patience: float
+    kill_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,8 @@ class Failure:
     """The worker ends with an error.
 
     Attributes:
-        text: what it says.
-        lasting: another worker would end with the same.
+        text: the text of the error.
+        lasting: whether another worker would end with the same error.
     """
 
     text: str
@@ -75,21 +72,21 @@ Line: TypeAlias = "Connection[Any, Any]"
 
 
 def work(number: int, line: Line, orders: Orders) -> None:
-    """Serve in this process, which is the worker's own, and end it with 0 after a stop, else with 1."""
+    """Serve in this process, and end it: with 0 after a stop, else with 1."""
     # A terminal's Ctrl-C reaches all processes at once; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_up_logging(orders.log_level, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
-        run_until_signalled(partial(_serve, bus, line, orders.patience), uvloop=orders.uvloop)
+        run_until_signalled(partial(_serve, bus, line, orders.kill_after), uvloop=orders.uvloop)
     except BrokerkitError as error:
-        with suppress(OSError):  # the supervisor is no more
+        with suppress(OSError):  # the supervisor has died
             line.send(Failure(" ".join(str(error).split()), isinstance(error, _LASTING)))
         sys.exit(_FAILED)
 
 
-async def _serve(bus: Bus, line: Line, patience: float) -> None:
-    """Serve until the line says stop.
+async def _serve(bus: Bus, line: Line, kill_after: float) -> None:
+    """Serve until the supervisor sends stop, or the line is closed.
 
     Raises:
         BrokerkitError: as `Bus.serve` does.
@@ -103,12 +100,12 @@ async def _serve(bus: Bus, line: Line, patience: float) -> None:
             line.recv()
         with suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(task.cancel)
-        # A handler may hold up the loop, or a thread the end of the interpreter.
-        time.sleep(patience)
+        # A handler may block the loop, or a thread may block the end of the interpreter.
+        time.sleep(kill_after)
         os._exit(_FAILED)
 
     threading.Thread(target=listen, name="brokerkit-line", daemon=True).start()
     async with bus.serving():
-        with suppress(OSError):  # the supervisor is no more, which `listen` notices
+        with suppress(OSError):  # the supervisor has died, which `listen` notices
             line.send(Serving())
-        raise await bus._ended()
+        await asyncio.Event().wait()

@@ -10,7 +10,7 @@ import yaml
 from cyclopts import Parameter
 
 from brokerkit import Bus
-from brokerkit.cli._output import UsageError
+from brokerkit.cli._output import UsageError, say_document
 from brokerkit.cli._target import find_bus
 
 
@@ -26,15 +26,15 @@ def asyncapi(
 ) -> None:
     """Describe a bus as an AsyncAPI 3.0 document: its brokers, topics, and the events it receives and sends.
 
-    Nothing is connected to, and no password is in the document.
+    Nothing connects, and the document holds no password.
 
     Args:
         target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; with `--config` it
-            may be the name of a `Handlers`, too.
-        config: make the bus from this file. Without MODULE:BUS nothing is received, and only targets are described.
+            may also be the name of a `Handlers`.
+        config: make the bus from this file. Without MODULE:BUS there are no handlers, so only targets are described.
         output: the file to write; standard output by default.
-        format: `yaml` or `json`; by default what the output's name ends in, else YAML.
-        title: what the application is called.
+        format: `yaml` or `json`; by default the ending of the output's name, else YAML.
+        title: the name of the application.
         release: the version of the application's interface.
     """
     if target is not None:
@@ -42,7 +42,7 @@ def asyncapi(
     elif config is not None:
         bus = Bus.from_config(config)
     else:
-        raise UsageError("say which bus: MODULE:BUS, such as wallet.events:bus, or --config FILE")
+        raise UsageError("no bus given: name MODULE:BUS, such as wallet.events:bus, or --config FILE")
     document = bus.asyncapi(title=title, version=release)
     if format == "json" or (format is None and output is not None and output.suffix == ".json"):
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -50,6 +50,6 @@ def asyncapi(
         # The stubs leave the type of one parameter open.
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)  # pyright: ignore[reportUnknownMemberType]
     if output is None:
-        print(text, end="")
+        say_document(text)
     else:
         output.write_text(text, encoding="utf-8")

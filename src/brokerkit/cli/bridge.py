@@ -1,29 +1,29 @@
-"""``brokerkit bridge``: hand on one broker's messages to another."""
+"""``brokerkit bridge``: forward messages from one broker to another."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from brokerkit import Bus
-from brokerkit._bridge import FROM
-from brokerkit.cli._output import LogLevel, console, set_up_logging
+from brokerkit import Bus, SourceHealth
+from brokerkit._logging import escape, get_logger
+from brokerkit._tools._bridge import FROM
+from brokerkit.cli._output import LogLevel, say, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
-_LOOK: Final = 1.0
-"""Seconds between two questions to the source how much waits."""
+_CHECK: Final = 1.0
+"""Seconds between two checks of how many messages wait at the source."""
 _REPORT: Final = 10
-"""Looks between two lines of the log."""
+"""Checks between two lines of the log."""
 _EMPTY: Final = 3
-"""Looks in a row that must find nothing: brokers count late."""
+"""Checks in a row that must find nothing: brokers count late."""
 
 
 def bridge(
@@ -39,20 +39,21 @@ def bridge(
     until_empty: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
 ) -> None:
-    """Hand on one broker's messages to another, every byte as it came, until SIGTERM or SIGINT.
+    """Forward messages from one broker to another, byte for byte, until SIGTERM or SIGINT.
 
-    Where the source's broker has groups this mirrors the topic, elsewhere it moves the messages. One is acknowledged when
-    the target has confirmed it, so that nothing is lost whenever this ends; while the target is away everything waits.
+    If the source's broker has groups, the bridge mirrors the topic; otherwise it moves the messages. A message is
+    acknowledged when the target has confirmed it, so nothing is lost when the bridge ends. While the target is away,
+    everything waits.
 
     Args:
-        from_: the broker to read; every other setting can stand in the query. By default
+        from_: the broker to read; every other setting can go into its query. By default
             `BROKERKIT_SOURCES__FROM__URL`.
         to: the broker to publish to, in the same way. By default `BROKERKIT_TARGETS__TO__URL`.
-        topic: what to read; several times for several topics.
-        queue: a queue that exists for itself, instead of a topic.
-        group: the group to read as, on brokers that have groups: one of the bridge's own.
-        to_topic: the topic to publish to, by default the one that is read.
-        event: hand on this event alone, several times for several; the others are acknowledged.
+        topic: the topic to read; may be repeated.
+        queue: a queue to read, instead of a topic.
+        group: the group to read as, on brokers that have groups. Use a separate group for the bridge.
+        to_topic: the topic to publish to; by default the topic that is read.
+        event: forward only this event; may be repeated. Other events are acknowledged.
         format: the wire format, which says where event names are; `json` by default.
         until_empty: stop when the source has nothing left.
         log_level: what is logged to standard error.
@@ -65,12 +66,13 @@ def bridge(
 
 
 class _Run:
-    """One run of a bridge, and what is shown of it."""
+    """A run of a bridge, with its output."""
 
     def __init__(self, bus: Bus, *, until_empty: bool) -> None:
         self._bus = bus
         self._until_empty = until_empty
-        self._lag: int | None = None
+        self._source: SourceHealth | None = None
+        self._reason: str | None = None
 
     async def run(self) -> None:
         """Serve until a signal, or until the source is empty."""
@@ -79,33 +81,37 @@ class _Run:
         begun = time.monotonic()
         try:
             with stopping(lambda: _cancel(serving)):
-                async with progress("handed on", self._done, more=self._waiting):
+                async with progress("forwarded", self._done, more=self._waiting):
                     with suppress(asyncio.CancelledError):
                         await serving
         finally:
             watching.cancel()
             if self._bus.stats:
                 stats = self._bus.stats[FROM]
-                text = summary("handed on", self._done(), time.monotonic() - begun)
-                console().print(f"{text}; left out {stats.skipped:,}, dead letters {stats.dead_lettered:,}")
+                text = summary("forwarded", self._done(), time.monotonic() - begun)
+                say(f"{text}; left out {stats.skipped:,}, dead letters {stats.dead_lettered:,}")
 
     def _done(self) -> int:
         return self._bus.stats[FROM].handled if self._bus.stats else 0
 
     def _waiting(self) -> str:
-        return "" if self._lag is None else f", {self._lag:,} waiting"
+        if self._source is None:
+            return ""
+        here = f"at least {self._source.in_flight:,}" if self._source.waiting is None else f"{self._source.waiting:,}"
+        return f", {here} waiting{'' if self._reason is None else f' ({self._reason})'}"
 
     async def _watch(self, serving: asyncio.Future[None]) -> None:
-        """Ask how much waits; say it in the log, and stop where nothing does."""
-        looks = empty = before = 0
+        """Check how many messages wait, log it, and stop when the source is empty if that was asked for."""
+        checks = empty = before = 0
         while True:
-            await asyncio.sleep(_LOOK)
-            source = (await self._bus.health(lag=True)).sources[FROM]
-            self._lag = source.lag
-            looks += 1
-            if looks % _REPORT == 0:
+            await asyncio.sleep(_CHECK)
+            health = await self._bus.health(lag=True)
+            self._source = source = health.sources[FROM]
+            self._reason = escape(health.reasons[0]) if health.reasons else None
+            checks += 1
+            if checks % _REPORT == 0:
                 done = self._done()
-                logger.info("handed on %s, %s a second%s", done, (done - before) // _REPORT, self._waiting())
+                logger.info("forwarded %s, %s a second%s", done, (done - before) // _REPORT, self._waiting())
                 before = done
             idle = source.state == "consuming" and source.lag == 0 and not source.in_flight
             empty = empty + 1 if idle else 0

@@ -1,4 +1,4 @@
-"""``brokerkit catalog``: the events that brokerkit knows, what their fields mean, and their JSON Schema."""
+"""``brokerkit catalog``: the known events, the meaning of their fields, and their JSON Schemas."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from rich.table import Table
 from rich.text import Text
 
 from brokerkit import ConfigError, events
-from brokerkit.cli._output import console
+from brokerkit._logging import escape
+from brokerkit._vendors.simulate import evenbet
+from brokerkit.cli._output import console, say_json
 from brokerkit.events import Found
 from brokerkit.events._examples import example
 from brokerkit.events._shapes import fields, is_model, meaning
-from brokerkit.simulate import evenbet
 
-app: Final = App(name="catalog", help="Look up the events that brokerkit knows, and hand them to other tools.")
+app: Final = App(name="catalog", help="Look up the known events, and export them for other tools.")
 app.command("brokerkit.cli._export:export", name="export", help="Write JSON Schemas and a folder of EventCatalog.")
-app.command("brokerkit.cli._export:on_types", name="on-types", help="Write the typed `on` of a family of your own.")
-app.command("brokerkit.cli._specifications:import_", name="import", help="Make a module of models of a specification.")
-app.command("brokerkit.cli._specifications:diff", name="diff", help="Say whom the changes between two versions break.")
+app.command("brokerkit.cli._export:on_types", name="on-types", help="Write the typed `on` of your own family.")
+app.command(
+    "brokerkit.cli._specifications:import_", name="import", help="Make a module of models from a specification."
+)
+app.command("brokerkit.cli._specifications:diff", name="diff", help="Show what the changes between two versions break.")
 
 _SEARCHED: Final = 2_000
-"""So many simulated events are searched for an example."""
+"""How many simulated events are searched for an example."""
 
 
 @app.command(name="list")
 def list_events(*, family: str | None = None) -> None:
-    """List all events with a line on each.
+    """List all events, one line for each.
 
     Args:
         family: only the events of this family, such as `evenbet`.
@@ -48,34 +51,34 @@ def list_events(*, family: str | None = None) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     out = console()
     for of_family, name, about in rows:
-        line = f"{of_family:<{widths[0]}}  {name:<{widths[1]}}  {about}"
-        # A terminal shows one line for each event; a pipe gets all of it.
+        line = escape(f"{of_family:<{widths[0]}}  {name:<{widths[1]}}  {about}")
+        # A terminal cuts each line to its width; a pipe gets the whole line.
         out.print(line, markup=False, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=False)
 
 
 @app.command
 def show(name: str, /) -> None:
-    """Show an event: its fields with types, units and meaning, its codes, where the facts come from, an example.
+    """Show an event: its fields with types, units and meaning, its codes, the source of the facts, and an example.
 
     Args:
         name: the event name, plain or with its family (`evenbet:OnGameDone`).
     """
     found = _find(name)
     out = console()
-    out.print(f"{found.family.name}:{found.name}", style="bold", markup=False)
-    out.print(meaning(found.model), markup=False)
+    out.print(escape(f"{found.family.name}:{found.name}"), style="bold", markup=False)
+    out.print("\n".join(map(escape, meaning(found.model).split("\n"))), markup=False)
     models = list(dict.fromkeys(_models(found.model)))
     for model in models:
         if fields(model):
             out.print()
             out.print(_fields(model))
     for codes in dict.fromkeys(itertools.chain.from_iterable(map(_codes, models))):
-        out.print(f"\n{codes.__name__}: {_first_line(codes)}", markup=False)
+        out.print(f"\n{codes.__name__}: {escape(_first_line(codes))}", markup=False)
         for code in codes:
             out.print(f"  {code.value:>4}  {code.name}", markup=False)
     if (example := _example(found)) is not None:
         out.print("\nFor example:", markup=False)
-        out.print_json(example) if out.is_terminal else print(json.dumps(json.loads(example), indent=2))
+        out.print_json(example, ensure_ascii=True) if out.is_terminal else say_json(json.loads(example), indent=2)
 
 
 @app.command
@@ -87,14 +90,14 @@ def schema(name: str, /) -> None:
     """
     found = _find(name)
     made = found.family.adapter(found.model).json_schema(by_alias=True, mode="serialization")
-    print(json.dumps(made, indent=2, ensure_ascii=False))
+    say_json(made, indent=2)
 
 
 def _find(name: str) -> Found:
-    """The only meaning of a name.
+    """Return the only event of a name.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: there is no such event, or more than one.
     """
     found = events.find(name)
     if len(found) == 1:
@@ -102,7 +105,7 @@ def _find(name: str) -> Found:
     if not found:
         raise ConfigError(f"no event is called {name!r}{events.suggest(name)}")
     choices = ", ".join(f"{each.family.name}:{each.name}" for each in found)
-    raise ConfigError(f"{name!r} is an event of several families: say which of {choices}")
+    raise ConfigError(f"{name!r} is an event of several families: choose one of {choices}")
 
 
 def _fields(model: type[Any]) -> Table:
@@ -115,12 +118,12 @@ def _fields(model: type[Any]) -> Table:
         unit = cast("dict[str, object]", extra).get("unit") if isinstance(extra, dict) else None
         wire = field.serialization_alias or field.alias or attribute
         row = (attribute, wire, _type_name(field.annotation), str(unit or ""), field.description or "")
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text("\n".join(map(escape, cell.split("\n")))) for cell in row))
     return table
 
 
 def _type_name(annotation: Any) -> str:
-    """A field's type as its reader sees it; every field may be absent, so None is not said."""
+    """Return a field's type as its reader sees it. Every field may be absent, so None is left out."""
     origin: Any = get_origin(annotation)
     arguments: tuple[Any, ...] = get_args(annotation)
     if origin in (Union, types.UnionType):
@@ -133,7 +136,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def _classes(field: FieldInfo) -> Iterator[type]:
-    """Every class that a field's type is made of."""
+    """Yield every class in a field's type."""
     waiting: list[Any] = [field.annotation]
     while waiting:
         part = waiting.pop()
@@ -143,7 +146,7 @@ def _classes(field: FieldInfo) -> Iterator[type]:
 
 
 def _models(model: type[Any]) -> Iterator[type[Any]]:
-    """A model, and all that are nested in it."""
+    """Yield a model and all models nested in it."""
     yield model
     for field in fields(model).values():
         for part in _classes(field):
@@ -161,7 +164,7 @@ def _first_line(documented: type[Any]) -> str:
 
 
 def _example(found: Found) -> str | None:
-    """An event of this name as it is on the wire; EvenBet's are from the simulated poker room."""
+    """Return an event of this name as on the wire. EvenBet's come from the simulated poker room."""
     simulated = itertools.islice(evenbet.events(seed=1), _SEARCHED) if found.family.name == "evenbet" else ()
     for one in simulated:
         if one.name == found.name:

@@ -1,8 +1,7 @@
-"""``brokerkit gateway``: events of any broker to browsers."""
+"""``brokerkit gateway``: push events from any broker to browsers."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from brokerkit import ConfigError, MissingExtra
+from brokerkit._logging import get_logger
 from brokerkit.cli._output import LogLevel, set_up_logging
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
 
 def gateway(
@@ -23,18 +23,18 @@ def gateway(
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
 ) -> None:
-    """Push events of any broker to browsers, over ThrillConnect's WebSocket API, until SIGTERM or SIGINT.
+    """Push events from any broker to browsers, over ThrillConnect's WebSocket API, until SIGTERM or SIGINT.
 
     Args:
-        config: file with a bus and the table `[gateway]`; its functions are looked for in the current folder, too.
-        host: address to listen on, instead of the file's.
-        port: port to listen on, instead of the file's.
+        config: the file with a bus and the table `[gateway]`. Its functions are also looked for in the current folder.
+        host: the address to listen on; overrides the file.
+        port: the port to listen on; overrides the file.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
     """
     try:
-        from brokerkit.gateway import Gateway
-        from brokerkit.gateway._settings import Keywords
+        from brokerkit._vendors.gateway import Gateway
+        from brokerkit._vendors.gateway._settings import Keywords
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"the gateway needs {error.name}, which is not installed: pip install 'brokerkit-sdk[gateway]'"

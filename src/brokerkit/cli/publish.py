@@ -10,7 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from brokerkit import BrokerkitError, Bus, Receipt, events
-from brokerkit.cli._output import UsageError
+from brokerkit.cli._output import UsageError, say, say_aside
+from brokerkit.cli._target import find_bus
 
 
 def publish(
@@ -27,43 +28,48 @@ def publish(
     config: Path | None = None,
     to: str | None = None,
 ) -> None:
-    """Publish one event, checked against its model, and print what the broker said.
+    """Check one event against its model, publish it, and print the broker's answer.
 
     Args:
         name: the event name, plain or with its family (`evenbet:OnUserLoggedIn`).
         data: the payload as JSON.
         file: a file with the payload as JSON; `-` is standard input.
-        url: the broker; every other setting can stand in the query (`redis://localhost?provision=all`). By default
-            `BROKERKIT_URL`.
+        url: the broker; every other setting can go into its query (`redis://localhost?provision=all`). By default
+            `BROKERKIT_URL`. Or MODULE:BUS, as for `brokerkit run`.
         topic: the topic. By default `BROKERKIT_TOPIC`.
         format: the wire format, such as `evenbet` or `cloudevents`.
-        key: messages of one key stay in order.
-        header: text to travel beside the body, as `NAME=VALUE`; may be given several times.
+        key: the ordering key: messages of one key stay in order.
+        header: a header of the message, as `NAME=VALUE`; may be repeated.
         config: a configuration file; `--url`, `--topic` and `--format` override it.
-        to: the target, where the configuration has several.
+        to: the target, if the configuration has several.
     """
-    event = events.parse(name, _payload(data, file))
-    if strange := sorted(getattr(event, "model_extra", None) or ()):
-        print(f"warning: {name} has no field {', '.join(strange)}; published all the same", file=sys.stderr)
-    headers = dict(_header(text) for text in header or ())
     settings = {"url": url, "topic": topic, "format": format}
     given = {setting: value for setting, value in settings.items() if value is not None}
-    if config is not None:
+    # The bus comes first: its module may register the event.
+    if url is not None and "://" not in url and ":" in url:
+        if others := given.keys() - {"url"}:
+            raise UsageError(f"--{min(others)} goes with a URL; {url} has its own settings")
+        bus = find_bus(url, config)
+    elif config is not None:
         bus = Bus.from_config(config, **given)  # type: ignore[arg-type]
     else:
         bus = Bus(given.pop("url", None), **given)  # type: ignore[arg-type]
+    event = events.parse(name, _payload(data, file))
+    if strange := sorted(getattr(event, "model_extra", None) or ()):
+        say_aside(f"warning: {name} has no field {', '.join(strange)}; it is published anyway")
+    headers = dict(_header(text) for text in header or ())
 
     async def send() -> Receipt:
         async with bus:
             return await bus.publish(name, event, key=key, headers=headers, to=to)
 
     receipt = asyncio.run(send())
-    print(_shown(name, receipt))
+    say(_shown(name, receipt))
 
 
 def _payload(data: str | None, file: Path | None) -> bytes:
     if (data is None) == (file is None):
-        raise UsageError("the payload is missing, or there twice: give one of --data JSON, --file FILE, --file -")
+        raise UsageError("the payload is missing or given twice: use one of --data JSON, --file FILE, --file -")
     if data is not None:
         return data.encode()
     if str(file) == "-":

@@ -1,4 +1,4 @@
-"""``brokerkit record``: the messages of a topic into a file."""
+"""``brokerkit record``: write the messages of a topic into a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from brokerkit.cli._output import LogLevel, console, set_up_logging
+from brokerkit.cli._output import LogLevel, say, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 from brokerkit.recording import Recorder
@@ -33,20 +33,20 @@ def record(
 ) -> None:
     """Record the messages of a topic into a file, until SIGTERM or SIGINT; `brokerkit replay` publishes them again.
 
-    Each message is kept with its name, key, headers, id, time and body, whether or not anybody could read it, and
-    is acknowledged when the disk has it.
+    Each message is kept with its name, key, headers, id, time and body, even if no handler could read it. It is acknowledged
+    when the disk has it.
 
     Args:
-        url: the broker; every other setting can stand in the query (`kafka://localhost?start=latest`). By default
+        url: the broker; every other setting can go into its query (`kafka://localhost?start=latest`). By default
             `BROKERKIT_URL`.
-        out: the file, which must be new; compressed where its name ends in `.gz`.
+        out: the file, which must not exist yet; it is compressed if its name ends in `.gz`.
         topic: the topic. By default `BROKERKIT_TOPIC`.
-        group: a group of the recording's own, never that of a service: it remembers how far it came, and what it needs
-            on the broker stays. Without, recording begins now, and nothing stays.
-        format: the wire format, such as `evenbet`; it says where names of events are.
-        take: take the messages away from everybody else: for queues, where each message has one reader.
-        count: stop after so many messages.
-        duration: stop after so many seconds.
+        group: a separate group for the recording, never that of a service. It remembers its position, and what it needs on
+            the broker stays. Without a group, recording begins now, and nothing stays.
+        format: the wire format, such as `evenbet`; it says where event names are.
+        take: take the messages away from other readers. It is needed for queues, where each message has one reader.
+        count: stop after this number of messages.
+        duration: stop after this number of seconds.
         log_level: what is logged to standard error.
     """
     set_up_logging(log_level)
@@ -66,20 +66,16 @@ async def _record(recorder: Recorder, out: Path, *, count: int | None, duration:
     finally:
         started.cancel()
         if recorder.started.is_set():
-            _say(summary("recorded", recorder.written, time.monotonic() - begun))
+            say(summary("recorded", recorder.written, time.monotonic() - begun))
         if recorder.nameless:
-            _say(
+            say(
                 f"{recorder.nameless:,} of them have no event name where --format or name_from looks for it; "
-                "they are recorded all the same"
+                "they are recorded anyway"
             )
 
 
 async def _say_when_started(recorder: Recorder, out: Path, duration: float | None) -> None:
     await recorder.started.wait()
-    _say(f"recording into {out}")
+    say(f"recording into {out}")
     if duration is not None:
         asyncio.get_running_loop().call_later(duration, recorder.stop)
-
-
-def _say(line: str) -> None:
-    console().print(line, markup=False, soft_wrap=True)

@@ -1,10 +1,9 @@
-"""``brokerkit replay``: the messages of a recording onto a broker."""
+"""``brokerkit replay``: publish the messages of a recording."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from cyclopts.validators import Number
 
 from brokerkit import Bus
 from brokerkit._url import Url
-from brokerkit.cli._output import LogLevel, console, set_up_logging
+from brokerkit.cli._output import LogLevel, say, say_aside, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 from brokerkit.recording import Recording, Replay
@@ -35,22 +34,22 @@ def replay(
     format: str | None = None,
     log_level: LogLevel = "warning",
 ) -> int:
-    """Publish the messages of a recording: names, keys, headers, ids and bodies as they were, in their order.
+    """Publish the messages of a recording in their order, with unchanged names, keys, headers, ids and bodies.
 
-    The exit code is 130 if it was interrupted before the end.
+    The exit code is 130 after an interruption before the end.
 
     Args:
-        file: what `brokerkit record` has written.
-        files: further recordings, which follow the first.
-        to: the broker; every other setting can stand in the query. By default `BROKERKIT_URL`.
+        file: a file that `brokerkit record` has written.
+        files: more recordings, which follow the first.
+        to: the broker; every other setting can go into its query. By default `BROKERKIT_URL`.
         topic: the topic. By default `BROKERKIT_TOPIC`.
-        speed: 1 for the pace at which the messages were produced, 2 for twice as fast; `max` for as fast as the broker
-            takes them.
-        event: only events of this name; may be given several times.
-        from_: only what was produced at this time or later, such as `2026-03-02T18:00`; in UTC unless it says otherwise.
-        until: only what was produced before this time.
-        skip: leave out so many messages at the beginning; an interrupted replay says how many.
-        format: the wire format, that of the recording by default.
+        speed: 1 is the pace at which the messages were produced, 2 is twice as fast, `max` is as fast as the broker accepts
+            them.
+        event: only events of this name; may be repeated.
+        from_: only messages produced at this time or later, such as `2026-03-02T18:00`; in UTC unless it has a zone.
+        until: only messages produced before this time.
+        skip: leave out this number of messages at the beginning; an interrupted replay prints the number.
+        format: the wire format; by default that of the recording.
         log_level: what is logged to standard error.
     """
     set_up_logging(log_level)
@@ -69,11 +68,11 @@ def replay(
 
 
 def _settings(url: str | None, recording: Recording, *, topic: str | None, format: str | None) -> dict[str, Any]:
-    """What the command says, and what the recording says where nobody else does."""
-    elsewhere = {key for key, _ in (Url.parse(url).query if url is not None else ())}
-    elsewhere |= {name.removeprefix("BROKERKIT_").lower() for name in os.environ if name.startswith("BROKERKIT_")}
+    """Return the settings of the command, and those of the recording that nothing else sets."""
+    settings_of_url = {key for key, _ in (Url.parse(url).query if url is not None else ())}
+    settings_of_url |= {name.removeprefix("BROKERKIT_").lower() for name in os.environ if name.startswith("BROKERKIT_")}
     own = {"format": recording.format, "name_from": recording.name_from or None}
-    settings = {key: value for key, value in own.items() if key not in elsewhere} | (
+    settings = {key: value for key, value in own.items() if key not in settings_of_url} | (
         {} if format is None else {"format": format}
     )
     return {key: value for key, value in {**settings, "topic": topic}.items() if value is not None}
@@ -86,7 +85,7 @@ def _unix(moment: datetime | None) -> float | None:
 
 
 class _Run:
-    """One replay, with what is said about it."""
+    """A run of a replay, with its output."""
 
     def __init__(self, bus: Bus, replayed: Replay, recording: Recording) -> None:
         self._bus = bus
@@ -107,13 +106,10 @@ class _Run:
         return 0 if complete else 130
 
     def _report(self, seconds: float, *, complete: bool) -> None:
-        def say(line: str) -> None:
-            console().print(line, markup=False, soft_wrap=True)
-
         say(summary("published", self._replay.published + self._replay.also, seconds))
         if not complete:
-            say(f"stopped behind message {self._replay.position:,}; go on with --skip {self._replay.position}")
+            say(f"stopped after message {self._replay.position:,}; go on with --skip {self._replay.position}")
         if self._replay.also:
-            say(f"{self._replay.also:,} behind that are published already, and will be there twice")
+            say(f"{self._replay.also:,} messages after that are published already; they will be published twice")
         for path in self._recording.cut:
-            print(f"warning: {path} ends in the middle of a message; what came before it is complete", file=sys.stderr)
+            say_aside(f"warning: {path} ends in the middle of a message; what came before it is complete")

@@ -1,4 +1,4 @@
-"""``brokerkit simulate``: a stream of plausible events, without the program that produces them."""
+"""``brokerkit simulate``: publish realistic events without the vendor's system."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from brokerkit import Bus, Message
-from brokerkit._feed import Feed
+from brokerkit._publishing._paced import PacedPublisher
 from brokerkit._url import Url
-from brokerkit.cli._output import console
+from brokerkit._vendors.simulate import evenbet as room
+from brokerkit.cli._output import say
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
-from brokerkit.simulate import evenbet as room
 
-app: Final = App(name="simulate", help="Publish plausible events without the program that produces them.")
+app: Final = App(name="simulate", help="Publish realistic events without the vendor's system.")
 
 Positive = Number(gt=0)
 
@@ -38,17 +38,17 @@ def evenbet(
     """Publish the events of an EvenBet poker room that never closes, until SIGTERM or SIGINT.
 
     Hands at three cash tables, tournaments from registration to results, logins and logouts, balances and transactions:
-    stacks and balances go on from event to event. The same seed gives the same events.
+    stacks and balances are consistent from event to event. The same seed gives the same events.
 
     Args:
-        to: the broker; every other setting can stand in the query (`redis://localhost?provision=all`). By default
+        to: the broker; every other setting can go into its query (`redis://localhost?provision=all`). By default
             `BROKERKIT_URL`.
         topic: the topic. By default `BROKERKIT_TOPIC`.
-        rate: events in a second.
-        seed: which events.
-        count: stop after so many events.
-        duration: stop after so many seconds of events at this rate.
-        format: the wire format, `evenbet` by default.
+        rate: events a second.
+        seed: the same seed gives the same events.
+        count: stop after this number of events.
+        duration: stop after this number of seconds of events at this rate.
+        format: the wire format; `evenbet` by default.
     """
     query = dict(Url.parse(to).query) if to is not None else {}
     settings = {"topic": topic, "format": format or (None if "format" in query else "evenbet")}
@@ -65,14 +65,14 @@ def _timed(seed: int, rate: float) -> Iterator[tuple[float, Message]]:
 
 
 async def _publish(bus: Bus, messages: Iterator[tuple[float, Message]], *, total: int | None) -> None:
-    feed = Feed(bus)
+    publisher = PacedPublisher(bus)
     begun = time.monotonic()
     try:
         async with bus:
             begun = time.monotonic()
-            with stopping(feed.stop):
-                async with progress("published", lambda: feed.done, total=total):
-                    await feed.run(messages)
+            with stopping(publisher.stop):
+                async with progress("published", lambda: publisher.done, total=total):
+                    await publisher.run(messages)
     finally:
-        if feed.done:
-            console().print(summary("published", feed.done + feed.also, time.monotonic() - begun))
+        if publisher.done:
+            say(summary("published", publisher.done + publisher.also, time.monotonic() - begun))

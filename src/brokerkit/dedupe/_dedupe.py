@@ -51,7 +51,7 @@ def as_dedupe(value: object) -> object:
     """The `Dedupe` of a setting: itself, a store, a URL, or a table with ``url``, ``keep``, ``lease`` and ``key``.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is not one of these.
         MissingExtra: the library that the store needs is not installed.
     """
     from brokerkit.dedupe._urls import store_of

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Final
 
-from brokerkit.dedupe._store import DONE, Done, Taken
+from brokerkit.dedupe._store import DONE, Claim, Done, Taken
 
-_SWEEP: Final = 10_000
-"""How many new keys are worth a look at which old ones have expired."""
+_SWEEP: Final = 100
+"""Expired keys that one claim removes at most, so that no claim takes long. More come due for no claim."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +29,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._sweep_at = _SWEEP
+        # When each key may have expired, earliest first. An entry that was renewed has a later time here too.
+        self._ends: list[tuple[float, str]] = []
 
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._entries)} keys>"
@@ -39,17 +41,25 @@ class MemoryStore:
     async def close(self) -> None:
         """See `Store.close`: what is done stays done."""
 
-    async def claim(self, key: str, *, lease: float, keep: float) -> _MemoryClaim | Taken | Done:
+    async def claim(self, key: str, *, lease: float, keep: float) -> Claim | Taken | Done:
         """See `Store.claim`."""
         now = asyncio.get_running_loop().time()
+        self._sweep(now)
         if (entry := self.find(key)) is not None:
             return DONE if entry.owner is None else Taken(entry.until - now)
         claim = _MemoryClaim(self, key, lease, keep)
-        self._entries[key] = _Entry(claim, now + lease)
-        if len(self._entries) >= self._sweep_at:
-            self._entries = {name: one for name, one in self._entries.items() if one.until > now}
-            self._sweep_at = len(self._entries) + _SWEEP
+        self.set(key, claim, lease)
         return claim
+
+    def _sweep(self, now: float) -> None:
+        """Remove keys that have expired."""
+        ends = self._ends
+        for _ in range(_SWEEP):
+            if not ends or ends[0][0] > now:
+                return
+            key = heappop(ends)[1]
+            if (entry := self._entries.get(key)) is not None and entry.until <= now:
+                del self._entries[key]
 
     def find(self, key: str) -> _Entry | None:
         """What is known of a key, unless that has expired."""
@@ -58,7 +68,9 @@ class MemoryStore:
 
     def set(self, key: str, owner: _MemoryClaim | None, seconds: float) -> None:
         """Note who has a key for how long; None for done."""
-        self._entries[key] = _Entry(owner, asyncio.get_running_loop().time() + seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        self._entries[key] = _Entry(owner, until)
+        heappush(self._ends, (until, key))
 
     def remove(self, key: str) -> None:
         """Forget a key."""
@@ -85,7 +97,7 @@ class _MemoryClaim:
 
     async def done(self) -> bool:
         entry = self._store.find(self._key)
-        # A claim that ended and that nobody took over is no hindrance: the handler has run, and that is the truth.
+        # A claim may have ended without another claim after it. The handler has run all the same, so the key is done.
         if entry is not None and entry.owner is not self:
             return False
         self._store.set(self._key, None, self._keep)

@@ -1,21 +1,23 @@
 """A store in Redis: one key for each message, each step one script, so that no two processes can both win."""
 
-# The client comes with types in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from brokerkit._errors import ConfigError, ConnectionLost
-from brokerkit._url import mask
-from brokerkit.dedupe._store import DONE, Done, Taken
+from brokerkit._errors import BrokerkitError, ConfigError, ConnectionLost
+from brokerkit._url import Url, mask
+from brokerkit.adapters.api import Connection
+from brokerkit.adapters.redis._client import Client
+from brokerkit.adapters.redis._connect import client_of
+from brokerkit.dedupe._store import DONE, Claim, Done, Taken
+
+SCHEMES: Final = tuple(f"{redis}{way}" for redis in ("redis", "rediss") for way in ("", "+cluster", "+sentinel"))
+"""Of the URLs of a `RedisStore`."""
 
 # A value is the token of who has the claim, or "done". The client may send a script twice when an answer is lost:
 # each gives the same answer again.
@@ -30,7 +32,7 @@ _EXTEND: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
-# A claim that ended and that nobody took over is no hindrance: the handler has run, and that is the truth.
+# A claim may have ended without another claim after it. The handler has run all the same, so the key is done.
 _DONE: Final = """
 local value = redis.call('GET', KEYS[1])
 if value and value ~= ARGV[1] then return 0 end
@@ -47,30 +49,30 @@ class RedisStore:
     """Remembers in Redis, for any number of processes.
 
     What is done is as durable as the Redis is: with ``appendfsync everysec`` a crash of the server forgets up to a second,
-    and a failover what was not replicated. The server must not evict keys (``maxmemory-policy noeviction``).
+    and a fail-over what was not replicated, unless ``wait_replicas`` says how many replicas must have it. The server must
+    not evict keys (``maxmemory-policy noeviction``).
 
     Args:
-        url: ``redis://`` or ``rediss://``; its query is the client library's.
+        url: ``redis://``, ``redis+cluster://host1,host2`` or ``redis+sentinel://host1,host2/NAME``, or the same with
+            ``rediss``; its query has the options of the Redis adapters.
         prefix: what the names of its keys begin with.
 
     Raises:
-        ConfigError: the URL is none.
+        ConfigError: the URL is not valid.
     """
 
     transactional: bool = False
 
     def __init__(self, url: str, *, prefix: str = "brokerkit:dedupe:") -> None:
         self._shown = mask(url)
-        self._url = url
+        parsed = Url.parse(url)
+        if parsed.scheme not in SCHEMES:
+            raise ConfigError(f"{self._shown!r} is not the URL of a Redis; one looks like redis://host:6379/0")
+        self._connection = Connection(url=replace(parsed, query=()), options=dict(parsed.query))
         self._prefix = prefix
-        self._client: Redis | None = None
+        self._client: Client | None = None
         self._users = 0
-        try:
-            Redis.from_url(url)
-        except (ValueError, TypeError):  # whose text may hold the password
-            raise ConfigError(
-                f"{self._shown!r} is not the URL of a Redis; one looks like redis://host:6379/0"
-            ) from None
+        client_of(self._connection)  # refuses what is wrong
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._shown}>"
@@ -79,10 +81,10 @@ class RedisStore:
         """See `Store.open`."""
         self._users += 1
         if self._client is None:
-            self._client = Redis.from_url(self._url)
+            self._client = client_of(self._connection)
         try:
-            await cast("Awaitable[Any]", self._client.ping())
-        except (RedisError, OSError) as error:
+            await self._client.open()
+        except BrokerkitError as error:
             await self.close()
             raise self._lost(error) from error
 
@@ -91,9 +93,9 @@ class RedisStore:
         self._users -= 1
         if self._users == 0 and self._client is not None:
             client, self._client = self._client, None
-            await client.aclose()
+            await client.close()
 
-    async def claim(self, key: str, *, lease: float, keep: float) -> _RedisClaim | Taken | Done:
+    async def claim(self, key: str, *, lease: float, keep: float) -> Claim | Taken | Done:
         """See `Store.claim`."""
         claim = _RedisClaim(self, self._prefix + key, lease=lease, keep=keep)
         answer = await self.run(_CLAIM, claim.key, claim.token, _milliseconds(lease))
@@ -110,9 +112,10 @@ class RedisStore:
         if self._client is None:
             raise ConnectionLost(f"{self} is not open")
         try:
-            return int(await self._client.register_script(script)(keys=[key], args=arguments))
+            answer: Any = await self._client.call("EVAL", script, 1, key, *arguments, confirm=True)
         except (RedisError, OSError) as error:
             raise self._lost(error) from error
+        return int(answer)
 
     def _lost(self, error: Exception) -> ConnectionLost:
         return ConnectionLost(f"{self} cannot be asked: {type(error).__name__}: {error}")

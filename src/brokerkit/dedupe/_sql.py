@@ -1,60 +1,82 @@
 """A store in the handler's own database: the mark is a row of the handler's own transaction.
 
-There is no lease here. A claim is a transaction that is open: when its process dies, the database ends it, and with it go
-the mark and everything that the handler wrote.
+There is no lease here. A claim is an open transaction. When its process dies, the database rolls it back, with the mark
+and everything that the handler wrote.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, Double, MetaData, String, Table, delete, func, inspect, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    cast,
+    delete,
+    extract,
+    func,
+    inspect,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, create_async_engine
+from sqlalchemy.types import TypeEngine
 
 from brokerkit import _clock
 from brokerkit._errors import BrokerkitError, ConfigError, ConnectionLost, MissingExtra, NotFound
+from brokerkit._guard import start
+from brokerkit._logging import get_logger
 from brokerkit._url import mask
-from brokerkit.dedupe._store import DONE, Done, Taken
+from brokerkit.dedupe._store import DONE, Claim, Done, Taken
 
-logger = logging.getLogger("brokerkit")
+logger = get_logger(__name__)
 
 _ASK_AGAIN: Final = 0.5
-"""Seconds after which a key is asked for again: no database tells when a transaction of somebody else will end."""
-_SWEEP_SECONDS: Final = 600.0
+"""Seconds until a key is asked for again. No database tells when somebody else's transaction will end."""
+_SWEEP_SECONDS: Final = 60.0
+"""Between two searches for expired rows."""
 _SWEEP_ROWS: Final = 1_000
+"""Deleted in one transaction, so that none takes long."""
 _LONGEST_KEY: Final = 500
+SECONDS: Final[TypeEngine[float]] = Double()
 
 _USERS: Final = WeakKeyDictionary[AsyncEngine, int]()
-"""The engines that were made here, and how many use them."""
+"""The engines that were made here, and how many objects use each."""
 AFTER_COMMIT: Final = "brokerkit.after_commit"
-"""Entry of a session's ``info``: what to call when the transaction of its message has been committed."""
+"""Entry of a session's ``info``: functions to call after the transaction of its message was committed."""
 
 
 class SqlStore:
-    """Remembers in a table, in the transaction that the handler writes in: effect and mark are committed, or neither.
+    """Remembers in a table, in the transaction in which the handler writes. Effect and mark are committed together, or
+    neither is.
 
-    The handler gets the transaction's session as ``message.session``. What it writes with any other connection is not
-    part of it. The transaction commits when the handler returns, whatever the handler commits before, and is rolled back
-    when it fails. Works on PostgreSQL and on SQLite.
+    The handler gets the transaction's session as ``message.session``. What it writes with another connection is not part of
+    that transaction. The transaction commits when the handler returns, whatever the handler commits before, and is rolled
+    back if the handler fails. It works on PostgreSQL and on SQLite.
 
     Args:
-        engine: an engine of SQLAlchemy, or the URL of one of its own: ``postgresql+asyncpg://…``,
+        engine: an engine of SQLAlchemy, or a URL to make one from: ``postgresql+asyncpg://…``,
             ``sqlite+aiosqlite:///file``. It needs a connection for each handler that runs at once.
         table: name of the table.
         schema: of the table; by default the database's own default.
-        metadata: what the table is added to, so that Alembic finds it; by default one of its own.
+        metadata: the table is added to it, so that Alembic finds the table; by default a new one.
 
     Raises:
-        ConfigError: the URL is none, or its database is neither PostgreSQL nor SQLite.
+        ConfigError: the URL is not valid, or its database is neither PostgreSQL nor SQLite.
         MissingExtra: the driver is not installed.
     """
 
@@ -79,14 +101,18 @@ class SqlStore:
         )
         self._locks = self.engine.dialect.name == "postgresql"
         insert = postgresql.insert if self._locks else sqlite.insert
-        row = insert(self.table)
+        now: ColumnElement[float] = server_now() if self._locks else bindparam("now", type_=SECONDS)
+        row = insert(self.table).values(
+            key=bindparam("of"), done_at=now, expires=now + bindparam("keep", type_=SECONDS)
+        )
         self._mark = row.on_conflict_do_update(
             index_elements=[self.table.c.key],
             set_={"done_at": row.excluded.done_at, "expires": row.excluded.expires},
             where=self.table.c.expires <= row.excluded.done_at,
         ).returning(self.table.c.key)
         self._turn = _NoTurn() if self._locks else asyncio.Lock()
-        self._sweep_at = _clock.now() + _SWEEP_SECONDS
+        self._users = 0
+        self._sweeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<SqlStore {self.engine.url.render_as_string()} {self.table.fullname}>"
@@ -97,26 +123,37 @@ class SqlStore:
             await connection.run_sync(self.table.create, checkfirst=True)
 
     async def open(self) -> None:
-        """See `Store.open`."""
+        """See `Store.open`. Until `close`, rows leave the table within a minute or so of their end."""
         await check_table(self.engine, self.table, create="SqlStore.create_tables()")
         join(self.engine)
+        self._users += 1
+        if self._sweeping is None:
+            self._sweeping = start(self._sweep_again_and_again(), self._not_swept, name=f"brokerkit-sweep-{self.table}")
 
     async def close(self) -> None:
         """See `Store.close`; an engine that was given stays open."""
+        self._users -= 1
+        sweeping = self._sweeping
+        if self._users == 0 and sweeping is not None:
+            self._sweeping = None
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
         await leave(self.engine)
 
-    async def claim(self, key: str, *, lease: float, keep: float) -> _SqlClaim | Taken | Done:
+    async def claim(self, key: str, *, lease: float, keep: float) -> Claim | Taken | Done:
         """See `Store.claim`; the lease is the database's own: as long as the connection lives."""
-        # SQLite has one writer: the tasks of this process take turns here instead of at a lock that they must poll.
+        # SQLite has one writer. The tasks of this process take turns here, because the database's own lock must be polled.
         await self._turn.acquire()
         connection: AsyncConnection | None = None
         try:
             connection = await self.engine.connect()
             transaction = await connection.begin()
-            now = _clock.now()
+            mark: dict[str, Any] = {"of": key, "keep": keep}
+            if not self._locks:
+                mark["now"] = _clock.wall_time()
             if self._locks and not await connection.scalar(select(func.pg_try_advisory_xact_lock(self._number(key)))):
                 answer: Taken | Done = Taken(_ASK_AGAIN)
-            elif (await connection.execute(self._mark, {"key": key, "done_at": now, "expires": now + keep})).first():
+            elif (await connection.execute(self._mark, mark)).first():
                 return _SqlClaim(self, connection, transaction)
             else:
                 answer = DONE
@@ -137,22 +174,47 @@ class SqlStore:
         finally:
             self._turn.release()
 
-    async def sweep(self) -> None:
-        """Forget what has expired, now and then."""
-        if (now := _clock.now()) < self._sweep_at:
-            return
-        self._sweep_at = now + _SWEEP_SECONDS
+    async def sweep(self) -> int:
+        """Forget all that has expired, some rows at a time, and return how many there were. Each of several processes
+        deletes other rows.
+
+        Raises:
+            ConnectionLost: the database cannot be asked now.
+        """
+        now: ColumnElement[float] = server_now() if self._locks else literal(_clock.wall_time(), SECONDS)
         old = select(self.table.c.key).where(self.table.c.expires <= now).limit(_SWEEP_ROWS)
-        try:
-            async with self.engine.begin() as connection:
-                await connection.execute(
-                    delete(self.table).where(self.table.c.key.in_(old.with_for_update(skip_locked=True)))
-                )
-        except (SQLAlchemyError, OSError) as error:
-            logger.warning("%r: what has expired stays for now: %s", self, type(error).__name__)
+        swept = 0
+        while True:
+            await self._turn.acquire()
+            try:
+                begun = time.monotonic()
+                async with self.engine.begin() as connection:
+                    result = await connection.execute(
+                        delete(self.table).where(self.table.c.key.in_(old.with_for_update(skip_locked=True)))
+                    )
+            except (SQLAlchemyError, OSError) as error:
+                raise lost(self, error) from error
+            finally:
+                self._turn.release()
+            swept += result.rowcount
+            if result.rowcount < _SWEEP_ROWS:
+                return swept
+            # Leave half of the time to tasks that wait for the database.
+            await asyncio.sleep(time.monotonic() - begun)
+
+    async def _sweep_again_and_again(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except BrokerkitError as error:
+                logger.warning("%r: expired rows stay for now: %s", self, error)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _not_swept(self, error: BaseException) -> None:
+        logger.error("%r: expired rows stay, because deleting them failed", self, exc_info=error)
 
     def _number(self, key: str) -> int:
-        """The number of a key's lock. Two keys of one number wait for each other, which does no harm."""
+        """The number of a key's lock. Two keys with one number wait for each other, which does no harm."""
         digest = hashlib.sha256(f"{self.table.fullname} {key}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
 
@@ -188,14 +250,14 @@ class _SqlClaim:
         for call in self._after_commit:
             call()
         await self._end()
-        await self._store.sweep()
         return True
 
     async def release(self) -> None:
         await self._end()
 
     async def _end(self) -> None:
-        # Who is cancelled just after the commit gives the claim back once more: the turn is somebody else's by then.
+        # A task that is cancelled just after the commit gives the claim back a second time. Then the turn belongs to
+        # another.
         if self._ended:
             return
         self._ended = True
@@ -207,7 +269,7 @@ class _SqlClaim:
 
 
 class _NoTurn:
-    """Where many can write at once."""
+    """A lock that is always free, for databases with many writers."""
 
     async def acquire(self) -> bool:
         return True
@@ -220,23 +282,28 @@ async def _close(connection: AsyncConnection) -> None:
     try:
         await connection.close()
     except (SQLAlchemyError, OSError):
-        # The transaction is gone with the connection; the pool must not give this one out again.
+        # The transaction is gone with the connection. The pool must not give this connection out again.
         with suppress(SQLAlchemyError, OSError):
             await connection.invalidate()
+
+
+def server_now() -> ColumnElement[float]:
+    """Unix time in seconds on a PostgreSQL server, when the transaction began. All hosts share this clock."""
+    return cast(extract("epoch", func.now()), SECONDS)
 
 
 def engine_of(engine: AsyncEngine | str) -> AsyncEngine:
     """The engine of a URL, or the one that was given.
 
     Raises:
-        ConfigError: the URL is none, or its database is neither PostgreSQL nor SQLite. It shows no password.
+        ConfigError: the URL is not valid, or its database is neither PostgreSQL nor SQLite. It shows no password.
         MissingExtra: the driver is not installed.
     """
     if isinstance(engine, str):
         shown = mask(engine)
         try:
             url = make_url(engine)
-            # As many connections as a source has workers where nobody says how many; an SQLite in memory has one.
+            # By default as many connections as a source has slots. An SQLite database in memory has one.
             pool = {"pool_size": 10, "max_overflow": 90} if url.get_backend_name() == "postgresql" else {}
             engine = create_async_engine(url, **pool)
             _USERS[engine] = 0
@@ -270,7 +337,7 @@ async def leave(engine: AsyncEngine) -> None:
 
 
 async def check_table(engine: AsyncEngine, table: Table, *, create: str) -> None:
-    """See that a table is there.
+    """Check that a table exists.
 
     Raises:
         ConnectionLost: the database does not answer.
@@ -288,6 +355,6 @@ async def check_table(engine: AsyncEngine, table: Table, *, create: str) -> None
 
 
 def lost(who: object, error: BaseException) -> BrokerkitError:
-    """A database error as one that may go away. Its text stays in ``__cause__``: it may hold what was written."""
+    """A database error as an error that may pass. Its text stays in ``__cause__``, because it may hold what was written."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return ConnectionLost(f"{who} cannot be asked now: {type(cause).__name__}")

@@ -14,7 +14,7 @@ class Claim(Protocol):
 
     @property
     def session(self) -> AsyncSession | None:
-        """The session whose transaction commits with `done`; None where the store has no transactions."""
+        """The session whose transaction commits with `done`; None if the store has no transactions."""
         ...
 
     async def extend(self) -> bool:
@@ -44,7 +44,7 @@ class Taken:
 
     Attributes:
         wait: seconds until the other's claim ends if nobody extends it, or a good time to ask again where the store does
-            not know. Who asks may come back earlier.
+            not know. The caller may ask again earlier.
     """
 
     wait: float

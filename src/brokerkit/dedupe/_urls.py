@@ -42,11 +42,11 @@ def store_of(url: str) -> Store:
     scheme = url.partition("://")[0].lower()
     if scheme == "memory":
         return MemoryStore()
-    if scheme in ("redis", "rediss"):
+    if scheme.partition("+")[0] in ("redis", "rediss"):
         return cast("Store", load("RedisStore")(url))
     if scheme.partition("+")[0] in ("postgresql", "sqlite"):
         return cast("Store", load("SqlStore")(url))
     raise ConfigError(
-        f"{mask(url)!r} is no dedupe store; one looks like redis://host, postgresql+asyncpg://host/db, "
+        f"{mask(url)!r} is not a dedupe store; one looks like redis://host, postgresql+asyncpg://host/db, "
         "sqlite+aiosqlite:///file or memory://"
     )

@@ -5,14 +5,19 @@ Importing this package imports no family; `parse`, `find` and `get_family` impor
 
 from brokerkit.events._family import Family, Reader
 from brokerkit.events._model import Event, WireObject, wire
-from brokerkit.events._registry import Found, families, find, get_family, parse, register, suggest
+from brokerkit.events._registry import Found, adopt, event, families, find, get_family, parse, register, suggest
+from brokerkit.events._versions import Upcast, Versions
 
 __all__ = [
     "Event",
     "Family",
     "Found",
     "Reader",
+    "Upcast",
+    "Versions",
     "WireObject",
+    "adopt",
+    "event",
     "families",
     "find",
     "get_family",

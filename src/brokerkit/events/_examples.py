@@ -11,7 +11,7 @@ from brokerkit.events._family import Family
 
 _MOST_CORRECTIONS: Final = 100
 _DEEPEST: Final = 6
-"""Where a model that holds itself ends."""
+"""Depth at which a model that contains itself is cut."""
 
 _TEXT: Final = "text"
 _NUMBER: Final = "1"
@@ -27,11 +27,11 @@ _TEXTS: Final[Mapping[str, str]] = {
     "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1",
 }
-"""What stands for text of a JSON Schema format."""
+"""Example text for each JSON Schema format."""
 
 
 def example(family: Family, name: str) -> bytes | None:
-    """Return a body of this event as the family writes it, or None where its schema does not lead to one.
+    """Return a body of this event as the family writes it, or None if its schema does not lead to one.
 
     A schema says less than a model: a value that the model refuses is mended or left out.
     """

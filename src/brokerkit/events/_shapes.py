@@ -1,9 +1,10 @@
-"""What an event's model may be: a pydantic model, a dataclass or a TypedDict; and what pydantic makes of all three."""
+"""What an event's model may be: a pydantic model, a dataclass, a TypedDict or a msgspec Struct; and its fields."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, NotRequired, Protocol, Required, TypeAlias, cast, get_args, get_origin
@@ -19,7 +20,13 @@ class Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-EventObject: TypeAlias = BaseModel | Dataclass
+class Struct(Protocol):
+    """An instance of any msgspec Struct."""
+
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
+EventObject: TypeAlias = BaseModel | Dataclass | Struct
 """An event that knows its own class. The values of a TypedDict do not: they go with their event's name."""
 
 
@@ -28,7 +35,13 @@ def is_model(annotation: Any) -> bool:
     if not isinstance(annotation, type):
         return False
     model = cast("type[Any]", annotation)
-    return issubclass(model, BaseModel) or dataclasses.is_dataclass(model) or is_typeddict(model)
+    return issubclass(model, BaseModel) or dataclasses.is_dataclass(model) or is_typeddict(model) or is_struct(model)
+
+
+def is_struct(model: type[Any]) -> bool:
+    """Whether a class is a msgspec Struct. Where msgspec was never imported, none is."""
+    msgspec = sys.modules.get("msgspec")
+    return msgspec is not None and issubclass(model, msgspec.Struct)
 
 
 def fits(model: type[Any], annotated: type[Any]) -> bool:
@@ -43,6 +56,10 @@ def fields(model: type[Any]) -> Mapping[str, FieldInfo]:
     """The fields of a model by attribute or key, as pydantic has them."""
     if issubclass(model, BaseModel):
         return model.model_fields
+    if is_struct(model):
+        from brokerkit.events import _structs  # msgspec is optional
+
+        return _structs.fields(model)
     hints = typing.get_type_hints(model, include_extras=True)
     if is_typeddict(model):
         return {name: FieldInfo.from_annotation(_unqualified(hint)) for name, hint in hints.items()}
@@ -55,7 +72,7 @@ def fields(model: type[Any]) -> Mapping[str, FieldInfo]:
 
 
 def meaning(model: type[Any]) -> str:
-    """The docstring of a model; "" where it has none of its own, or only the signature that a dataclass gets."""
+    """The docstring of a model; "" if it has none, or only the signature that a dataclass gets."""
     own = inspect.cleandoc(model.__doc__ or "")
     return "" if own.startswith(f"{model.__name__}(") else own
 

@@ -1,13 +1,13 @@
 """The typed ``on``: one overload for each event name, so that type checkers know a handler's event from its name.
 
-`render_on` writes the module of one family, for whoever publishes a family; scripts/generate_on.py writes the signature of
+`render_on` writes the module of one family, for packages with a family; scripts/generate_on.py writes the signature of
 `Handlers.on` for the built-in ones, of the same overloads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -23,25 +23,12 @@ OVERLOAD: Final = """\
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
-    ) -> Registrar[{event}]: ...
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
+    ) -> {result}: ...
 """
 
-_MODULE: Final = '''"""The typed ``on`` of family {family}: which model a handler gets for which event name.
-
-Made by ``brokerkit catalog on-types {module}``; do not edit. A misspelt name is an error to the type checker, too.
-"""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
-
-if TYPE_CHECKING:
-    import {module} as models
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy
-    from brokerkit.dedupe import Dedupe
-
-M = TypeVar("M")
-
+ON: Final = '''\
 Name: TypeAlias = Literal[
 {names}
 ]
@@ -56,6 +43,30 @@ class On(Protocol):
 def on(handlers: Handlers | Bus) -> On:
     """Give ``handlers.on``, typed for the events of this family."""
     return cast("On", handlers.on)
+'''
+"""The end of a generated module with a typed ``on``."""
+
+_HEAD: Final = '''"""The typed ``on`` of family {family}: which model a handler gets for which event name.
+
+Made by ``brokerkit catalog on-types {module}``; do not edit. A misspelt name is an error to the type checker, too.
+"""
+
+# The last overloads take what the others do not, and return something else.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    import {module} as models
+    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
+    from brokerkit.dedupe import Dedupe
+
+M = TypeVar("M")
+
 '''
 
 
@@ -73,7 +84,7 @@ def render_on(module: ModuleType, family: Family) -> str:
     ``handlers.on``, but every name of the family leads to its model.
 
     Args:
-        module: the module that has the models as attributes; the made module imports it for type checkers alone.
+        module: the module that has the models as attributes; the generated module imports it only for type checkers.
         family: the family.
 
     Raises:
@@ -83,12 +94,12 @@ def render_on(module: ModuleType, family: Family) -> str:
         Spelled((name, f"{family.name}:{name}"), f"models.{exported(module, family, name)}")
         for name in sorted(family.models)
     ]
-    return _MODULE.format(
-        family=family.name,
-        module=module.__name__,
-        names="\n".join(name_lines(events)),
-        overloads="".join(overloads(events)),
-    )
+    return _HEAD.format(family=family.name, module=module.__name__) + on_text(events)
+
+
+def on_text(events: Sequence[Spelled]) -> str:
+    """Return the source of ``on`` for these events, and of the types that it needs."""
+    return ON.format(names="\n".join(name_lines(events)), overloads="".join(overloads(events)))
 
 
 def exported(module: ModuleType, family: Family, name: str) -> str:
@@ -116,9 +127,18 @@ def overloads(events: Iterable[Spelled]) -> Iterator[str]:
         yield _overload(f"name: Literal[{literal}]", "/", "*", event=event.model)
     yield _overload('name: Literal["*"]', "/", "*", event="Any")
     yield _overload("model: type[M]", "/", "*", event="M")
+    yield _overload("name: str", "model: type[M]", "/", "*", event="M")
     either = "Name | type[Any]"
     yield _overload(f"first: {either}", f"second: {either}", "/", f"*more: {either}", event="Any")
+    # Without one that takes any text, a checker that refuses a misspelt name prints all the others: 75 kB of them. What
+    # this one returns cannot be called, and must not be dropped either, so a misspelt name is an error of one line.
+    text = "str | type[Any]"
+    yield _overload("name: str", "/", f"*more: {text}", result="Coroutine[UnknownEventName, Any, Any]")
+    yield _overload(
+        "model: type[Any]", "name: str", "/", f"*more: {text}", result="Coroutine[UnknownEventName, Any, Any]"
+    )
 
 
-def _overload(*parameters: str, event: str) -> str:
-    return OVERLOAD.format(parameters="\n".join(f"        {one}," for one in parameters), event=event)
+def _overload(*parameters: str, event: str = "", result: str = "") -> str:
+    lines = "\n".join(f"        {one}," for one in parameters)
+    return OVERLOAD.format(parameters=lines, result=result or f"Registrar[{event}]")

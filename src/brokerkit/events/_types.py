@@ -89,12 +89,12 @@ def _sql_text(value: datetime | None) -> str:
 
 
 SqlDateTime = Annotated[datetime | None, _SqlDateTime()]
-"""A naive datetime written 'YYYY-MM-DD HH:MM:SS'; None stands for the zero date."""
+"""A naive datetime written 'YYYY-MM-DD HH:MM:SS'; None is the zero date."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
-    """A UNIX time as a number. Seconds and milliseconds are told apart by size when read."""
+    """A UNIX time as a number. Its size tells seconds from milliseconds when it is read."""
 
     per_second: int
 
@@ -143,7 +143,7 @@ def _join_cards(cards: list[int] | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Cards:
-    """Card codes in one string, split by ';'; "" and null are no cards."""
+    """Card codes in one string, split by ';'; "" and null mean no cards."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -220,8 +220,11 @@ class _CombinationCode:
 
 
 CombinationCode = Annotated[Combination | None, _CombinationCode()]
-"""A hand of cards, a four-part code on the wire; None stands for ""."""
+"""A hand of cards, a four-part code on the wire; None is ""."""
 
+
+BOM: Final = b"\xef\xbb\xbf"
+"""The byte order mark that some writers put before UTF-8; it is not part of the JSON."""
 
 _MARK: Final = os.urandom(8).hex()
 _MARK_BYTES: Final = _MARK.encode()

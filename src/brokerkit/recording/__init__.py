@@ -1,6 +1,6 @@
-"""Recordings: the messages of a topic in a file, and back onto a broker, unchanged.
+"""Recordings: the messages of a topic in a file, to be published again unchanged.
 
-`Recorder` writes one, `Recording` reads it, `Replay` publishes it again.
+`Recorder` writes a recording, `Recording` reads it, `Replay` publishes it again.
 """
 
 from brokerkit.recording._record import Recorder

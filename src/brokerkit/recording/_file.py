@@ -1,4 +1,4 @@
-"""The file of a recording while it is written: what was synced can be read again whatever happens to the process."""
+"""Writes the file of a recording: what was synced can be read again, whatever happens to the process."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import BinaryIO, cast
 from brokerkit._errors import BrokerkitError
 
 _LEVEL = 6
-"""Of compression: gzip's own, a good deal faster than Python's."""
+"""Level of compression: the default of gzip, much faster than that of Python."""
 
 
 class RecordingFile:
-    """A new file of lines, compressed with gzip where its name ends in ``.gz``.
+    """A new file of lines, compressed with gzip if its name ends in ``.gz``.
 
     Raises:
-        BrokerkitError: it cannot be made, or is there already.
+        BrokerkitError: the file cannot be made, or exists already.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            # Readable by the owner alone: messages hold whatever they hold.
+            # Only the owner may read it: messages may hold anything.
             self._raw = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
             _sync_folder(path.parent)
         except FileExistsError:
-            raise BrokerkitError(f"{path} is there already; a recording goes into a new file") from None
+            raise BrokerkitError(f"{path} exists already; a recording needs a new file") from None
         except OSError as error:
             raise self._failure(error) from error
         self._out: BinaryIO | gzip.GzipFile = self._raw
@@ -39,18 +39,18 @@ class RecordingFile:
         """Write lines, and return when they are on the disk.
 
         Raises:
-            BrokerkitError: they are not, or not all of them.
+            BrokerkitError: not all lines could be written.
         """
         try:
             self._out.write(b"".join(lines))
-            self._out.flush()  # of gzip: so that all of it can be unpacked, whether or not more follows
+            self._out.flush()  # of gzip: everything so far can be decompressed, whether or not more follows
             self._raw.flush()
             os.fsync(self._raw.fileno())
         except OSError as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
-        """End the file. Does not raise: what was written is safe."""
+        """Close the file. Does not raise: what was written is safe."""
         for each in (self._out, self._raw):
             try:
                 cast("BinaryIO", each).close()
@@ -58,7 +58,7 @@ class RecordingFile:
                 pass
 
     def remove(self) -> None:
-        """Undo the making."""
+        """Remove the file."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -67,7 +67,7 @@ class RecordingFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name survive a crash of the machine."""
+    """Sync a folder, so that the new name survives a crash of the machine."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,4 +1,4 @@
-"""The lines of a file that may end anywhere: what was synced is read, however a crash has left the rest."""
+"""Reads the lines of a file that a crash may have cut off anywhere: everything that was synced is read."""
 
 from __future__ import annotations
 
@@ -11,52 +11,67 @@ from brokerkit._errors import BrokerkitError
 
 _GZIP: Final = b"\x1f\x8b"
 _CHUNK: Final = 65_536
+_PIECE: Final = 2**20
+"""Bytes that are unpacked at once."""
+_LONGEST: Final = 128 * 2**20
+"""Bytes of a line. No broker takes a message of this size."""
 
 
 def lines(path: Path, cut: Callable[[], None]) -> Iterator[bytes]:
-    """The whole lines of a file, plain or packed with gzip.
+    """Yield the complete lines of a file, plain or compressed with gzip.
 
     Args:
         path: the file.
-        cut: called at the end where the file ends in the middle of something.
+        cut: called at the end if the file is cut off.
 
     Raises:
-        BrokerkitError: it cannot be read.
+        BrokerkitError: the file cannot be read, or a line is too long for a message.
     """
-    rest = b""
+    parts: list[bytes] = []
+    size = 0
     try:
         with path.open("rb") as file:
             chunks = _unpacked(file, cut) if file.peek(2)[:2] == _GZIP else iter(lambda: file.read(_CHUNK), b"")
             for chunk in chunks:
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from whole
+                first, *others = chunk.split(b"\n")
+                parts.append(first)
+                if (size := size + len(first)) > _LONGEST:
+                    raise BrokerkitError(f"{path} is no recording: it has a line of more than {_LONGEST:,} bytes")
+                if others:
+                    yield b"".join(parts)
+                    yield from others[:-1]
+                    parts, size = [others[-1]], len(others[-1])
     except OSError as error:
         raise BrokerkitError(f"{path} cannot be read: {error.strerror or error}") from error
-    if rest:
+    if size:
         cut()
 
 
 def _unpacked(file: BinaryIO, cut: Callable[[], None]) -> Iterator[bytes]:
-    """What a gzip file holds; Python's own reader loses what stands before an end that cannot be read."""
+    """Yield the content of a gzip file. Python's own reader loses what comes before an end that cannot be read."""
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    while chunk := file.read(_CHUNK):
-        before = unpacker.copy()
-        try:
-            yield unpacker.decompress(chunk)
-        except zlib.error:
-            yield _readable(before.decompress, chunk)
-            cut()
-            return
+    while packed := file.read(_CHUNK):
+        full = True  # a few bytes may stand for very many: they are unpacked piece by piece
+        while packed or full:
+            before = unpacker.copy()
+            try:
+                piece = unpacker.decompress(packed, _PIECE)
+            except zlib.error:
+                yield _readable(before.decompress, packed)
+                cut()
+                return
+            full, packed = len(piece) == _PIECE, unpacker.unconsumed_tail
+            yield piece
     if not unpacker.eof:
         cut()
 
 
 def _readable(unpack: Callable[[bytes], bytes], chunk: bytes) -> bytes:
-    """What comes out of the bytes before the one that makes no sense."""
+    """Return what the bytes before the first broken one decompress to."""
     found = b""
     try:
-        for place in range(len(chunk)):
-            found += unpack(chunk[place : place + 1])
+        for index in range(len(chunk)):
+            found += unpack(chunk[index : index + 1])
     except zlib.error:
         pass
     return found

@@ -1,4 +1,4 @@
-"""A recording as it is read: message after message, up to the end that a crash may have left."""
+"""Reads a recording message by message, up to an end that a crash may have cut off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from brokerkit._errors import BrokerkitError
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
 from brokerkit.recording._lines import HEAD, VERSION, message_of, parse
 from brokerkit.recording._reading import lines
 
@@ -17,8 +17,8 @@ class Recorded(NamedTuple):
     """One message of a recording.
 
     Attributes:
-        number: its place, 1 for the first, counted over all files.
-        message: as it was received; its time is the one of receipt where the broker told none.
+        number: its number over all files; the first is 1.
+        message: the message as received. Its time is that of receipt if the broker told none.
     """
 
     number: int
@@ -26,18 +26,18 @@ class Recorded(NamedTuple):
 
 
 class Recording:
-    """One recording, in one or several files that follow each other. Iterating reads from the beginning.
+    """A recording, in one file or several files in order. Iterating reads from the beginning.
 
     Attributes:
-        format: the wire format that it was read with.
-        name_from: the rules by which names were found; empty for the format's.
-        cut: files that end in the middle of something, as a crash leaves them; known once iterating is over.
+        format: the wire format of the source.
+        name_from: the rules that found event names; empty for those of the format.
+        cut: files that a crash has cut off; known after the iteration.
 
     Args:
         paths: the files, plain or compressed with gzip.
 
     Raises:
-        BrokerkitError: the first file cannot be read, or is no recording.
+        BrokerkitError: the first file cannot be read, or is not a recording.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -53,16 +53,16 @@ class Recording:
         return self.messages()
 
     def messages(self, *, skip: int = 0) -> Iterator[Recorded]:
-        """The messages behind the first ``skip``.
+        """Yield the messages after the first ``skip``.
 
         Raises:
-            BrokerkitError: a file cannot be read, or holds something else.
+            BrokerkitError: a file cannot be read, or is not a recording.
         """
         self.cut = []
         number = 0
         for path in self._paths:
-            for place, line in enumerate(lines(path, partial(self.cut.append, path)), start=1):
-                if place == 1:
+            for at, line in enumerate(lines(path, partial(self.cut.append, path)), start=1):
+                if at == 1:
                     self._check_head(path, line)
                     continue
                 number += 1
@@ -70,7 +70,7 @@ class Recording:
                     try:
                         yield Recorded(number, message_of(parse(line)))
                     except (ValueError, KeyError, TypeError, AttributeError) as error:
-                        raise BrokerkitError(f"{path}, line {place} is no message of a recording: {error!r}") from error
+                        raise BrokerkitError(f"{path}, line {at} is not a message of a recording: {error!r}") from error
 
     @staticmethod
     def _check_head(path: Path, line: bytes) -> None:
@@ -79,5 +79,5 @@ class Recording:
         except ValueError:
             version = None
         if version != VERSION:
-            what = "is no recording of brokerkit" if version is None else f"is a recording of version {version!r}"
+            what = "is not a recording of brokerkit" if version is None else f"is a recording of version {version!r}"
             raise BrokerkitError(f"{path} {what}; this release reads version {VERSION}")

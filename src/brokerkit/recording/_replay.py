@@ -1,4 +1,4 @@
-"""Publishing a recording: as it was, in its order, at its pace or another."""
+"""Publishes a recording unchanged, in its order, at its pace or at another."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from brokerkit._bus import Bus
-from brokerkit._feed import Feed
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
+from brokerkit._publishing._paced import PacedPublisher
 from brokerkit.recording._recording import Recording
 
 
@@ -16,12 +16,12 @@ class Replay:
 
     Args:
         recording: what to publish.
-        speed: 1 for the pace at which the messages were produced, 2 for twice as fast; None for as fast as the broker
-            takes them.
-        events: only events of these names; all where it is empty.
-        since: only messages from this Unix time in seconds on.
-        until: only messages before this Unix time in seconds.
-        skip: so many messages of the recording are left out at its beginning.
+        speed: 1 is the pace at which the messages were produced, 2 is twice as fast; None is as fast as the broker accepts
+            them.
+        events: only events of these names; empty for all.
+        since: only messages produced at this Unix time in seconds or later.
+        until: only messages produced before this Unix time in seconds.
+        skip: leave out this number of messages at the beginning.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Replay:
         until: float | None = None,
         skip: int = 0,
     ) -> None:
-        self._feed = Feed(bus)
+        self._feed = PacedPublisher(bus)
         self._recording = recording
         self._speed = speed
         self._events = frozenset(events)
@@ -44,36 +44,36 @@ class Replay:
         self._skip = skip
         self._position = skip
         self._passed = 0
-        self._handed_over: deque[int] = deque()
+        self._given: deque[int] = deque()
 
     @property
     def published(self) -> int:
-        """How many messages the broker has confirmed, from the first on without a gap."""
+        """How many messages the broker has confirmed, counted from the first without a gap."""
         return self._feed.done
 
     @property
     def also(self) -> int:
-        """How many behind them it has confirmed all the same, when `run` has raised."""
+        """How many messages after these it has confirmed too, when `run` has raised."""
         return self._feed.also
 
     @property
     def position(self) -> int:
-        """The place in the recording up to which all is published: ``skip`` for a replay that goes on from here."""
+        """How far the recording is published without a gap: the ``skip`` of a replay that continues here."""
         while self._passed < self._feed.done:
-            self._position = self._handed_over.popleft()
+            self._position = self._given.popleft()
             self._passed += 1
         return self._position
 
     def stop(self) -> None:
-        """Have `run` return as soon as what was handed over is confirmed."""
+        """Make `run` return as soon as the broker has confirmed what was sent."""
         self._feed.stop()
 
     async def run(self) -> bool:
-        """Publish until the recording ends or `stop` is called; whether it has ended.
+        """Publish until the recording ends or `stop` is called; return whether the recording has ended.
 
         Raises:
-            BrokerkitError: the recording cannot be read, or a message was refused or not confirmed: the next one behind
-                `position` that was chosen.
+            BrokerkitError: the recording cannot be read, or the broker refused or did not confirm a message: the next
+                selected one after `position`.
         """
         return await self._feed.run(self._timed())
 
@@ -87,8 +87,8 @@ class Replay:
             if first is None:
                 first = time
             if self._speed is not None:
-                # Times may go back, where the recording read several partitions; the order stays all the same.
+                # Times may go back if the recording read several partitions. The order stays.
                 due = max(due, (time - first) / self._speed)
             _ = self.position  # keeps the list short
-            self._handed_over.append(number)
+            self._given.append(number)
             yield due, message

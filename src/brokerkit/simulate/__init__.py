@@ -1,1 +1,1 @@
-"""Plausible events without their producer, for demonstrations and load: `brokerkit.simulate.evenbet` is a poker room."""
+"""Plausible events without their producer, for demonstrations and load."""

@@ -1,4 +1,4 @@
-"""A TCP proxy between a program and its broker, that fails when a test wants it to."""
+"""A TCP proxy between a program and its broker, which fails when a test says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK: Final = 65_536
 
 
 class Proxy:
-    """Forwards connections on 127.0.0.1 to a broker, for as long as the block lasts.
+    """Forwards connections on 127.0.0.1 to a broker, for the duration of the block.
 
     ```python
     async with Proxy("127.0.0.1", 6379) as proxy:
@@ -26,9 +26,9 @@ class Proxy:
     else to connect must name the proxy: Kafka in its ``advertised.listeners``.
 
     Args:
-        host: where the broker is.
-        port: its port.
-        listen: the port of the proxy; any free one by default.
+        host: the host of the broker.
+        port: the port of the broker.
+        listen: the port of the proxy; by default any free port.
     """
 
     def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
@@ -66,24 +66,30 @@ class Proxy:
         await asyncio.gather(*self._tasks)
 
     def cut(self) -> None:
-        """Reset every connection, with what is on its way in it. New ones are forwarded."""
+        """Reset every connection; data in flight is lost. New connections are forwarded."""
         for writer in list(self._writers):
             _reset(writer)
 
+    def redirect(self, host: str, port: int) -> None:
+        """Forward new connections to another broker. Open connections stay: like an address that a fail-over moves,
+        with the old primary still running.
+        """
+        self._target = (host, port)
+
     def pause(self) -> None:
-        """Let no byte through in either direction until `resume`, and leave the connections open: as a hanging network."""
+        """Hold all bytes in both directions until `resume`, and leave the connections open, like a hanging network."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Let everything through that has waited."""
+        """Forward everything that was held."""
         self._flowing.set()
 
     def refuse(self) -> None:
-        """Reset every connection and refuse new ones until `accept`: as a broker that is down."""
+        """Reset every connection and refuse new ones until `accept`, like a broker that is down."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            # Bound and not listening: connections are refused, and nobody else is given the port meanwhile.
+            # Bound, but not listening: connections are refused, and no other program gets the port.
             self._socket = _bound(self.port)
         self.cut()
 
@@ -129,7 +135,7 @@ class Proxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close at once; the other side must see a failure, and not an end in order."""
+    """Close at once: the other side must see a failure, not an orderly end."""
     # Lingering for no time makes TCP send a reset.
     with suppress(OSError):  # It may be closed already.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""What a test bus has seen, as values that a test compares and a failed assertion shows."""
+"""Records of a test bus: values that a test compares and a failed assertion shows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
 from brokerkit import events
-from brokerkit._consuming._trouble import ERROR, ERROR_TYPE, EVENT, FAILURES, GROUP, HANDLER, TOPIC
 from brokerkit._errors import BrokerkitError
-from brokerkit._message import INTERNAL, Delivery, Headers, Outgoing, header_text, text
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._headers import INTERNAL_PREFIX, Headers, as_text, header_text
+from brokerkit._messages._outgoing import Outgoing
+from brokerkit._messages._retry_state import ERROR, ERROR_TYPE, EVENT, FAILURES, GROUP, HANDLER, TOPIC
 from brokerkit.formats import Format
 
 
@@ -19,10 +21,10 @@ class _Record:
 
     Attributes:
         name: the event name.
-        event: the event, decoded; None where the body is none.
+        event: the decoded event; None if there is no body.
         key: the ordering key.
-        headers: what travels beside the body, without brokerkit's own.
-        topic: where it went to or came from.
+        headers: the headers, without brokerkit's own.
+        topic: the topic that it went to or came from.
         id: the message's id.
         body: the bytes on the wire.
     """
@@ -52,11 +54,11 @@ class Published(_Record):
 
     @classmethod
     def of(cls, outgoing: Outgoing, name: str, event: Any, *, target: str) -> Self:
-        """One of what the bus sent."""
+        """Make the record of a message that the bus sent."""
         return cls(
             name=name,
             event=event,
-            key=None if outgoing.key is None else text(outgoing.key),
+            key=None if outgoing.key is None else as_text(outgoing.key),
             headers=_shown(outgoing.headers),
             topic=outgoing.topic,
             id=outgoing.id,
@@ -67,15 +69,15 @@ class Published(_Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled(_Record):
-    """A message that all its handlers are done with."""
+    """A message that all its handlers have handled."""
 
     @classmethod
-    def of(cls, delivery: Delivery) -> Self:
-        """One of what the core acknowledged."""
+    def of(cls, delivery: Delivery, event: object) -> Self:
+        """Make the record of a message that the core acknowledged."""
         return cls(
-            name=delivery.route.name,
-            event=delivery.route.calls[0].read(delivery),
-            key=None if delivery.key is None else text(delivery.key),
+            name=delivery.name,
+            event=event,
+            key=None if delivery.key is None else as_text(delivery.key),
             headers=_shown(delivery.headers),
             topic=delivery.topic,
             id=delivery.stable_id,
@@ -84,20 +86,20 @@ class Handled(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLettered:
     """A message that became a dead letter.
 
     Attributes:
-        name: the event name, ``""`` where it has none.
+        name: the event name, or ``""``.
         error_type: class name of the error.
         error: its text.
-        handler: name of the handler, or ``""`` where none ran.
+        handler: name of the handler, or ``""`` if none ran.
         attempts: how many attempts failed.
-        topic: where it came from.
+        topic: the topic that it came from.
         group: the group of its source.
-        stored_in: the queue or topic that keeps the letter.
+        stored_in: the queue or topic with the dead letter.
         key: the ordering key.
-        headers: those of the message.
+        headers: the headers of the message.
         body: its bytes.
     """
 
@@ -115,7 +117,7 @@ class DeadLetter:
 
     @classmethod
     def of(cls, outgoing: Outgoing) -> Self | None:
-        """The dead letter that a message is, or None."""
+        """Make the record of a dead letter; None if the message is not one."""
         if ERROR_TYPE not in outgoing.headers:
             return None
 
@@ -131,19 +133,19 @@ class DeadLetter:
             topic=header(TOPIC),
             group=header(GROUP),
             stored_in=outgoing.topic,
-            key=None if outgoing.key is None else text(outgoing.key),
+            key=None if outgoing.key is None else as_text(outgoing.key),
             headers=_shown(outgoing.headers),
             body=outgoing.body,
         )
 
     def is_for(self, error: type[BaseException] | str | None) -> bool:
-        """Whether it is a letter for this error, by its class or a piece of its text."""
+        """Whether it has this error, by class or by a part of the text."""
         if error is None:
             return True
         return error in self.error if isinstance(error, str) else error.__name__ == self.error_type
 
 
-Record = TypeVar("Record", bound=_Record | DeadLetter)
+Record = TypeVar("Record", bound=_Record | DeadLettered)
 
 
 def check(
@@ -155,10 +157,10 @@ def check(
     times: int | None,
     describe: Callable[[], str],
 ) -> Record:
-    """The first record of a name that has these attributes, and whose event has these fields.
+    """Return the first record of a name that has these attributes, and whose event has these fields.
 
     Raises:
-        AssertionError: there is none, or there are not so many.
+        AssertionError: there is none, or not exactly ``times``.
     """
     fits = [
         one
@@ -177,18 +179,13 @@ def check(
 
 
 def read_outgoing(outgoing: Outgoing, name: str, wire: Format) -> Any:
-    """The event in a message that was published; the bytes where no family can read them."""
+    """Return the event in a published message; its bytes if no family can read them."""
     shown = Delivery(
-        outgoing.body,
-        outgoing.topic,
-        outgoing.key,
-        {**outgoing.headers, **({"content-type": outgoing.content_type} if outgoing.content_type else {})},
-        outgoing.id,
-        None,
-        None,
-        0,
-        None,
-        None,
+        body=outgoing.body,
+        topic=outgoing.topic,
+        key=outgoing.key,
+        headers={**outgoing.headers, **({"content-type": outgoing.content_type} if outgoing.content_type else {})},
+        id=outgoing.id,
     )
     try:
         body: Any = wire.payload(shown) if wire.payload else outgoing.body
@@ -204,4 +201,4 @@ def _value(event: Any, name: str) -> object:
 
 
 def _shown(headers: Headers) -> dict[str, str | bytes]:
-    return {name: text(value) for name, value in headers.items() if not name.startswith(INTERNAL)}
+    return {name: as_text(value) for name, value in headers.items() if not name.startswith(INTERNAL_PREFIX)}

@@ -1,4 +1,4 @@
-"""The embedded broker in the place of a real one: it promises what that one promises, and tells a test bus what it sees."""
+"""The embedded broker in place of a real one: it makes the real one's promises, and reports to a test bus."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from brokerkit._errors import BrokerkitError
-from brokerkit._message import ACK, Delivery, Outcome, Outgoing, Receipt, Settled
-from brokerkit._transport import Adapter, Capabilities, Connection, Lost, Subscription
+from brokerkit._messages._delivery import ACK, Delivery, Outcome, Part, Settled
+from brokerkit._messages._outgoing import Outgoing, Receipt
+from brokerkit.adapters.api import Adapter, Capabilities, Connection, Lost, Subscription
 from brokerkit.adapters.memory import MemoryAdapter, MemorySource
 
 
 class Watch(Protocol):
-    """Who is told."""
+    """Gets the reports."""
 
     def opened(self, source: StandInSource) -> None:
         """A source was made."""
@@ -33,14 +34,14 @@ class Watch(Protocol):
 
 
 class StandIn(MemoryAdapter):
-    """An embedded broker that stands in for a real one, which is made, and asked what it promises, but never opened."""
+    """An embedded broker in place of a real one. The real adapter is made and asked for its promises, but never opened."""
 
     _real: Adapter
     _watch: Watch
 
     @classmethod
     def of(cls, connection: Connection, *, real: Adapter, watch: Watch) -> StandIn:
-        """One for ``real``, at an address of the embedded broker."""
+        """Make one for ``real``, at an address of the embedded broker."""
         made = cls(connection)
         made._real, made._watch = real, watch
         return made
@@ -49,19 +50,19 @@ class StandIn(MemoryAdapter):
         return f"<StandIn for {self._real!r}>"
 
     def capabilities(self, topic: str = "") -> Capabilities:
-        """What the real broker promises; but dead letters can always be stored, and whatever is needed is created."""
+        """Return the real broker's promises; but dead letters can always be stored, and everything needed is created."""
         return replace(self._real.capabilities(topic), dead_letters=True, default_provision="all", pollers=1)
 
     def derived(self, topic: str, group: str | None, role: str) -> str:
-        """The name that it has on the real broker."""
+        """Return the name on the real broker."""
         return self._real.derived(topic, group, role)
 
-    async def ensure(self, topics: Sequence[str], *, stored: bool, create: bool) -> None:
-        """Create what is missing, whatever the settings say: nothing can have been created before."""
-        await super().ensure(topics, stored=stored, create=True)
+    async def ensure(self, topics: Sequence[str], *, is_queue: bool, create: bool) -> None:
+        """Create what is missing, whatever the settings say: nothing can exist before."""
+        await super().ensure(topics, is_queue=is_queue, create=True)
 
     async def send(self, batch: Sequence[Outgoing]) -> list[Receipt | BrokerkitError]:
-        """Keep the messages, and tell of each."""
+        """Keep the messages, and report each."""
         results = [self.bring(outgoing) for outgoing in batch]
         for outgoing, result in zip(batch, results, strict=True):
             if isinstance(result, Receipt):
@@ -69,8 +70,8 @@ class StandIn(MemoryAdapter):
         return results
 
     def bring(self, outgoing: Outgoing) -> Receipt | BrokerkitError:
-        """Put a message into its topic, which comes into being if need be."""
-        self.create(outgoing.topic, stored=outgoing.stored)
+        """Put a message into its topic, which is created if needed."""
+        self.create(outgoing.topic, is_queue=outgoing.is_queue)
         return self.put(outgoing)
 
     def subscribe(self, subscription: Subscription, lost: Lost) -> StandInSource:
@@ -86,6 +87,7 @@ class StandInSource(MemorySource):
     def __init__(self, adapter: StandIn, broker: Any, subscription: Subscription, lost: Lost, *, watch: Watch) -> None:
         super().__init__(adapter, broker, subscription, lost)
         self._watch = watch
+        self._stand_in = adapter
         self._dropped = list(self._held.items())
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
@@ -97,10 +99,27 @@ class StandInSource(MemorySource):
         self._watch.progressed()
         return answers
 
+    async def commit(self, parts: Sequence[Part]) -> list[Settled | BrokerkitError]:
+        """See `Transactional.commit`."""
+        answers = await super().commit(parts)
+        for part, answer in zip(parts, answers, strict=True):
+            if answer is Settled.DONE:
+                for outgoing in part.messages:
+                    self._watch.sent(outgoing, self._stand_in)
+                if part.outcome is ACK:
+                    self._watch.ended(part.delivery)
+        self._watch.progressed()
+        return answers
+
     def drop(self) -> None:
-        """Be as if the process were gone: nothing that is out can be settled, and all of it comes again."""
+        """Act as if the process had died: unsettled deliveries can no longer be settled, and all of them come again."""
         self._dropped += self._held.items()
         self._held.clear()
+
+    async def end_alone(self, delivery: Delivery) -> None:
+        """See `LoneStarts.end_alone`; a process that has died cannot do it."""
+        if not any(entry is delivery.token for entry, _ in self._dropped):
+            await super().end_alone(delivery)
 
     async def close(self) -> None:
         """See `Source.close`."""

@@ -1,4 +1,4 @@
-"""Virtual time: the running event loop jumps over waits, so that a retry in an hour takes no time in a test."""
+"""Virtual time: the running event loop skips waits, so a retry in an hour takes no time in a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class VirtualTime:
         self._loop = loop
         self._begun: float = loop.time()
         self._now: float = self._begun
-        self._wall: float = _clock.now()
+        self._wall: float = _clock.wall_time()
         self._selector: selectors.BaseSelector = loop._selector
         self._own_files = len(self._selector.get_map())
         self._run_in_executor: Callable[..., asyncio.Future[Any]] = loop.run_in_executor
@@ -34,21 +34,21 @@ class VirtualTime:
         return self._now - self._begun
 
     def time(self) -> float:
-        """The loop's time, which stands still while callbacks run."""
+        """Return the loop's time, which stands still while callbacks run."""
         return self._now
 
     def wall(self) -> float:
-        """Unix time in seconds that goes with it."""
+        """Return the matching Unix time in seconds."""
         return self._wall + self.elapsed
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What the loop waits with: a wait for nothing but timers is jumped over."""
+        """Select for the loop: skip a wait in which only timers are pending."""
         if timeout is None or timeout <= 0:
             return self._wait(timeout)
         if found := self._selector.select(0):
             return found
         if self._threads or len(self._selector.get_map()) > self._own_files:
-            # A thread or a peer is at work, and the work takes its time: timers that watch over it must be fair.
+            # A thread or a peer is working in real time, so the timers that limit its work must run in real time too.
             return self._wait(timeout)
         self._now += timeout
         return []
@@ -62,7 +62,7 @@ class VirtualTime:
         return found
 
     def run_in_executor(self, executor: Any, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-        """Have the loop run a function in a thread, and no wait jumped over until it is done or given up."""
+        """Run a function in a thread, and skip no wait until it is done or given up."""
         future: asyncio.Future[Any] = self._run_in_executor(executor, function, *arguments)
         self._threads += 1
         future.add_done_callback(self._thread_done)
@@ -72,14 +72,14 @@ class VirtualTime:
         self._threads -= 1
 
     def give_back(self, real: float) -> None:
-        """Let every timer that is left be as far away in real time as it is now."""
+        """Keep the distance of every remaining timer in real time."""
         ahead = self._now - real
         for handle in self._loop._scheduled:
             handle._when -= ahead
 
 
 class _Selector:
-    """The loop's selector, but for the waiting."""
+    """The loop's selector, with waits replaced."""
 
     def __init__(self, selector: selectors.BaseSelector, select: Callable[..., Any]) -> None:
         self._selector = selector
@@ -91,7 +91,7 @@ class _Selector:
 
 @contextmanager
 def virtual_time() -> Generator[VirtualTime]:
-    """Let the running event loop jump over waits: where nothing is ready, its clock goes on to the next timer at once.
+    """Let the running event loop skip waits: when nothing is ready, its clock jumps to the next timer.
 
     brokerkit's wall clock follows: retries, leases and dead letters have the times that they would have. ``time.time()``
     and ``time.monotonic()`` in your own code stay real; ask ``asyncio.get_running_loop().time()``. While a function runs

@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture that makes test buses, and what happened on them in the report of a failed test.
+"""The pytest plugin: a fixture that makes test buses. The report of a failed test shows what happened on them.
 
 It also has the option ``--conformance``, which writes down what the conformance suite found.
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from brokerkit import Bus
     from brokerkit.testing import TestBus
 
-# Its cases say what does not hold by plain assertions.
+# Its cases use plain assertions, which pytest must rewrite.
 pytest.register_assert_rewrite("brokerkit.testing.conformance")
 
 _MADE: pytest.StashKey[list[TestBus]] = pytest.StashKey()
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the table written where it was asked for."""
+    """Write the table, if it was asked for."""
     if path := config.getoption("--conformance"):
         from brokerkit.testing.conformance._table import Table
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def brokerkit_test(request: pytest.FixtureRequest) -> Callable[..., TestBus]:
-    """What makes test buses for this test; call it with a bus."""
+    """Return a function that makes a test bus for a bus."""
     from brokerkit.testing import TestBus
 
     made: list[TestBus] = []

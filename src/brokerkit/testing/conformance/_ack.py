@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from brokerkit._errors import Retry
-from brokerkit._message import ACK, RELEASE, Delivery, Outcome, Settled
+from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Outcome, Settled
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import Recorder, accepted, numbered, until
@@ -28,7 +28,7 @@ async def after_lease(h: Harness) -> None:
 
 @case(19)
 async def done_for_good(h: Harness) -> None:
-    """An acknowledged message does not come again, neither after a new connection nor after the lease."""
+    """An acknowledged message does not come again, not after a reconnect and not after the lease."""
     h.promised(h.capabilities.at_least_once, "at least once")
     recorder = Recorder()
     bus = h.bus()
@@ -44,7 +44,7 @@ async def done_for_good(h: Harness) -> None:
 
 @case(20)
 async def not_acknowledged(h: Harness) -> None:
-    """What was received and not acknowledged comes again when its reader has stopped."""
+    """A message that was received but not acknowledged comes again after its reader has stopped."""
     h.promised(h.capabilities.at_least_once, "at least once")
     async with h.adapter() as adapter:
         async with h.reading() as reader:
@@ -58,7 +58,7 @@ async def not_acknowledged(h: Harness) -> None:
 
 @case(21)
 async def some_of_them(h: Harness) -> None:
-    """Of a series only what failed comes again after a restart, and what was done before it never."""
+    """After a restart, failed messages come again, and messages that were handled do not."""
     h.promised(h.capabilities.at_least_once, "at least once")
     first = Recorder(lambda number, _: _not_yet(number, {2, 4}))
     async with first.serving(h.bus(hold=60.0)) as bus:
@@ -74,7 +74,7 @@ async def some_of_them(h: Harness) -> None:
 
 @case(22)
 async def failure_stays(h: Harness) -> None:
-    """However many later messages succeed, an earlier one that failed is not forgotten over a restart."""
+    """A failed message survives a restart, however many later messages succeed."""
     h.promised(h.capabilities.at_least_once, "at least once")
     first = Recorder(lambda number, _: _not_yet(number, {0}))
     async with first.serving(h.bus(hold=60.0, order="none")) as bus:
@@ -88,7 +88,7 @@ async def failure_stays(h: Harness) -> None:
 
 @case(23)
 async def settled_twice(h: Harness) -> None:
-    """Settling a delivery twice does no harm, and the first outcome holds."""
+    """Settling a delivery twice does no harm: the first outcome holds."""
     async with h.adapter() as adapter, h.reading(lease=30.0) as reader:
         accepted(await adapter.send([h.outgoing(0)]))
         [delivery] = await reader.receive(1)
@@ -104,14 +104,14 @@ async def settled_twice(h: Harness) -> None:
 
 @case(24)
 async def too_late(h: Harness) -> None:
-    """An acknowledgement after the lease is answered, not raised, and the message does not come a third time."""
+    """An acknowledgement after the lease raises no error, and the message does not come a third time."""
     h.promised(h.capabilities.lease is not None, "lease")
     async with h.adapter() as adapter, h.reading() as slow:
         accepted(await adapter.send([h.outgoing(0)]))
         [delivery] = await slow.receive(1)
         async with h.reading() as other:
             [again] = await other.receive(1)
-            # Some brokers take it from anybody: whoever has the message now has lost it then.
+            # Some brokers take it from anybody. Then the current holder of the message has lost it.
             for reader, one in ((slow, delivery), (other, again)):
                 [answer] = await reader.source.settle([(one, ACK)])
                 assert answer in (Settled.DONE, Settled.LOST), answer
@@ -126,7 +126,7 @@ async def too_late(h: Harness) -> None:
 
 @case(25)
 async def ack_fails(h: Harness) -> None:
-    """An acknowledgement that did not work is tried again until it does."""
+    """A failed acknowledgement is repeated until it succeeds."""
     recorder = Recorder()
     bus = h.bus(lease=30.0)
     failures = _fail_settlements(bus, 3)
@@ -146,7 +146,7 @@ async def ack_fails(h: Harness) -> None:
 
 
 def _fail_settlements(bus: Any, count: int) -> list[Delivery]:
-    """Have so many settlements fail at the seam; the deliveries that they were for."""
+    """Make this number of settlements fail at the seam. Return their deliveries."""
     adapter, failed = bus.adapter(), list[Delivery]()
     subscribe = adapter.subscribe
 

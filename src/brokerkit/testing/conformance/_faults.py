@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from brokerkit._errors import BrokerkitError, ConnectionLost
-from brokerkit._hooks import Notice
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
+from brokerkit._status._hooks import Notice
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import Recorder, accepted, not_in, numbered, until
@@ -18,7 +18,7 @@ case = section("Faults")
 
 @case(55)
 async def restarts(h: Harness) -> None:
-    """While the broker is restarted twice, nothing that it confirmed is lost."""
+    """If the broker is restarted twice, no confirmed message is lost."""
     h.promised(h.capabilities.at_least_once, "at least once")
     recorder, third = Recorder(), max(h.many // 3, 1)
     async with recorder.serving(h.bus(max_in_flight=20)) as bus:
@@ -32,7 +32,7 @@ async def restarts(h: Harness) -> None:
 
 @case(56)
 async def nobody_listens(h: Harness) -> None:
-    """A broker that is not there is one clear error when the connect timeout is over; no password is in it."""
+    """An unreachable broker is one clear error after the connect timeout, without a password."""
     h.tried(h.unreachable, "an address where nobody listens")
     begun = asyncio.get_running_loop().time()
     with pytest.raises(ConnectionLost) as error:
@@ -44,7 +44,7 @@ async def nobody_listens(h: Harness) -> None:
 
 @case(57)
 async def cut_while_handling(h: Harness) -> None:
-    """After a broken connection a consumer goes on by itself, and where it notices one its hooks hear of it."""
+    """After a broken connection a consumer continues by itself, and hooks are told if it notices the break."""
     h.promised(h.capabilities.at_least_once, "at least once")
     begun, told = asyncio.Event(), list[Notice]()
 
@@ -70,7 +70,7 @@ async def cut_while_handling(h: Harness) -> None:
 
 @case(58)
 async def group_deleted(h: Harness) -> None:
-    """When its group is deleted under it a consumer makes it again, or ends with an error: it is never silent."""
+    """If its group is deleted, a consumer creates it again or ends with an error."""
     h.promised(h.capabilities.groups == "many", "more than one group")
     recorder = Recorder()
     bus = h.bus()
@@ -95,7 +95,7 @@ async def group_deleted(h: Harness) -> None:
 
 @case(59)
 async def long_handler(h: Harness) -> None:
-    """A message whose handler takes three times its lease is not given to somebody else meanwhile."""
+    """A message whose handler takes three times the lease is not delivered to another reader meanwhile."""
     h.promised(h.capabilities.lease is not None, "lease")
 
     async def act(_: int, __: Message) -> None:
@@ -110,7 +110,7 @@ async def long_handler(h: Harness) -> None:
 
 @case(60)
 async def member_dies(h: Harness) -> None:
-    """What a member held when it was killed is with another one soon after its lease."""
+    """Soon after the lease, another member gets the messages of a member that was killed."""
     h.promised(h.capabilities.at_least_once, "at least once")
     await h.make_group()
     async with h.bus() as bus:

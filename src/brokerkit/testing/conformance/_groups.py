@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import Recorder, accepted, numbered
@@ -43,7 +43,7 @@ async def members_share(h: Harness) -> None:
 
 @case(46)
 async def come_and_go(h: Harness) -> None:
-    """While members join and leave under load nothing is lost, and no more comes twice than was unsettled."""
+    """If members join and leave under load, nothing is lost, and only unsettled messages may come twice."""
     h.promised(h.capabilities.groups != "none", "groups")
 
     async def act(_: int, __: Message) -> None:
@@ -64,7 +64,7 @@ async def come_and_go(h: Harness) -> None:
 
 @case(47)
 async def nobody_there(h: Harness) -> None:
-    """A group that was read and is not any more keeps what is published meanwhile."""
+    """A group without readers keeps the messages that are published meanwhile."""
     h.promised(h.capabilities.at_least_once, "at least once")
     recorder = Recorder()
     bus = h.bus()

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from brokerkit._bus import Bus
-from brokerkit._message import ACK, Delivery, Outgoing, Settled
-from brokerkit._settings import ConnectionSettings
-from brokerkit._transport import Adapter, Capabilities, Source, Subscription
+from brokerkit._config._settings import ConnectionSettings
+from brokerkit._messages._delivery import ACK, Delivery, Settled
+from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters import make
+from brokerkit.adapters.api import Adapter, Capabilities, Source, Subscription
 
 
 class NotPromised(Exception):
@@ -28,8 +29,8 @@ class NotTried(Exception):
 class Harness:
     """One broker as the suite sees it; made anew for each case. Subclass it.
 
-    Only `url` and `plain_publish` are needed. What else a harness can do decides how many cases are tried: where a method
-    is left as it is, the cases that need it are reported as not tried.
+    Only `url` and `plain_publish` are needed. The more a harness can do, the more cases run: cases that need a method
+    that it does not implement are reported as not tried.
 
     Attributes:
         name: heads the adapter's column in the table of results.
@@ -41,7 +42,7 @@ class Harness:
         late: seconds after the end of a lease, or the death of a member, by which the messages are with somebody else.
         many: how many messages a case about many of them has.
         limit: seconds that one case may take.
-        largest: a size in bytes that the broker refuses; None where there is no limit that a test can reach.
+        largest: a size in bytes that the broker refuses; None if there is no limit that a test can reach.
         connected: the client keeps a connection and notices its end; over HTTP each call may have its own.
         topics_must_exist: a topic that nobody made is an error, instead of coming into being.
         processes: other processes can reach the broker.
@@ -164,7 +165,7 @@ class Harness:
         adapter = self.make_adapter()
         await adapter.open()
         try:
-            await adapter.ensure([self.topic()], stored=False, create=True)
+            await adapter.ensure([self.topic()], is_queue=False, create=True)
             yield adapter
         finally:
             await adapter.close()
@@ -189,9 +190,9 @@ class Harness:
             pass
 
     async def dead_letters(self, count: int, *, group: str = "wallet") -> list[Delivery]:
-        """Take so many dead letters of this case's topic out of their queue."""
-        place = self.make_adapter().derived(self.topic(), group, "dlq")
-        async with self.reading(place, group="letters", stored=True, lease=30.0) as reader:
+        """Take this number of dead letters of this case's topic out of their queue."""
+        queue = self.make_adapter().derived(self.topic(), group, "dlq")
+        async with self.reading(queue, group="letters", is_queue=True, lease=30.0) as reader:
             letters = await reader.receive(count)
             await reader.ack(*letters)
             return letters
@@ -235,7 +236,7 @@ class Reader:
         self.source = source
 
     async def receive(self, count: int) -> list[Delivery]:
-        """Wait until there are so many."""
+        """Wait until there are this many."""
         got: list[Delivery] = []
         while len(got) < count:
             got += await self.source.receive(count - len(got))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from brokerkit._errors import Closed
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
 from brokerkit.testing.conformance._ack import after_lease
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
@@ -23,15 +23,27 @@ ROUNDS = 5
 
 
 def _open_files() -> int:
-    """How many files and sockets this process has open; 0 where the system does not tell."""
+    """How many files and sockets this process has open; 0 if the system does not tell."""
     gc.collect()
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
+def _threads() -> int:
+    """How many threads run, without those of the event loop's own pool.
+
+    The pool keeps its threads until the loop ends, and starts another one whenever none has said yet that it is idle.
+    """
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
+
+
+def _counts() -> tuple[int, int, int]:
+    return len(asyncio.all_tasks()), _threads(), _open_files()
+
+
 @case(48)
 async def nothing_left(h: Harness) -> None:
-    """Opening and closing again and again leaves no task, no thread and no socket behind."""
+    """Repeated opening and closing leaves no task, no thread and no socket behind."""
     recorder = Recorder()
     bus = h.bus()
     before = (0, 0, 0)
@@ -40,14 +52,13 @@ async def nothing_left(h: Harness) -> None:
             await bus.publish(numbered(number))
             await recorder.wait(number + 1)
         if number == 0:  # what is made once and kept is there now
-            before = len(asyncio.all_tasks()), threading.active_count(), _open_files()
+            before = _counts()
     with suppress(TimeoutError):  # the client libraries may take a moment
         async with asyncio.timeout(5):
-            await until(
-                lambda: _is_at_most((len(asyncio.all_tasks()), threading.active_count(), _open_files()), before)
-            )
-    after = len(asyncio.all_tasks()), threading.active_count(), _open_files()
-    assert _is_at_most(after, before), (after, before)
+            await until(lambda: _is_at_most(_counts(), before))
+    after = _counts()
+    # What is not closed adds one for each round. One more can be somebody else's: a client that connects again, for example.
+    assert all(one - other < (ROUNDS - 1) / 2 for one, other in zip(after, before, strict=True)), (after, before)
 
 
 def _is_at_most(after: tuple[int, ...], before: tuple[int, ...]) -> bool:
@@ -56,7 +67,7 @@ def _is_at_most(after: tuple[int, ...], before: tuple[int, ...]) -> bool:
 
 @case(49)
 async def waits_for_handlers(h: Harness) -> None:
-    """A stop waits for the handler that runs, and its message is acknowledged."""
+    """A stop waits for running handlers, and their messages are acknowledged."""
     begun = asyncio.Event()
 
     async def act(_: int, __: Message) -> None:
@@ -79,7 +90,7 @@ async def waits_for_handlers(h: Harness) -> None:
 
 @case(50)
 async def past_the_deadline(h: Harness) -> None:
-    """A handler that does not end in time is cancelled; its message comes again, and is no dead letter for that."""
+    """A handler that does not end in time is cancelled; its message comes again, and does not become a dead letter."""
     h.promised(h.capabilities.at_least_once, "at least once")
     begun = asyncio.Event()
 
@@ -102,7 +113,7 @@ async def past_the_deadline(h: Harness) -> None:
 
 @case(51)
 async def given_back(h: Harness) -> None:
-    """What was fetched and not begun is with another member soon after a stop, and not only when the lease is over."""
+    """After a stop, another member soon gets the messages that were not begun, before their lease ends."""
     h.promised(h.capabilities.at_least_once, "at least once")
     lease, release = 40.0, asyncio.Event()
 
@@ -122,9 +133,31 @@ async def given_back(h: Harness) -> None:
     assert not set(first.done) & set(second.done)
 
 
+@case("51b")
+async def given_back_in_order(h: Harness) -> None:
+    """After a stop, the messages of a key come again in order, the one whose handler was cancelled first."""
+    h.promised(h.capabilities.at_least_once, "at least once")
+    h.promised(h.capabilities.order != "none", "order by key")
+
+    async def act(_: int, message: Message) -> None:
+        if message.key == "slow":
+            await asyncio.sleep(3_600)
+
+    first, second = Recorder(act), Recorder()
+    bus = h.bus(stop_timeout=0.2)
+    async with first.serving(bus):
+        await bus.publish_many([numbered(number, key="slow") for number in range(6)])
+        # It comes after them, so they are here when it is done.
+        await bus.publish(numbered(6, key="quick"))
+        await until(lambda: first.done == [6])
+    async with second.serving(h.bus()):
+        await until(lambda: {*range(6)} <= {*second.numbers})
+    assert [number for number in second.numbers if number < 6] == [0, 1, 2, 3, 4, 5]
+
+
 @case(52)
 async def closed(h: Harness) -> None:
-    """Publishing on a closed bus says that it is closed; closing twice does nothing."""
+    """Publishing on a closed bus is an error that says so; closing twice does nothing."""
     bus = h.bus()
     async with bus:
         pass
@@ -140,7 +173,7 @@ async def closed(h: Harness) -> None:
 
 @case(53)
 async def cancelled(h: Harness) -> None:
-    """A publish and a serve that are cancelled leave a bus that works."""
+    """A bus still works after a publish and a serve were cancelled."""
     recorder = Recorder()
     bus = h.bus()
     bus.on("*")(recorder.handle)
@@ -163,7 +196,7 @@ async def cancelled(h: Harness) -> None:
 
 @case(54)
 async def one_of_several(h: Harness) -> None:
-    """One subscription is stopped and started again while another goes on."""
+    """A subscription can be stopped and started again while another continues."""
     h.promised(h.capabilities.at_least_once, "at least once")
     steady, other = Recorder(), Recorder()
     bus = h.bus(h.topic("other"))
@@ -179,4 +212,5 @@ async def one_of_several(h: Harness) -> None:
             await other.wait(2)
         await going.publish(numbered(2))
         await steady.wait(3)
-    assert (steady.numbers, other.numbers) == ([0, 1, 2], [0, 1])
+    # Without a key they have no order.
+    assert (sorted(steady.numbers), sorted(other.numbers)) == ([0, 1, 2], [0, 1])

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import pytest
 
+from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import ConfigError, UnsupportedFeature
-from brokerkit._retry import RetryPolicy
-from brokerkit._rules import PLACES
-from brokerkit._transport import Capabilities
+from brokerkit._messages._name_rules import PLACES
+from brokerkit.adapters.api import Capabilities
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import Recorder, not_in
@@ -45,7 +45,7 @@ async def _start(h: Harness, settings: Mapping[str, Any]) -> None:
 
 @case(67)
 async def refused(h: Harness) -> None:
-    """What the broker cannot do is refused at the start, with broker, feature and an alternative."""
+    """A feature that the broker lacks is refused at the start, with broker, feature and an alternative."""
     for feature, settings in _missing(h.capabilities).items():
         with pytest.raises(UnsupportedFeature, match=feature) as error:
             await _start(h, settings)
@@ -56,7 +56,7 @@ async def refused(h: Harness) -> None:
 
 @case(68)
 async def wrong_settings(h: Harness) -> None:
-    """Settings that cannot work are one error when the bus is made, before anything is connected to."""
+    """Settings that cannot work are one error when the bus is made, before anything connects."""
     wrong: list[Mapping[str, Any]] = [
         {"no_such_setting": 1},
         {"concurrency": 0},

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AsyncExitStack
 
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._retry import QUICK
@@ -39,7 +39,7 @@ async def per_key(h: Harness) -> None:
 
 @case(41)
 async def across_retries(h: Harness) -> None:
-    """With a strict order later messages of a key wait until the one that fails is done."""
+    """With a strict order, later messages of a key wait until a failing one is done."""
     _promised(h)
 
     def act(number: int, message: Message) -> None:
@@ -55,7 +55,7 @@ async def across_retries(h: Harness) -> None:
 
 @case(42)
 async def so_many_at_once(h: Harness) -> None:
-    """As many handlers run at once as were asked for, and never more."""
+    """As many handlers run at once as the settings allow, and never more."""
     running, most, go = 0, 0, asyncio.Event()
 
     async def act(_: int, __: Message) -> None:
@@ -76,7 +76,7 @@ async def so_many_at_once(h: Harness) -> None:
 
 @case(43)
 async def shared_out(h: Harness) -> None:
-    """Several members of one group have every message between them, and no message twice."""
+    """Several members of one group share the messages: each message reaches exactly one member."""
     h.promised(h.capabilities.groups != "none", "groups")
     recorder = Recorder()
     async with AsyncExitStack() as members:

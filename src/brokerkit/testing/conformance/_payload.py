@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import Message, Receipt, text
+from brokerkit._messages._headers import as_text
+from brokerkit._messages._message import Message
+from brokerkit._messages._outgoing import Receipt
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import NAME, TRACEPARENT, Recorder, accepted, numbered
@@ -44,7 +46,7 @@ async def any_bytes(h: Harness) -> None:
 
 @case(12)
 async def looks_like_an_envelope(h: Harness) -> None:
-    """A body that looks like somebody's envelope, SNS's for one, is not taken apart."""
+    """A body that looks like an envelope, such as that of SNS, is delivered unchanged."""
     envelope = {"Type": "Notification", "MessageId": "1", "TopicArn": "arn:aws:sns:x:1:t", "Message": '{"n": 1}'}
     values: list[object] = [{"a": [1, 2.5, None]}, envelope, {"body": "x", "headers": {}}, [1], "text", 5]
     await _bodies_arrive(h, [json.dumps(value).encode() for value in values])
@@ -61,13 +63,13 @@ async def _bodies_arrive(h: Harness, bodies: list[bytes]) -> None:
 
 @case(13)
 async def odd_headers(h: Harness) -> None:
-    """Unusual names and values of headers come back as they were."""
+    """Unusual names and values of headers arrive unchanged."""
     await _headers_arrive(h, WEIRD)
 
 
 @case(14)
 async def many_headers(h: Harness) -> None:
-    """Thirty-two headers travel with one message, whatever the broker's own limit is."""
+    """A message can have thirty-two headers, whatever the broker's own limit is."""
     await _headers_arrive(h, {f"header-{number}": str(number) for number in range(32)})
 
 
@@ -76,13 +78,13 @@ async def _headers_arrive(h: Harness, headers: Mapping[str, str | bytes]) -> Non
         accepted(await adapter.send([h.outgoing(headers={"event": NAME, **headers})]))
         [delivery] = await reader.receive(1)
         await reader.ack(delivery)
-    arrived = {name: text(value) for name, value in delivery.headers.items()}
+    arrived = {name: as_text(value) for name, value in delivery.headers.items()}
     assert {name: arrived.get(name) for name in headers} == headers
 
 
 @case(15)
 async def impossible_headers(h: Harness) -> None:
-    """A header that is no text is refused before anything is sent."""
+    """A header that is not text is refused before anything is sent."""
     recorder = Recorder()
     impossible: list[dict[Any, Any]] = [{"lone": "\ud800"}, {"\udfff": "x"}, {"number": 5}]
     async with recorder.serving(h.bus()) as bus:
@@ -96,16 +98,18 @@ async def impossible_headers(h: Harness) -> None:
 
 @case(16)
 async def size_limit(h: Harness) -> None:
-    """A message of exactly the largest size passes; one byte more is refused with both figures."""
+    """A message of exactly the largest size is accepted; one byte more is refused with both sizes."""
     h.tried(h.largest, "a size that the broker refuses")
     largest = h.largest or 0
     async with h.adapter() as adapter, h.reading(lease=30.0) as reader:
         [refused] = await adapter.send([h.outgoing(body=b"x" * largest)])
         assert isinstance(refused, MessageTooLarge), refused
+        assert refused.limit is not None
         room = largest - (refused.size - refused.limit)
         fits, more = await adapter.send([h.outgoing(1, body=b"x" * room), h.outgoing(2, body=b"x" * (room + 1))])
         assert isinstance(fits, Receipt), fits
         assert isinstance(more, MessageTooLarge), more
+        assert more.limit is not None
         assert more.size == more.limit + 1
         assert f"{more.size:,}" in str(more)
         assert f"{more.limit:,}" in str(more)
@@ -116,7 +120,7 @@ async def size_limit(h: Harness) -> None:
 
 @case(17)
 async def nothing_leaks(h: Harness) -> None:
-    """Headers of brokerkit's own reach neither the handler nor what it publishes again."""
+    """Neither the handler nor what it publishes gets brokerkit's own headers."""
     recorder = Recorder()
     async with recorder.serving(h.bus()) as bus:
         await bus.publish(numbered(1, key="k", headers={"mine": "1"}))
@@ -131,7 +135,7 @@ async def nothing_leaks(h: Harness) -> None:
 
 @case(18)
 async def plain_client(h: Harness) -> None:
-    """A message of a client that knows nothing of brokerkit reaches the handler of its name."""
+    """A message of a client without brokerkit reaches the handler of its name."""
     recorder = Recorder()
     name = h.topic() if h.plain_rule == "topic" else "PlainEvent"
     body = {"n": 18} | ({h.plain_rule.partition(":")[2]: name} if h.plain_rule.startswith("field:") else {})

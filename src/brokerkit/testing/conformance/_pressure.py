@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from brokerkit._message import Message
+from brokerkit._messages._message import Message
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import NAME, Recorder, accepted, numbered, until
@@ -15,7 +15,7 @@ case = section("Back pressure")
 
 @case(61)
 async def full(h: Harness) -> None:
-    """While as many messages are unsettled as may be, no more are taken; when they are settled it goes on."""
+    """At the limit of unsettled messages the consumer takes no more, and continues when they are settled."""
     h.promised(h.capabilities.at_least_once, "at least once")
     go, room = asyncio.Event(), 10
 
@@ -36,7 +36,7 @@ async def full(h: Harness) -> None:
 
 @case(62)
 async def large_backlog(h: Harness) -> None:
-    """However much waits at the broker, this process holds only what it asked for."""
+    """However many messages wait at the broker, the process holds only what it asked for."""
     h.promised(h.capabilities.at_least_once, "at least once")
     room, filling, held = 8, "x" * 10_000, list[int]()
     bus = h.bus(max_in_flight=room, concurrency=4, lease=30.0)
@@ -51,3 +51,27 @@ async def large_backlog(h: Harness) -> None:
         accepted(await bus.publish_many(batch))
         await recorder.wait(h.many)
     assert max(held) <= room
+
+
+@case("62b")
+async def hot_key(h: Harness) -> None:
+    """One key with more messages than may be unsettled keeps no other key waiting, and stays in order."""
+    h.promised(h.capabilities.at_least_once, "at least once")
+    h.promised(h.capabilities.order != "none", "order by key")
+    room, go = 10, asyncio.Event()
+    hot, others = range(3 * room), range(3 * room, 6 * room)
+
+    async def act(number: int, _: Message) -> None:
+        if number == 0:
+            await go.wait()
+
+    recorder = Recorder(act)
+    async with recorder.serving(h.bus(max_in_flight=room, concurrency=5, lease=30.0)) as bus:
+        accepted(await bus.publish_many([numbered(number, key="hot") for number in hot]))
+        accepted(await bus.publish_many([numbered(number, key=f"key-{number}") for number in others]))
+        await until(lambda: set(others) <= set(recorder.numbers))
+        assert set(recorder.numbers).isdisjoint(hot[1:])
+        go.set()
+        await recorder.wait(6 * room)
+    assert sorted(recorder.numbers) == list(range(6 * room))
+    assert [number for number in recorder.numbers if number in hot] == list(hot)

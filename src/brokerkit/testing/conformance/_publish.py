@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from brokerkit._clock import wall_time
 from brokerkit._errors import InvalidMessage, MessageTooLarge, NotFound, Unroutable
-from brokerkit._message import Message, Receipt
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._message import Message
+from brokerkit._messages._outgoing import Receipt
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import NAME, Recorder, accepted, numbered
@@ -33,7 +37,7 @@ async def unchanged(h: Harness) -> None:
 
 @case(2)
 async def all_once(h: Harness) -> None:
-    """Many messages all arrive, and none twice where nothing fails."""
+    """Many messages all arrive, and none arrives twice if nothing fails."""
     recorder = Recorder()
     async with recorder.serving(h.bus(lease=30.0)) as bus:
         accepted(await bus.publish_many([numbered(number) for number in range(h.many)]))
@@ -43,7 +47,7 @@ async def all_once(h: Harness) -> None:
 
 @case(3)
 async def kept_for_the_group(h: Harness) -> None:
-    """What is published while nobody reads waits for the group that exists."""
+    """Messages that are published while nobody reads wait for an existing group."""
     h.promised(h.capabilities.at_least_once, "at least once")
     await h.make_group()
     async with h.bus() as bus:
@@ -55,7 +59,7 @@ async def kept_for_the_group(h: Harness) -> None:
 
 @case(4)
 async def topics_apart(h: Harness) -> None:
-    """Messages of one topic are not seen by readers of another."""
+    """Readers of one topic do not see messages of another."""
     first, second = Recorder(), Recorder()
     async with first.serving(h.bus(h.topic("one"))) as one, second.serving(h.bus(h.topic("two"))) as two:
         await asyncio.gather(*(one.publish(numbered(number)) for number in range(0, 20, 2)))
@@ -72,20 +76,24 @@ async def many_topics(h: Harness) -> None:
     topics = [h.topic(f"topic-{number}") for number in range(20)]
     each = max(h.many // 20, 1)
     async with h.adapter() as adapter:
-        await adapter.ensure(topics, stored=False, create=True)
+        await adapter.ensure(topics, is_queue=False, create=True)
         async with h.reading(*topics, lease=30.0) as reader:
             batches = [[h.outgoing(number, topic=topic) for number in range(each)] for topic in topics]
             for results in await asyncio.gather(*map(adapter.send, batches)):
                 accepted(results)
-            got = await reader.receive(each * len(topics))
-            await reader.ack(*got)
+            got: list[Delivery] = []
+            # Some brokers give nothing more to a reader that has not settled what it has.
+            while missing := each * len(topics) - len(got):
+                if some := await reader.source.receive(missing):
+                    await reader.ack(*some)
+                    got += some
     found = sorted((delivery.topic, int(delivery.body or b"")) for delivery in got)
     assert found == sorted((topic, number) for topic in topics for number in range(each))
 
 
 @case(6)
 async def confirmed(h: Harness) -> None:
-    """A publish returns when the broker has the message: it is there though the publisher dies right behind."""
+    """A publish returns when the broker has the message, which stays even if the publisher dies right after."""
     h.promised(h.capabilities.confirmed_publish, "publish is confirmed")
     await h.make_group()
     await h.let_die("publisher")
@@ -97,7 +105,7 @@ async def confirmed(h: Harness) -> None:
 
 @case(7)
 async def no_target(h: Harness) -> None:
-    """Publishing to a topic that does not exist is an error, not silence."""
+    """Publishing to a topic that does not exist is an error."""
     h.promised(h.topics_must_exist, "topics must exist")
     with pytest.raises((NotFound, Unroutable)):
         async with h.bus(h.topic("nowhere"), provision="check", publish_timeout=5.0) as bus:
@@ -106,7 +114,7 @@ async def no_target(h: Harness) -> None:
 
 @case(8)
 async def no_source(h: Harness) -> None:
-    """Reading a topic that does not exist is an error where nothing may be created."""
+    """Reading a topic that does not exist is an error if nothing may be created."""
     h.promised(h.topics_must_exist, "topics must exist")
     with pytest.raises(NotFound, match=re.escape(h.topic("nowhere").removesuffix(h.suffix))):
         async with h.reading(h.topic("nowhere"), provision="check"):
@@ -115,7 +123,7 @@ async def no_source(h: Harness) -> None:
 
 @case(9)
 async def one_result_each(h: Harness) -> None:
-    """Publishing many gives a result for each: what cannot be sent fails alone."""
+    """Publishing many messages gives a result for each: only those that cannot be sent fail."""
     recorder = Recorder()
     batch = [numbered(number) for number in range(20)]
     batch.insert(5, Message(NAME, b'{"n": -5}', headers={"lone": "\ud800"}))
@@ -136,7 +144,7 @@ async def one_result_each(h: Harness) -> None:
 
 @case(10)
 async def large_batches(h: Harness) -> None:
-    """A batch that is more than the broker takes at once is sent in parts, in order for each key."""
+    """A batch that is too large for one request is sent in parts, in order for each key."""
     recorder, filling = Recorder(), "x" * 40_000
     batch = [Message(NAME, json.dumps({"n": number, "x": filling}).encode(), key="k") for number in range(40)]
     async with recorder.serving(h.bus(lease=30.0)) as bus:
@@ -146,3 +154,28 @@ async def large_batches(h: Harness) -> None:
         assert sorted(recorder.numbers) == list(range(40))
     else:
         assert recorder.numbers == list(range(40))
+
+
+@case("10b")
+async def later(h: Harness) -> None:
+    """What is published for later comes when it is due and not before, unchanged, also if nobody reads meanwhile."""
+    h.promised(h.capabilities.delays, "publish later")
+    await h.make_group()
+    async with h.bus() as bus:
+        due = wall_time() + 1.5
+        await bus.publish(numbered(2, key="k", headers={"a": "b"}, id="id-2"), at=datetime.fromtimestamp(due, UTC))
+        accepted(await bus.publish_many([numbered(3), numbered(4)], after=timedelta(seconds=1)))
+        accepted(await bus.publish_many([numbered(0), numbered(1)]))
+    recorder, times = Recorder(), dict[int, float]()
+    async with recorder.serving(h.bus()) as bus:
+        for count in range(1, 6):
+            await recorder.wait(count)
+            times.setdefault(recorder.numbers[count - 1], wall_time())
+        with pytest.raises(InvalidMessage):
+            await bus.publish(numbered(9), after=-1)
+    assert sorted(recorder.numbers[:2]) == [0, 1]
+    assert sorted(recorder.numbers) == [0, 1, 2, 3, 4]
+    # Clocks of broker and machine may differ by a little.
+    assert times[2] >= due - 0.2
+    [message] = [message for message in recorder.messages if message.id == "id-2"]
+    assert (message.body, message.key, message.headers["a"], message.attempt) == (b'{"n": 2}', "k", "b", 1)

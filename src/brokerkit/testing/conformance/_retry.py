@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import json
+from typing import Any, cast
 
+from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import Retry
-from brokerkit._message import Message
-from brokerkit._retry import RetryPolicy
+from brokerkit._messages._message import Message
+from brokerkit.adapters.api import LoneStarts
 from brokerkit.testing.conformance._cases import section
 from brokerkit.testing.conformance._harness import Harness
 from brokerkit.testing.conformance._tools import Recorder, accepted, numbered, until
@@ -30,7 +32,7 @@ def fails_first(numbers: set[int]) -> Any:
 
 @case(26)
 async def attempts_counted(h: Harness) -> None:
-    """After an error of its handler a message comes again, and the handler is told which attempt it is."""
+    """After an error of its handler a message comes again, with the number of the attempt."""
 
     def act(_: int, message: Message) -> None:
         if message.attempt < 3:
@@ -45,7 +47,7 @@ async def attempts_counted(h: Harness) -> None:
 
 @case(27)
 async def not_before(h: Harness) -> None:
-    """A retry that was asked for in two seconds, and that the broker keeps, comes neither earlier nor much later."""
+    """A durable retry after two seconds comes neither earlier nor much later."""
     times, loop = list[float](), asyncio.get_running_loop()
 
     def act(_: int, message: Message) -> None:
@@ -62,7 +64,7 @@ async def not_before(h: Harness) -> None:
 
 @case(28)
 async def some_fail_once(h: Harness) -> None:
-    """Where every tenth of many messages fails once, all succeed in the end."""
+    """If every tenth of many messages fails once, all succeed in the end."""
     recorder = Recorder(fails_first(set(range(0, h.many, 10))))
     async with recorder.serving(h.bus(retry=QUICK, lease=30.0)) as bus:
         accepted(await bus.publish_many([numbered(number) for number in range(h.many)]))
@@ -72,7 +74,7 @@ async def some_fail_once(h: Harness) -> None:
 
 @case(29)
 async def reconnect_between(h: Harness) -> None:
-    """Where some fail once and the connection breaks in the middle, all succeed in the end."""
+    """If some messages fail once and the connection breaks meanwhile, all succeed in the end."""
     h.promised(h.capabilities.at_least_once, "at least once")
     recorder = Recorder(fails_first(set(range(0, h.many, 10))))
     async with recorder.serving(h.bus(retry=QUICK, max_in_flight=20)) as bus:
@@ -103,7 +105,7 @@ async def others_go_on(h: Harness) -> None:
 
 @case(31)
 async def one_attempt(h: Harness) -> None:
-    """A limit of one attempt is one call of the handler."""
+    """With a limit of one attempt the handler is called once."""
     recorder = Recorder(_always_fails)
     bus = h.bus(retry=RetryPolicy(attempts=1))
     async with recorder.serving(bus):
@@ -119,25 +121,89 @@ def _always_fails(number: int, message: Message) -> None:
 
 
 @case(32)
-async def crash_loop(h: Harness) -> None:
-    """A message that was delivered too often, though nobody could tell that it failed, is not tried again."""
+async def deliveries_alone(h: Harness) -> None:
+    """What was delivered more than `max_deliveries` times, and begun by no handler, is handled: one by one, in order."""
     h.promised(h.capabilities.attempts == "deliveries", "deliveries are counted")
     await h.make_group()
     async with h.bus() as bus:
-        await bus.publish(numbered(1))
-    for _ in range(2):
+        accepted(await bus.publish_many([numbered(number, key="k") for number in range(6)]))
+    for _ in range(3):
         async with h.reading() as reader:
-            await reader.receive(1)
-    recorder = Recorder()
-    bus = h.bus(max_deliveries=2)
+            await reader.receive(6)
+    running = 0
+
+    async def act(_: int, __: Message) -> None:
+        nonlocal running
+        running += 1
+        await asyncio.sleep(0.02)
+        assert running == 1
+        running -= 1
+
+    recorder = Recorder(act)
+    bus = h.bus(max_deliveries=2, retry=RetryPolicy(attempts=1))
     async with recorder.serving(bus):
+        await recorder.wait(6)
+        assert bus.stats["bus"].dead_lettered == 0
+    assert sorted(recorder.done) == list(range(6))
+    if h.capabilities.order != "none":
+        assert recorder.done == list(range(6))
+    assert {message.attempt for message in recorder.messages} == {1}
+
+
+@case("32b")
+async def stops_are_no_failures(h: Harness) -> None:
+    """However often a process is stopped while handlers wait, nothing becomes a dead letter, and all is attempt one."""
+    h.promised(h.capabilities.at_least_once, "at least once")
+    await h.make_group()
+    async with h.bus() as bus:
+        accepted(await bus.publish_many([numbered(number, key=f"key-{number}") for number in range(6)]))
+    recorder = Recorder(_never_ends)
+    for stop in range(1, 5):
+        async with recorder.serving(h.bus(max_deliveries=2, retry=RetryPolicy(attempts=1), stop_timeout=0.1)):
+            while len(recorder.numbers) < stop:
+                await asyncio.sleep(0.01)
+    recorder = Recorder()
+    bus = h.bus(max_deliveries=2, retry=RetryPolicy(attempts=1))
+    async with recorder.serving(bus):
+        await recorder.wait_for(range(6))
+        assert bus.stats["bus"].dead_lettered == 0
+    assert {message.attempt for message in recorder.messages} == {1}
+
+
+@case("32c")
+async def lone_starts(h: Harness) -> None:
+    """Of a message that was begun alone again and again, and never done, only that one becomes a dead letter."""
+    h.promised(h.capabilities.attempts == "deliveries", "deliveries are counted")
+    async with Recorder().serving(h.bus()):
+        pass  # With the group comes the dead-letter queue, where some brokers keep the starts.
+    async with h.bus() as bus:
+        accepted(await bus.publish_many([numbered(number) for number in range(6)]))
+    for start in range(1, 4):
+        async with h.reading() as reader:
+            source = cast("LoneStarts", reader.source)
+            found = {json.loads(delivery.body or b"")["n"]: delivery for delivery in await reader.receive(6)}
+            assert await source.begin_alone(found[3]) == start
+            # Nothing is held against those that ended, however they did.
+            assert await source.begin_alone(found[4]) == 1
+            await source.end_alone(found[4])
+            await source.end_alone(found[5])
+    recorder = Recorder()
+    bus = h.bus(max_deliveries=2, retry=RetryPolicy(attempts=1))
+    async with recorder.serving(bus):
+        await recorder.wait(5)
         await until(lambda: bus.stats["bus"].dead_lettered)
-    assert recorder.numbers == []
+    assert sorted(recorder.done) == [0, 1, 2, 4, 5]
+    [letter] = await h.dead_letters(1)
+    assert json.loads(letter.body or b"") == {"n": 3}
+
+
+async def _never_ends(_: int, __: Message) -> None:
+    await asyncio.Event().wait()
 
 
 @case(33)
 async def no_spinning(h: Harness) -> None:
-    """A retry without any wait does not keep the process busy: at most twenty a second."""
+    """Retries without a wait do not keep the process busy: there are at most twenty a second."""
 
     def act(_: int, __: Message) -> None:
         raise Retry(after=0.0)

@@ -23,6 +23,8 @@ from brokerkit.testing.conformance import (
     _pressure,
     _publish,
     _retry,
+    _transactions,
+    _trust,
 )
 from brokerkit.testing.conformance._cases import Case, in_order
 from brokerkit.testing.conformance._harness import Harness, NotPromised, NotTried
@@ -41,6 +43,8 @@ SECTIONS: Final = (
     _pressure,
     _dispatch,
     _limits,
+    _trust,
+    _transactions,
 )
 """The modules of the cases."""
 

@@ -1,4 +1,4 @@
-"""The table of results: each case with what came of it on each adapter, as a page of Markdown."""
+"""The table of results: each case with its result on each adapter, as a page of Markdown."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _NOT_PROMISED = "not promised: "
 _HEAD = """\
 # Conformance
 
-What each adapter has to keep of what it promises, tried on a running broker by the suite that
-[every adapter](writing-an-adapter.md#the-conformance-suite) can be tried with. Written by `make conformance`.
+This page shows which promises each adapter keeps. The conformance suite runs each case on a running broker;
+[every adapter](writing-an-adapter.md#the-conformance-suite) can use it. `make conformance` writes this page.
 
-- **passed**: it holds
-- **not promised**: the adapter does not promise it, and says so in its `Capabilities`; below is what is missing
-- **–**: not tried; below is why
+- **passed**: the adapter passes the case
+- **not promised**: the adapter's `Capabilities` do not promise it; the end of the page says what is missing
+- **–**: the case did not run; the end of the page says why
 """
 
 
 class Table:
-    """A plugin for pytest that gathers results and writes them when the run is over."""
+    """A pytest plugin that collects results, and writes them at the end of the run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class Table:
         self._reasons: dict[str, list[str]] = defaultdict(list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note what came of one test."""
+        """Note the result of a test."""
         found = dict(report.user_properties)
         if CASE in found and (report.when == "call" or report.failed):
             case, adapter = str(found[CASE]), str(found[ADAPTER])
@@ -63,7 +63,7 @@ class Table:
                 lines.append("| --- | --- |" + " --- |" * len(adapters))
             results = [self._results[adapter].get(case.number, "–") for adapter in adapters]
             lines.append(f"| {case.number} | {case.title} | " + " | ".join(results) + " |")
-        lines += ["", "## What was left out", ""]
+        lines += ["", "## Cases that did not run", ""]
         numbers = [case.number for case in in_order()]
         for reason, where in sorted(self._reasons.items(), key=lambda one: numbers.index(one[0].partition(":")[0])):
             lines.append(f"- {reason} ({', '.join(where)})")

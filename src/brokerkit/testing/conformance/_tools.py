@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from brokerkit._bus import Bus
 from brokerkit._errors import BrokerkitError
-from brokerkit._message import Message, Receipt
+from brokerkit._messages._message import Message
+from brokerkit._messages._outgoing import Receipt
 
 NAME = "Numbered"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -73,7 +74,7 @@ class Recorder:
             yield bus
 
     async def wait(self, count: int) -> None:
-        """Until so many handlers have returned."""
+        """Wait until this number of handlers have returned."""
         await until(lambda: len(self.done) >= count)
 
     async def wait_for(self, numbers: Iterable[int]) -> None:

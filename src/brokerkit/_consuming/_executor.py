@@ -1,0 +1,390 @@
+"""The executor: runs handlers in slots, tasks that live as long as the consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import isawaitable
+from typing import Any
+
+from brokerkit._consuming._caller import Caller
+from brokerkit._consuming._failure import Stopped
+from brokerkit._consuming._flow import Flow
+from brokerkit._consuming._lanes import Key
+from brokerkit._consuming._retries import Retries
+from brokerkit._consuming._routes import Call, NoValue, Route, route_of
+from brokerkit._errors import HandlerTimeout
+from brokerkit._guard import Failed, start, watch
+from brokerkit._handlers._scopes import Scope
+from brokerkit._logging import get_logger
+from brokerkit._messages._copies import produced_at
+from brokerkit._messages._delivery import Delivery, State
+from brokerkit._messages._message import Message
+from brokerkit._messages._trace_context import HANDLED
+from brokerkit._publishing._transaction import TRANSACTION
+
+logger = get_logger(__name__)
+
+
+def message_of(delivery: Delivery, source: str) -> Message:
+    """Return the message of a delivery, as a handler sees it."""
+    route, retry_state = delivery.route, delivery.retry_state
+    return Message(
+        "" if route is None else route.name,
+        delivery.body,
+        key=delivery.key,
+        headers=delivery.headers,
+        id=delivery.origin,
+        time=delivery.time if retry_state is None else produced_at(delivery),
+        topic=delivery.topic,
+        source=source,
+        attempt=retry_state.failures + 1 if retry_state else 1,
+        native=delivery.native,
+    )
+
+
+class _Slot:
+    """One slot, and what runs in it.
+
+    Attributes:
+        seen: the delivery and call that the timeout check saw last, and when it first saw them. So no message has to
+            read the clock.
+    """
+
+    __slots__ = ("call", "delivery", "seen", "task", "timed_out")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None]
+        self.delivery: Delivery | None = None
+        self.call: Call | None = None
+        self.seen: tuple[Delivery | None, Call | None, float] = (None, None, 0.0)
+        self.timed_out = False
+
+    def __repr__(self) -> str:
+        return f"<slot: {self.delivery or 'idle'}>"
+
+
+class _Job:
+    """A call of a plain function in a thread.
+
+    Attributes:
+        runs: whether its thread is running it.
+    """
+
+    __slots__ = ("_arguments", "_function", "runs")
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self.runs = False
+
+    def run(self) -> Any:
+        """Call the function. A StopIteration is replaced, because no future can carry it."""
+        self.runs = True
+        try:
+            return self._function(*self._arguments)
+        except StopIteration as error:
+            raise RuntimeError("the handler raised StopIteration") from error
+        finally:
+            self.runs = False
+
+
+class Executor:
+    """Runs the handlers of the deliveries that are ready in a flow.
+
+    Args:
+        flow: the source's.
+        source: the source's name, for logs and thread names.
+        concurrency: how many handlers run at once.
+        timeout: seconds that a handler without its own timeout may take.
+        timeouts: the timeouts of handlers that have one.
+        retries: told of what failed.
+        bus_scope: the dependencies that live as long as the bus.
+        begin: told of each delivery before a handler begins with it, in the handler's context; None where nobody asks.
+        crashed: told when a handler raised what no handler may (SystemExit, KeyboardInterrupt).
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        *,
+        source: str,
+        concurrency: int,
+        timeout: float,
+        timeouts: Iterable[float],
+        retries: Retries,
+        bus_scope: Scope,
+        begin: Callable[[Delivery], None] | None,
+        crashed: Failed,
+    ) -> None:
+        self._flow = flow
+        self._caller = Caller(bus_scope, self._run_in_thread)
+        self._source = source
+        self._concurrency = concurrency
+        self._timeout = timeout
+        self._shortest_timeout = min([timeout, *timeouts])
+        self._retries = retries
+        self._begin = begin
+        self._crashed = crashed
+        self._loop = asyncio.get_running_loop()
+        self._context: Context = copy_context()
+        # A handler that is in a transaction may have opened the bus.
+        self._context.run(TRANSACTION.set, None)
+        self._slots: set[_Slot] = set()
+        self._leaving = False
+        self._watchdog: asyncio.Task[None] | None = None
+        self._threads = self._new_threads()
+        self._strays: list[_Job] = []
+
+    def __repr__(self) -> str:
+        busy = sum(slot.delivery is not None for slot in self._slots)
+        return f"<Executor: {busy} of {len(self._slots)} busy, {len(self._flow.ready)} ready>"
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether any slot has a delivery."""
+        return any(slot.delivery is not None for slot in self._slots)
+
+    @property
+    def running_lanes(self) -> AbstractSet[Key]:
+        """The lanes of the deliveries that are being handled."""
+        begun = [slot.delivery for slot in self._slots if slot.delivery is not None]
+        return {delivery.lane for delivery in begun if delivery.lane is not None}
+
+    @property
+    def have_strays(self) -> bool:
+        """Whether a thread still runs a handler that timed out: a thread cannot be stopped, so nobody waits for it."""
+        return any(job.runs for job in self._strays)
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"brokerkit-{self._source}")
+
+    def start(self) -> None:
+        """Start all slots and the timeout check."""
+        for _ in range(self._concurrency):
+            self._add()
+        self._watchdog = start(self._watch_timeouts(), self._crashed)
+
+    async def stop(self, *, timeout: float, grace: float) -> None:
+        """Let running handlers finish, cancel them after ``timeout`` seconds, and wait ``grace`` seconds for that."""
+        self._leaving = True
+        while self._flow.idle:
+            self._flow.wake(len(self._flow.idle))
+        await self._wait_for_all(timeout)
+        for slot in self._slots:
+            slot.task.cancel()
+        await self._wait_for_all(grace)
+        for slot in self._slots:
+            logger.error("source %s: a handler ignores its cancellation: %s", self._source, slot)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.wait([self._watchdog])
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def abort(self) -> None:
+        """Cancel all handlers that run."""
+        for slot in self._slots:
+            if slot.delivery is not None and slot.delivery.state is State.RUNNING:
+                slot.task.cancel()
+
+    async def _wait_for_all(self, timeout: float) -> None:
+        if tasks := [slot.task for slot in self._slots]:
+            await asyncio.wait(tasks, timeout=timeout)
+
+    def _add(self) -> None:
+        slot = _Slot()
+        # Each slot has a context of its own, a copy of the one that the bus was started in.
+        slot.task = self._loop.create_task(self._work(slot), context=self._context.copy())
+        watch(slot.task, self._crashed)
+        self._slots.add(slot)
+
+    # one piece: another function call would make each message slower
+    async def _work(self, slot: _Slot) -> None:
+        flow = self._flow
+        ready = flow.ready
+        waiting, running = State.WAITING, State.RUNNING
+        enter = flow.lanes.enter if flow.ordered else None
+        mark = HANDLED.set if self._begin is None else self._mark
+        try:
+            while True:
+                while not ready:
+                    if self._leaving:
+                        return
+                    waiter: asyncio.Future[None] = self._loop.create_future()
+                    flow.idle.append(waiter)
+                    flow.out_of_work()
+                    await waiter
+                    flow.wake(len(ready) - 1)
+                delivery = ready.popleft()
+                if delivery.state is not waiting:
+                    flow.advance(delivery)
+                    continue
+                # A delivery that had to wait, or is tried again, is in its lane already.
+                if (
+                    enter is not None
+                    and delivery.lane is None
+                    and (key := delivery.key) is not None
+                    and not enter(delivery, key)
+                ):
+                    continue
+                slot.delivery = delivery
+                delivery.state = running
+                mark(delivery)
+                before = copy_context()
+                route = delivery.route
+                assert isinstance(route, Route)  # `route_of`, without a call
+                call = route.only
+                if call is None or delivery.retry_state is not None:
+                    await self._run(delivery, slot)
+                else:
+                    # The usual case, without another coroutine around the handler's.
+                    slot.call = call
+                    try:
+                        if call.takes_message:
+                            await call.function(call.read(delivery), message_of(delivery, self._source))
+                        else:
+                            await call.function(call.read(delivery))
+                    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (any error of a handler is a failure)
+                        self._fail(delivery, slot, call, error)
+                    else:
+                        if slot.timed_out:
+                            self._fail(delivery, slot, call, None)
+                        else:
+                            flow.handled(delivery)
+                slot.delivery = None
+                if copy_context() != before:
+                    # A handler has set a context variable. The next message must not see it, and only a new task gets
+                    # rid of it. Comparing unchanged contexts costs almost nothing.
+                    self._add()
+                    return
+        except asyncio.CancelledError:
+            if slot.delivery is not None:
+                self._retries.failed(slot.delivery, None, Stopped())
+        except BaseException as error:  # noqa: BLE001 (SystemExit and the like end the source)
+            if slot.delivery is not None:
+                self._retries.failed(slot.delivery, None, Stopped())
+            self._crashed(error)
+        finally:
+            self._slots.discard(slot)
+
+    def _mark(self, delivery: Delivery) -> None:
+        assert self._begin is not None  # otherwise nobody asks
+        HANDLED.set(delivery)
+        self._begin(delivery)
+
+    async def _run(self, delivery: Delivery, slot: _Slot) -> None:
+        """Run those handlers of one message that are not done with it yet."""
+        retry_state = delivery.retry_state
+        read = event = message = None
+        route = route_of(delivery)
+        calls = route.calls
+        earlier = retry_state.done if retry_state is not None else ()
+        scopes = self._caller.scopes(route)
+        passed_null = bool(calls)
+        for call in calls:
+            if retry_state is not None and call.handler.name in retry_state.done:
+                continue
+            slot.call = call
+            error: BaseException | None = None
+            try:
+                if call.read is not read:
+                    event, read = call.read(delivery), call.read
+                message = message or message_of(delivery, self._source)
+                if call.idempotent is None:
+                    await self._caller.call(call, scopes, event, message)
+                elif not await call.idempotent(event, message, partial(self._caller.call, call, scopes)):
+                    self._flow.duplicate(delivery)
+                passed_null = False
+            except NoValue:
+                continue
+            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 (any error of a handler is a failure)
+                error = raised
+            if error is not None or slot.timed_out:
+                await self._caller.close(scopes, error)
+                self._fail(delivery, slot, call, error)
+                return
+            if len(calls) > 1:
+                retry_state = delivery.need_retry_state()
+                retry_state.done = (*retry_state.done, call.handler.name)
+                if self._begin is not None:
+                    self._begin(delivery)
+        if (error := await self._caller.close(scopes)) is not None:
+            # Closing what the handlers share, such as a transaction, has failed: all of them run again.
+            if retry_state is not None:
+                retry_state.done = earlier
+            assert slot.call is not None
+            self._fail(delivery, slot, slot.call, error)
+        elif passed_null and delivery.body is None:
+            self._flow.skip_tombstone(delivery)
+        else:
+            self._flow.handled(delivery)
+
+    def _fail(self, delivery: Delivery, slot: _Slot, call: Call, error: BaseException | None) -> None:
+        """Return what a handler's error means: a timeout, a failure, or that `stop` cancelled it.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled by `stop`.
+        """
+        if slot.timed_out:
+            overdue = self._time_out(slot, call)
+            # Its traceback says where the handler was when its time was over.
+            overdue.__traceback__ = None if error is None else error.__traceback__
+            self._retries.failed(delivery, call, overdue)
+        elif slot.task.cancelling():
+            # Client libraries turn a cancellation into their own errors. It is still a cancellation.
+            raise asyncio.CancelledError from error
+        elif isinstance(error, NoValue):
+            self._flow.skip_tombstone(delivery)
+        else:
+            assert error is not None
+            self._retries.failed(delivery, call, error)
+
+    async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run a plain function in a thread of the executor, with the context that a coroutine would have."""
+        job = _Job(function, arguments)
+        try:
+            result = await self._loop.run_in_executor(self._threads, copy_context().run, job.run)
+        except asyncio.CancelledError:
+            self._strays = [*(stray for stray in self._strays if stray.runs), job]
+            raise
+        if isawaitable(result):
+            # A plain function that wraps a coroutine function: its coroutine must be run.
+            await result
+
+    async def _watch_timeouts(self) -> None:
+        """Cancel handlers that take too long. Checking all slots is cheaper than a timer for each message."""
+        pause = min(max(self._shortest_timeout / 20, 0.01), 5.0)
+        while True:
+            await asyncio.sleep(pause)
+            if len(self._flow.idle) == len(self._slots):
+                continue  # With many sources most of them have nothing to do.
+            now = self._loop.time()
+            for slot in self._slots:
+                if slot.delivery is None or slot.timed_out:
+                    continue
+                delivery, call, since = slot.seen
+                if slot.delivery is not delivery or slot.call is not call:
+                    slot.seen = (slot.delivery, slot.call, now)
+                elif call is not None and now - since > (call.handler.timeout or self._timeout):
+                    slot.timed_out = True
+                    slot.task.cancel()
+
+    def _time_out(self, slot: _Slot, call: Call) -> HandlerTimeout:
+        slot.timed_out = False
+        slot.task.uncancel()
+        handler, seconds = call.handler, call.handler.timeout or self._timeout
+        if not handler.is_async:
+            logger.error(
+                "source %s: %s took longer than %g s and cannot be stopped: its thread runs on, its result is ignored",
+                self._source,
+                handler.name,
+                seconds,
+            )
+            # The thread that is stuck must not keep others waiting.
+            self._threads.shutdown(wait=False)
+            self._threads = self._new_threads()
+        return HandlerTimeout(f"{handler.name} took longer than {seconds:g} s")

@@ -1,0 +1,158 @@
+"""Gives messages back before a handler has started on them: at a stop, a revocation, or the end of a lease or a hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from brokerkit._consuming._commit_watermark import CommitWatermark
+from brokerkit._consuming._executor import Executor
+from brokerkit._consuming._flow import Flow
+from brokerkit._consuming._intake import Intake
+from brokerkit._consuming._lanes import Key
+from brokerkit._consuming._leases import OURS
+from brokerkit._consuming._retries import Retries
+from brokerkit._consuming._transactions import Transactions
+from brokerkit._messages._delivery import RELEASE, Delivery, State
+
+
+class GivingBack:
+    """Gives deliveries back, or forgets those that the broker has taken.
+
+    While the source stops, it is the inbox of the flow: messages that would start then are given back.
+
+    Args:
+        flow: the source's.
+        retries: what waits for its next attempt.
+        intake: what the guard of the first messages keeps.
+        watermark: how far each partition is done.
+        executor: what runs.
+        transactions: told of what is lost; None where there are none.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        *,
+        retries: Retries,
+        intake: Intake,
+        watermark: CommitWatermark,
+        executor: Executor,
+        transactions: Transactions | None,
+    ) -> None:
+        self._flow = flow
+        self._retries = retries
+        self._intake = intake
+        self._watermark = watermark
+        self._executor = executor
+        self._transactions = transactions
+        self._needed: AbstractSet[Delivery] = frozenset()
+
+    async def lose(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
+        """See `Lost`: drop deliveries that have not started, and wait until running ones are settled."""
+        needed = set[Delivery]() if gone else self.before_started()
+        while deliveries := [
+            one
+            for one in deliveries
+            if ((one in needed and one not in self._retries.held) or not self.drop(one)) and one.state in OURS
+        ]:
+            await self._flow.progress()
+
+    def before_started(self) -> set[Delivery]:
+        """Return the deliveries that must be handled, because otherwise started ones would be handled twice."""
+        return self._watermark.before_started(self._retries.held)
+
+    def drop(self, delivery: Delivery) -> bool:
+        """Forget a delivery that has not started. Return False if a handler is at it, or it waits to be settled."""
+        if delivery.state is not State.WAITING:
+            return delivery.state is State.LOST
+        delivery.state = State.LOST
+        self._flow.backlog.remove(delivery)
+        self._retries.retry_states.keep(delivery)
+        if self._retries.let_go(delivery):
+            self._flow.advance(delivery)
+        self._intake.drop(delivery)
+        if self._transactions is not None:
+            self._transactions.drop(delivery)
+        self._flow.stats.lost += 1
+        self._flow.tell("lost", delivery)
+        self._flow.forget()
+        return True
+
+    def expire(self, expired: Sequence[Delivery]) -> None:
+        """Give back deliveries that have waited for too long, together with all that wait behind them."""
+        flow, waiting = self._flow, State.WAITING
+        chosen = dict.fromkeys(expired)
+        if flow.ordered and (keys := {one.key for one in expired if one.key is not None}):
+            # Otherwise later messages would start before it comes again.
+            chosen.update(dict.fromkeys(one for one in flow.lanes.waiting() if one.key in keys))
+            received = (*flow.ready, *flow.isolation.suspects)
+            chosen.update(dict.fromkeys(one for one in received if one.key in keys))
+        released = [one for one in chosen if one.state is waiting and not self._retries.expire(one)]
+        gone = set(released)
+        firsts = [one for one in flow.ready if one in gone]
+        if firsts:
+            kept = [one for one in flow.ready if one not in gone]
+            flow.ready.clear()
+            flow.ready.extend(kept)
+        for delivery in released:
+            flow.backlog.remove(delivery)
+            self._retries.retry_states.keep(delivery)
+            if self._retries.let_go(delivery):
+                firsts.append(delivery)
+            self._intake.drop(delivery)
+            flow.settlement.add(delivery, RELEASE)
+        for delivery in firsts:
+            flow.advance(delivery)  # if it is in a lane, it is the first there
+
+    def begin_stop(self) -> None:
+        """Give back all deliveries that no handler has started on, except those that must still be handled.
+
+        Messages behind a running one of their key wait until it has ended, and are given back then: a queue delivers
+        messages in the order in which they were given back.
+        """
+        self._needed = self.before_started()
+        self._flow.inbox = self
+        self._release_waiting(but=self._needed, running=self._executor.running_lanes)
+
+    def append(self, delivery: Delivery, /) -> None:
+        """Give back a message whose turn has come, and what is behind it."""
+        self.appendleft(delivery)
+
+    def appendleft(self, delivery: Delivery, /) -> None:
+        """Give back a message whose turn has come, and what is behind it."""
+        following: Delivery | None = delivery
+        while following is not None:
+            if following in self._needed:
+                self._flow.ready.append(following)
+                return
+            self._flow.settlement.add(following, RELEASE)
+            following = self._flow.lanes.leave(following)
+
+    def release_rest(self) -> None:
+        """Give back all deliveries that no handler has started on."""
+        self._release_waiting(but=frozenset(), running=frozenset())
+
+    def _release_waiting(self, *, but: AbstractSet[Delivery], running: AbstractSet[Key]) -> None:
+        # The first message of each key goes first, because a list has only the order in which values are given back.
+        # `ready` has the messages whose turn it is in their lanes, and those that no slot has taken yet.
+        flow = self._flow
+        next_ones = [delivery for delivery in flow.ready if delivery.lane is not None]
+        others = [delivery for delivery in flow.ready if delivery.lane is None]
+        suspects = flow.isolation.suspects.clear()
+        next_ones += [delivery for delivery in suspects if delivery.lane is not None]
+        others += [delivery for delivery in suspects if delivery.lane is None]
+        waiting = [*self._retries.held, *next_ones, *flow.lanes.waiting(), *others, *self._intake.close()]
+        kept = [delivery for delivery in flow.ready if delivery in but]
+        flow.ready.clear()
+        flow.ready.extend(kept)
+        self._retries.held.clear()
+        for delivery in waiting:
+            if delivery.retry_state is not None:
+                delivery.retry_state.cancel_timer()
+            if delivery.state is not State.WAITING or delivery in but:
+                continue
+            if delivery.key is None or delivery.key not in running:
+                flow.settlement.add(delivery, RELEASE)
+            elif delivery.lane is None:
+                flow.lanes.enter(delivery, delivery.key)

@@ -1,0 +1,1 @@
+"""Dead letters: writing, storing, reading, replaying and purging them."""

@@ -1,0 +1,1 @@
+"""Handlers and how they are registered."""

@@ -1,0 +1,1 @@
+"""Publishing: targets, the synchronous front, and paced publishing."""

@@ -1,0 +1,118 @@
+"""Middleware around each publish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from brokerkit._errors import BrokerkitError
+from brokerkit._handlers._middleware import run_through
+from brokerkit._messages._headers import Headers
+from brokerkit._messages._outgoing import Receipt
+from brokerkit._publishing._sender import Result
+from brokerkit._publishing._target import Target
+
+
+@dataclass(slots=True)
+class Publication:
+    """One publish, as its middleware sees it. What is set here before ``proceed`` is what is published.
+
+    Attributes:
+        what: an event, a `Message`, or an event name.
+        payload: the payload of an event name, else None.
+        key: the ordering key.
+        headers: the headers.
+        id: the message's id, or None for a new one.
+        after: how much later it is delivered, in seconds or as a `timedelta`, or None.
+        at: when it is delivered, or None.
+        priority: its priority, or None.
+        target: name of the target.
+    """
+
+    what: Any
+    payload: Mapping[str, Any] | Any = None
+    key: str | bytes | None = None
+    headers: Headers | None = None
+    id: str | None = None
+    after: float | timedelta | None = None
+    at: datetime | None = None
+    priority: int | None = None
+    target: str = field(default="", kw_only=True)
+
+
+PublishMiddleware = Callable[[Publication, Callable[[], Awaitable[Receipt]]], Awaitable[Receipt]]
+"""Takes the publish and what runs it, and returns the receipt."""
+
+
+class PublishInside:
+    """Publishes inside the middleware of a bus.
+
+    Attributes:
+        middleware: each with the target that it is for, or None for all of them.
+    """
+
+    def __init__(self) -> None:
+        self.middleware: list[tuple[PublishMiddleware, str | None]] = []
+
+    def __repr__(self) -> str:
+        return f"<PublishInside {len(self.middleware)} middleware>"
+
+    def __bool__(self) -> bool:
+        return bool(self.middleware)
+
+    async def one(self, target: Target, publication: Publication) -> Receipt:
+        """Publish one message.
+
+        Raises:
+            BrokerkitError: as `Target.prepare` and `Target.publish` do.
+        """
+        return await self._run(target, publication, lambda: target.publish(_prepared(target, publication)))
+
+    async def many(self, target: Target, publications: Sequence[Publication]) -> list[Result]:
+        """Publish many. They are handed to the broker in order, however long the middleware of each takes before.
+
+        Raises:
+            Exception: what a middleware raised, if it is not a `BrokerkitError`.
+        """
+        turns = [asyncio.Event() for _ in range(len(publications) + 1)]
+        turns[0].set()
+
+        async def run(number: int, publication: Publication) -> Result:
+            async def in_turn() -> Receipt:
+                await turns[number].wait()
+                sent = target.begin(_prepared(target, publication))
+                turns[number + 1].set()
+                return await sent
+
+            try:
+                return await self._run(target, publication, in_turn)
+            except BrokerkitError as error:
+                return error
+            finally:
+                await turns[number].wait()
+                turns[number + 1].set()
+
+        results = await asyncio.gather(*(run(*one) for one in enumerate(publications)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, BrokerkitError):
+                raise result
+        return [result for result in results if isinstance(result, (Receipt, BrokerkitError))]
+
+    async def _run(self, target: Target, publication: Publication, run: Callable[[], Awaitable[Receipt]]) -> Receipt:
+        middleware = [each for each, only in self.middleware if only in (None, target.name)]
+        return await run_through(middleware, publication, run)
+
+
+def _prepared(target: Target, one: Publication) -> Any:
+    return target.prepare(
+        *(one.what, one.payload),
+        key=one.key,
+        headers=one.headers,
+        id=one.id,
+        after=one.after,
+        at=one.at,
+        priority=one.priority,
+    )

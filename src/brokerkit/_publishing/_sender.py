@@ -1,0 +1,221 @@
+"""Sends concurrent publishes in batches. Each publish ends in time, whatever the broker does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, cast
+
+from brokerkit._backoff import backoff
+from brokerkit._deadline import CLEAN_UP
+from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, PublishError, describe
+from brokerkit._guard import guarded, start
+from brokerkit._messages._outgoing import Outgoing, Receipt
+from brokerkit._status._health import Status
+from brokerkit.adapters.api import Adapter
+
+Result = Receipt | BrokerkitError
+
+LARGEST_BATCH: Final = 5_000
+_LONG: Final = 5.0
+"""Seconds without a confirmation after which the broker of a target counts as out of reach."""
+
+_SILENT: Final = "the broker does not answer"
+"""Why a publish got no confirmation, as long as the adapter says nothing else."""
+
+
+class Group(NamedTuple):
+    """The messages of one call, the future for their results, and the loop's time by which it must be done."""
+
+    messages: Sequence[Outgoing]
+    waiter: asyncio.Future[list[Result]]
+    deadline: float
+
+
+class Sender:
+    """Sends the messages of one target through its adapter.
+
+    A group joins the next batch. While one batch is being sent, the next one fills. So a single publish does not wait, and
+    many concurrent publishes share round trips. Messages are sent in the order of the calls. After a broken connection,
+    unconfirmed messages are sent again, after the confirmed ones.
+
+    Args:
+        name: name of the target.
+        timeout: seconds after which a group has its results in any case.
+        status: the target's; told of a broker that cannot be reached and of one that is back.
+    """
+
+    def __init__(self, name: str, adapter: Adapter, *, timeout: float, status: Status) -> None:
+        self._name = name
+        self._adapter = adapter
+        self._timeout = timeout
+        self._status = status
+        self._waiting: deque[Group] = deque()
+        self._flying: list[Group] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._cause = _SILENT
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Sender of {self._name}: {len(self)} unconfirmed>"
+
+    def __len__(self) -> int:
+        return sum(len(group.messages) for group in (*self._flying, *self._waiting))
+
+    def add(self, messages: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
+        """Send these with the next batch. The future has one result for each, after `timeout` seconds at the latest.
+
+        Raises:
+            Closed: the sender is closed.
+        """
+        if self._closed:
+            raise Closed(f"target {self._name!r} is closed")
+        loop = asyncio.get_running_loop()
+        # If the waiting task is cancelled, the messages are still sent.
+        waiter: asyncio.Future[list[Result]] = loop.create_future()
+        self._waiting.append(Group(messages, waiter, loop.time() + self._timeout))
+        if self._sending is None:
+            self._sending = start(self._send_all(), self._fail)
+        return waiter
+
+    def _next_batch(self) -> list[Outgoing]:
+        """Take as many groups as fit into one batch, and return their messages."""
+        batch: list[Outgoing] = []
+        while self._waiting and len(batch) + len(self._waiting[0].messages) <= LARGEST_BATCH:
+            self._flying.append(self._waiting.popleft())
+            batch += self._flying[-1].messages
+        return batch
+
+    async def _send_all(self) -> None:
+        """Send batch after batch until nothing waits."""
+        loop = asyncio.get_running_loop()
+        self._expire_at(self._waiting[0].deadline)
+        try:
+            while self._waiting:
+                batch, groups = self._next_batch(), self._flying
+                slow = loop.call_later(_LONG, guarded(self._notice_silence, self._fail))
+                results: list[Result]
+                try:
+                    results = await self._send(batch, groups)
+                except TimeoutError:
+                    results = self._unconfirmed(len(batch))
+                except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
+                    failure = PublishError(f"target {self._name!r} failed with a {type(error).__name__}")
+                    failure.__cause__ = error
+                    results = [failure for _ in batch]
+                except asyncio.CancelledError:
+                    self._give_up(groups)
+                    raise
+                finally:
+                    slow.cancel()
+                    self._flying = []
+                first = 0
+                for messages, waiter, _ in groups:
+                    if not waiter.done():
+                        waiter.set_result(results[first : first + len(messages)])
+                    first += len(messages)
+        finally:
+            self._sending = None
+            if self._late is not None:
+                self._late.cancel()
+
+    async def _send(self, batch: list[Outgoing], groups: Sequence[Group]) -> list[Result]:
+        """Send one batch, and send again what was not confirmed because the connection broke. Ids stay the same.
+
+        Raises:
+            TimeoutError: the time of all these groups is over.
+        """
+        loop, give_up = asyncio.get_running_loop(), groups[-1].deadline
+        async with asyncio.timeout_at(give_up):
+            results = await self._adapter.send(batch)
+        failures = 0
+        while not self._closed:
+            again = [index for index, result in enumerate(results) if isinstance(result, ConnectionLost)]
+            if again:
+                lost = cast("ConnectionLost", results[again[0]])
+                self._cause = f"{type(lost).__name__}: {describe(lost)}"
+                self._status.lose(lost)
+            elif self._status.failures:
+                self._cause = _SILENT
+                self._status.recover()
+            failures += 1
+            pause = backoff(failures, first=0.1, cap=5.0)
+            if not again or loop.time() + pause > give_up:
+                break
+            await asyncio.sleep(pause)
+            # The publishers of groups that have ended may already have published their messages again.
+            over = [group.waiter.done() for group in groups for _ in group.messages]
+            again = [index for index in again if not over[index]]
+            if not again:
+                break
+            try:
+                async with asyncio.timeout_at(give_up):
+                    found = await self._adapter.send([batch[index] for index in again])
+            except TimeoutError:
+                break  # the results of earlier tries still hold
+            for index, result in zip(again, found, strict=True):
+                results[index] = result
+        return results
+
+    def _expire_at(self, moment: float) -> None:
+        self._late = asyncio.get_running_loop().call_at(moment, guarded(self._expire, self._fail))
+
+    def _expire(self) -> None:
+        """End the groups whose time is over, wherever their messages are, and set the timer for the next one."""
+        now = asyncio.get_running_loop().time()
+        # Groups that are added from now on have their full time.
+        following = now + self._timeout
+        for group in self._flying:
+            if group.deadline > now:
+                following = min(following, group.deadline)
+            elif not group.waiter.done():
+                group.waiter.set_result(self._unconfirmed(len(group.messages)))
+        while self._waiting and self._waiting[0].deadline <= now:
+            messages, waiter, _ = self._waiting.popleft()
+            if not waiter.done():
+                text = f"target {self._name!r}: not sent within {self._timeout:g} s (publish_timeout): {self._cause}"
+                waiter.set_result([ConnectionLost(text) for _ in messages])
+        if self._waiting:
+            following = min(following, self._waiting[0].deadline)
+        self._expire_at(following)
+
+    def _unconfirmed(self, count: int) -> list[Result]:
+        error = ConnectionLost(
+            f"target {self._name!r}: no confirmation within {self._timeout:g} s (publish_timeout), so the broker may or "
+            f"may not have the message: {self._cause}"
+        )
+        self._status.lose(error)
+        return [error for _ in range(count)]
+
+    def _give_up(self, groups: Iterable[Group]) -> None:
+        """End all groups with an error, because the bus closes and there will be no confirmations."""
+        given_up = [*groups, *self._waiting]
+        self._waiting.clear()
+        for messages, waiter, _ in given_up:
+            if not waiter.done():
+                text = f"target {self._name!r} was closed before the broker confirmed: it may have the message"
+                waiter.set_result([ConnectionLost(text) for _ in messages])
+
+    def _fail(self, error: BaseException) -> None:
+        """End waiting groups with an error after a defect in this module. The next publish starts afresh."""
+        waiting, self._waiting = self._waiting, deque()
+        for messages, waiter, _ in waiting:
+            if not waiter.done():
+                failure = PublishError(f"target {self._name!r} failed with a {type(error).__name__}: {describe(error)}")
+                failure.__cause__ = error
+                waiter.set_result([failure for _ in messages])
+
+    def _notice_silence(self) -> None:
+        """Note a silent broker: a client library that reconnects itself (librdkafka) reports nothing until it gives up."""
+        self._status.lose(ConnectionLost(f"target {self._name!r}: no confirmation for {_LONG:g} s"))
+
+    async def close(self, timeout: float) -> None:
+        """Refuse new messages, and wait for sent ones. Those not confirmed after ``timeout`` seconds have failed."""
+        self._closed = True
+        if (sending := self._sending) is not None:
+            await asyncio.wait([sending], timeout=min(timeout, self._timeout))
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending], timeout=CLEAN_UP)

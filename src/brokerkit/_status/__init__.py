@@ -1,0 +1,1 @@
+"""What a bus tells about itself: health, notices and figures."""

@@ -1,0 +1,1 @@
+"""Plausible events without their producer, for demonstrations and load."""
