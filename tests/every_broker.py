@@ -7,11 +7,12 @@ brokerkit's.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol
 
 import aio_pika
 import redis.asyncio
@@ -20,15 +21,17 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from brokerkit import Bus, Handlers, Message, adapters
-from brokerkit._message import ACK, Delivery
-from brokerkit._settings import ConnectionSettings
-from brokerkit._transport import Subscription
+from brokerkit._config._settings import ConnectionSettings
+from brokerkit._messages._delivery import ACK, Delivery
+from brokerkit._messages._outgoing import Outgoing, Receipt
+from brokerkit.adapters.api import ReadFrom, Subscription
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
 from tests.brokers.rabbitmq import LARGEST_MESSAGE, RabbitBroker
 from tests.brokers.redis import LARGEST_VALUE, RedisBroker
 
 NONE: Final[Mapping[str, str]] = {}
+SIGNING_KEY: Final = "a key that only the group has"
 
 
 class Plain(Protocol):
@@ -54,6 +57,7 @@ class Broker:
         unreachable: a URL where nobody listens.
         bad_option: settings with an option that the client library does not know.
         suffix: ending of topic names.
+        lease: seconds, where a test does not say.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Broker:
     bad_option: Mapping[str, Any]
     wrong_password: Mapping[str, Any] | None = None
     suffix: str = ""
+    lease: float = 4.0
     topics_must_exist: bool = True
     largest: int | None = None
     _prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:10]}")
@@ -87,10 +92,12 @@ class Broker:
             "topic": topic or self.topic(),
             "group": group,
             "provision": "all",
-            "lease": 4.0,
+            "lease": self.lease,
             "format": "evenbet",
             "stop_timeout": 10.0,
         }
+        if self.name.startswith(("sqs", "sns")):
+            defaults["signing_key"] = SIGNING_KEY  # without it the history of a replay is not believed
         merged = {**defaults, **self.settings, **settings}
         return Bus(merged.pop("url"), **merged)
 
@@ -100,7 +107,7 @@ class Broker:
         adapter = adapters.make(settings.connection())
         await adapter.open()
         place = adapter.derived(self.topic(), group, "dlq")
-        reading = Subscription(topics=(place,), group="reader", stored=True, provision="group")
+        reading = Subscription(topics=(place,), group="reader", is_queue=True, provision="group")
         source = adapter.subscribe(reading, _ignore)
         await source.open()
         letters: list[Delivery] = []
@@ -144,10 +151,10 @@ class Recorder:
         return self.got
 
     @asynccontextmanager
-    async def serving(self, bus: Bus) -> AsyncIterator[Bus]:
+    async def serving(self, bus: Bus, *, on_source_failure: Literal["raise", "log"] = "raise") -> AsyncIterator[Bus]:
         """Serve a bus with these handlers for as long as the block lasts."""
         bus.include(self.handlers)
-        async with bus, bus.serving():
+        async with bus, bus.serving(on_source_failure=on_source_failure):
             yield bus
 
 
@@ -204,7 +211,42 @@ def memory() -> Broker:
     )
 
 
-def kafka(broker: KafkaBroker) -> Broker:
+def sqlite() -> Broker:
+    url = f"sqlite:///{tempfile.mkdtemp()}/broker.db"  # an absolute path begins with a slash of its own
+
+    async def create(topic: str) -> None:
+        async with Bus(url, topic=topic, provision="all"):
+            pass
+
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
+        adapter = adapters.make(ConnectionSettings.model_validate({"url": url}).connection())
+        await adapter.open()
+        for number, (name, body) in enumerate(messages):
+            # Whoever else writes into the file fills in no more than this.
+            outgoing = Outgoing(
+                topic=topic, body=body, name="", id=f"{topic}-{number}", headers=_headers(name, place, headers)
+            )
+            outgoing.key = name if place == "key" else None
+            outgoing.type = name if place == "type" else None
+            [answer] = await adapter.send([outgoing])
+            assert isinstance(answer, Receipt), answer
+        await adapter.close()
+
+    return Broker(
+        name="sqlite",
+        settings={"url": url},
+        places=("header:event", "key", "type"),
+        plain=plain,
+        create=create,
+        unreachable={"url": "sqlite:////no/such/folder/broker.db"},
+        bad_option={"url": url, "options": {"no_such_option": "1"}},
+        largest=16 * 1024 * 1024,
+    )
+
+
+def kafka(broker: KafkaBroker, *, protocol: str = "classic") -> Broker:
     async def create(topic: str) -> None:
         admin = AdminClient({"bootstrap.servers": broker.address})
         for created in admin.create_topics([NewTopic(topic, num_partitions=3)]).values():
@@ -217,13 +259,16 @@ def kafka(broker: KafkaBroker) -> Broker:
     ) -> None:
         producer = Producer({"bootstrap.servers": broker.address, "allow.auto.create.topics": False})
         for name, body in messages:
-            beside = [(header, value.encode()) for header, value in _headers(name, place, headers).items()]
-            producer.produce(topic, body, key=name if place == "key" else None, headers=beside)
+            settings_of_section = [(header, value.encode()) for header, value in _headers(name, place, headers).items()]
+            producer.produce(topic, body, key=name if place == "key" else None, headers=settings_of_section)
         assert await asyncio.to_thread(producer.flush, 10) == 0
 
     return Broker(
         name="kafka",
-        settings={"url": broker.url, "options": {"topic.metadata.refresh.interval.ms": 500}},
+        settings={
+            "url": broker.url,
+            "options": {"topic.metadata.refresh.interval.ms": 500, "group.protocol": protocol},
+        },
         places=("header:event", "key", "topic", "field:event"),
         plain=plain,
         create=create,
@@ -234,6 +279,25 @@ def kafka(broker: KafkaBroker) -> Broker:
             "options": {"security.protocol": "sasl_plaintext"},
         },
         largest=1_000_000,
+    )
+
+
+def kafka_share(broker: KafkaBroker) -> Broker:
+    def of_share(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**settings, "url": settings["url"].replace("kafka://", "kafka+share://")}
+
+    plain = kafka(broker)
+    # The broker decides the protocol of a share group.
+    options = {name: value for name, value in plain.settings["options"].items() if name != "group.protocol"}
+    return replace(
+        plain,
+        name="kafka-share",
+        # The lock of a group stays what it was at first, and cannot be renewed.
+        lease=10.0,
+        settings={**of_share(plain.settings), "options": options},
+        unreachable=of_share(plain.unreachable),
+        bad_option=of_share(plain.bad_option),
+        wrong_password=of_share(plain.wrong_password or {}),
     )
 
 
@@ -250,8 +314,8 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
             channel = await connection.channel(on_return_raises=True)
             exchange = await channel.get_exchange(topic, ensure=False)
             for name, body in messages:
-                beside: dict[str, Any] = {**_headers(name, place, headers)}
-                message = aio_pika.Message(body, headers=beside, type=name if place == "type" else None)
+                settings_of_section: dict[str, Any] = {**_headers(name, place, headers)}
+                message = aio_pika.Message(body, headers=settings_of_section, type=name if place == "type" else None)
                 await exchange.publish(message, routing_key=name if place == "routing_key" else "any.thing")
 
     return Broker(
@@ -367,7 +431,7 @@ def redis_pubsub(broker: RedisBroker) -> Broker:
 
     return Broker(
         name="redis-pubsub",
-        settings={"url": broker.url.replace("redis://", "redis+pubsub://")},
+        settings={"url": broker.url.replace("redis://", "redis+pubsub://"), "envelope": "brokerkit"},
         places=("topic", "field:event"),
         plain=plain,
         create=_nothing,
@@ -379,16 +443,21 @@ def redis_pubsub(broker: RedisBroker) -> Broker:
     )
 
 
-def redis_list(broker: RedisBroker) -> Broker:
+def redis_list(broker: RedisBroker, *, end: ReadFrom = "left") -> Broker:
     async def plain(
         topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
     ) -> None:
         async with redis.asyncio.from_url(broker.url) as client:
-            await client.rpush(topic, *(body for _, body in messages))
+            push = client.rpush if end == "left" else client.lpush
+            await push(topic, *(body for _, body in messages))
 
     return Broker(
         name="redis-list",
-        settings={"url": broker.url.replace("redis://", "redis+list://")},
+        settings={
+            "url": broker.url.replace("redis://", "redis+list://"),
+            "read_from": end,
+            "envelope": "brokerkit",
+        },
         places=("topic", "field:event"),
         plain=plain,
         create=_nothing,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from brokerkit._deadline import within
+from brokerkit._deadline import bounded
 
 
 async def test_a_step_that_ends_is_waited_for() -> None:
@@ -16,7 +16,7 @@ async def test_a_step_that_ends_is_waited_for() -> None:
         await asyncio.sleep(0.05)
         done.append(1)
 
-    await within(5, "the step", step())
+    await bounded(5, "the step", step())
     assert done == [1]
 
 
@@ -30,14 +30,14 @@ async def test_a_step_that_hangs_is_cancelled_and_named(caplog: pytest.LogCaptur
             cleaned.set()
 
     async with asyncio.timeout(5):
-        await within(0.05, "the close of X", step())
+        await bounded(0.05, "closing X", step())
     assert cleaned.is_set()
-    assert "the close of X did not end in time" in caplog.text
+    assert "closing X took too long" in caplog.text
 
 
 async def test_a_step_that_fails_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def step() -> None:
         raise RuntimeError("broken")
 
-    await within(5, "the step", step())
+    await bounded(5, "the step", step())
     assert "the step failed: RuntimeError" in caplog.text

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import MetaData, event, func, select
+from sqlalchemy import MetaData, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from brokerkit import BrokerkitError, Bus, Closed, ConfigError, InvalidMessage, Message, NotFound, Receipt
 from brokerkit._errors import ConnectionLost
-from brokerkit._message import Outgoing
-from brokerkit._target import Target
+from brokerkit._messages._outgoing import Outgoing
+from brokerkit._publishing._target import Target
 from brokerkit.dedupe import Dedupe, SqlStore
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from brokerkit.outbox import Outbox, _outgoing, _row_of
+from brokerkit.outbox import Outbox
+from brokerkit.outbox._rows import outgoing_of, row_of
 from tests import every_broker
 from tests.every_broker import Broker, Recorder, until
 from tests.stores import DATABASES, database_url
@@ -101,7 +102,7 @@ async def test_a_handlers_mark_effect_and_event_are_one(memory: Broker, url: str
     @bus.on(NAME, dedupe=Dedupe(store))
     async def settle(event: OnPlayerSeatedDown, message: Message) -> None:
         number = event.player_id or 0
-        await outbox.publish(message.session, "OnUserLoggedIn", {"userId": number}, id=f"event-{number}")
+        await outbox.publish(message.session, "OnUserLoggedIn", {"playerId": number}, id=f"event-{number}")
         if number not in failed:
             failed.add(number)
             raise RuntimeError("after the event was written")
@@ -116,6 +117,39 @@ async def test_a_handlers_mark_effect_and_event_are_one(memory: Broker, url: str
         await until(lambda: bus.stats["bus"].handled == 9, seconds=60)
     assert sorted(str(one) for one in heard) == ["event-1", "event-2", "event-3"]
     assert (bus.stats["bus"].duplicates, bus.stats["bus"].failed) == (3, 3)
+
+
+async def test_broker_tables_store_and_outbox_can_be_one_file(tmp_path: Path) -> None:
+    database = f"sqlite+aiosqlite:///{tmp_path}/all.db"
+    store = SqlStore(database)
+    bus = Bus(f"sqlite:///{tmp_path}/all.db", topic="t", group="g", format="evenbet", provision="all", retry=3)
+    outbox = Outbox(store.engine, bus, poll=600.0)
+    await store.create_tables()
+    await outbox.create_tables()
+    async with store.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE ledger (player INTEGER)"))
+    heard = list[str | None]()
+
+    @bus.on(NAME, dedupe=Dedupe(store))
+    async def settle(event: OnPlayerSeatedDown, message: Message) -> None:
+        await message.session.execute(text(f"INSERT INTO ledger VALUES ({event.player_id})"))
+        await outbox.publish(message.session, "OnUserLoggedIn", {"playerId": event.player_id}, id=f"of-{message.id}")
+        if message.attempt == 1:
+            raise RuntimeError("after everything was written")
+
+    @bus.on("OnUserLoggedIn")
+    async def hear(event: object, message: Message) -> None:
+        heard.append(message.id)
+
+    async with bus, outbox, bus.serving():
+        for number in range(20):
+            await bus.publish(seated(number), id=str(number))
+        await until(lambda: len(heard) == 20, seconds=60)
+    assert sorted(str(one) for one in heard) == sorted(f"of-{number}" for number in range(20))
+    async with store.engine.connect() as connection:
+        found = await connection.scalars(text("SELECT player FROM ledger ORDER BY player"))
+        assert list(found) == list(range(20))
+    await store.engine.dispose()
 
 
 async def test_what_another_process_wrote_is_found_by_polling(memory: Broker, make: Callable[..., Outbox]) -> None:
@@ -199,6 +233,22 @@ async def test_an_event_that_cannot_be_sent_holds_back_its_key_alone(
             await connection.execute(outbox.table.delete().where(outbox.table.c.id == "large"))
         await until(lambda: len(heard.got) == 3)
         await empty(outbox)
+
+
+async def test_many_events_of_one_key_do_not_ask_the_database_for_each(
+    memory: Broker, make: Callable[..., Outbox]
+) -> None:
+    bus, heard, count = memory.bus(), Recorder().record(), 200
+    outbox, commits = make(bus, poll=600.0), list[object]()
+    event.listen(outbox.engine.sync_engine, "commit", commits.append)
+    async with heard.serving(bus), outbox:
+        async with AsyncSession(outbox.engine) as session, session.begin():
+            for number in range(count):
+                await outbox.publish(session, seated(number), key="hot")
+        await heard.wait_for(count)
+        await empty(outbox)
+    assert [event.player_id for _, event, _ in heard.got] == list(range(count))
+    assert len(commits) < count / 2
 
 
 async def test_the_relay_outlives_a_database_that_is_away(
@@ -299,6 +349,7 @@ values = st.text() | st.binary()
         routing_key=st.none() | st.text(),
         type=st.none() | st.text(),
         content_type=st.none() | st.text(),
+        priority=st.none() | st.integers(0, 255),
     )
 )
 def test_a_message_is_read_as_it_was_written(outgoing: Outgoing) -> None:
@@ -306,13 +357,24 @@ def test_a_message_is_read_as_it_was_written(outgoing: Outgoing) -> None:
         pass
 
     row: Any = Row()
-    for name, value in _row_of("target", outgoing).items():
+    for name, value in row_of("target", outgoing, due=0.0).items():
         setattr(row, name, value)
-    again = _outgoing(row)
+    again = outgoing_of(row)
 
     def on_the_wire(one: Outgoing) -> object:
         raw = {name: value.encode() if isinstance(value, str) else value for name, value in one.headers.items()}
         key = one.key.encode() if isinstance(one.key, str) else one.key
-        return (one.topic, one.body, one.name, one.id, key, raw, one.routing_key, one.type, one.content_type)
+        return (
+            one.topic,
+            one.body,
+            one.name,
+            one.id,
+            key,
+            raw,
+            one.routing_key,
+            one.type,
+            one.content_type,
+            one.priority,
+        )
 
     assert on_the_wire(again) == on_the_wire(outgoing)

@@ -17,7 +17,7 @@ LIBRARIES = {
     "aio_pika": ("amqp://localhost", "rabbitmq"),
     "aiobotocore": ("sqs://us-east-1/", "sqs"),
     "redis": ("redis://localhost", "redis"),
-    "websockets": ("wss://localhost", "websocket"),
+    "websockets": ("thrillconnect+wss://localhost", "thrillconnect"),
 }
 
 
@@ -52,8 +52,14 @@ def test_importing_the_package_loads_no_client_library_and_no_command_line() -> 
     strangers = {*LIBRARIES, "botocore", "cyclopts", "rich", "brokerkit.cli", "brokerkit.testing"}
     loaded = set(run("import brokerkit, sys; print(*sys.modules)").split())
     assert loaded & strangers == set()
-    assert {name for name in loaded if name.startswith("brokerkit.adapters.")} == set()
-    assert {name for name in loaded if name.startswith("brokerkit.events.") and "._" not in name} == set()
+    adapters_loaded = {name for name in loaded if name.startswith("brokerkit.adapters.") and "._" not in name}
+    assert adapters_loaded == {"brokerkit.adapters.api"}
+    assert {
+        name
+        for name in loaded
+        if name.startswith(("brokerkit.events.", "brokerkit._vendors."))
+        and "._" not in name.removeprefix("brokerkit._")
+    } == set()
 
 
 def test_a_bus_loads_only_the_library_of_its_broker() -> None:
@@ -79,7 +85,9 @@ except MissingExtra as error:
 
 
 def test_a_scheme_that_nobody_serves_is_refused_with_those_that_are() -> None:
-    with pytest.raises(brokerkit.ConfigError, match=r"no adapter for 'gopher' .there are amqp, amqps, kafka, memory"):
+    with pytest.raises(
+        brokerkit.ConfigError, match=r"no adapter for 'gopher' .there are amqp, amqps, kafka, kafka.share"
+    ):
         brokerkit.Bus("gopher://user:secret@host", topic="t")
     assert adapters.schemes() == sorted(adapters.schemes())
 

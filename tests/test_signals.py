@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,46 @@ def test_a_signal_lets_the_running_handler_finish_and_begins_no_other(
 def test_a_handler_that_leaves_the_program_does() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=5, check=False)
     assert (done.stdout, done.returncode) == ("began\n", 3)
+
+
+AWAY = """
+import sys
+from brokerkit import BrokerkitError, Bus, ConnectionLost
+
+bus = Bus(sys.argv[1], topic="t", group="g", endpoint=sys.argv[2] or None, connect_timeout=2.0)
+
+@bus.on("OnUserLoggedIn")
+async def handle(event: object) -> None: ...
+
+if sys.argv[3:]:
+    try:
+        bus.run()
+    except ConnectionLost as error:
+        print(type(error).__name__, isinstance(error.__cause__, ConnectionLost), error.__cause__.__traceback__ is not None)
+        sys.exit(0)
+bus.run()
+"""
+NOBODY = [
+    ("kafka://127.0.0.1:1", ""),
+    ("amqp://127.0.0.1:1", ""),
+    ("redis://127.0.0.1:1", ""),
+    ("sqs://us-east-1/", "http://127.0.0.1:1"),
+]
+
+
+@pytest.mark.parametrize(("url", "endpoint"), NOBODY, ids=[url for url, _ in NOBODY])
+def test_a_program_whose_broker_is_away_ends_in_three_lines_at_most(url: str, endpoint: str) -> None:
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    command = [sys.executable, "-c", AWAY, url, endpoint]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 1 <= len(lines) <= 3
+    assert lines[-1].startswith("ConnectionLost: ")
+    caught = subprocess.run(
+        [*command, "caught"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (caught.returncode, caught.stdout) == (0, "ConnectionLost True True\n")
 
 
 async def test_a_cancellation_that_a_client_library_swallows_at_the_start_still_ends_serving() -> None:

@@ -117,5 +117,5 @@ def test_the_command_line_says_so_once(
     """)
     assert run(["run", f"{name}:bus", "--uvloop", "--workers", workers, "--log-level", "error"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: uvloop is wanted as the event loop, and is not installed: pip install ")
+    assert said.startswith("error: uvloop was requested as the event loop, but is not installed: pip install ")
     assert said.count("\n") == 1

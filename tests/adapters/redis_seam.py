@@ -10,9 +10,11 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
-from brokerkit._message import Delivery, Outgoing, Receipt, text
-from brokerkit._transport import Adapter, Connection, Source, Subscription
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._headers import as_text
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
+from brokerkit.adapters.api import Adapter, Connection, Source, Subscription
 
 BODIES = [b"", bytes(range(256)), b'{"a": 1}', b"\x00bk\x01", b"\x00bk\x01\x00\x00\x00\x02{}rest", b"x" * 16_384]
 
@@ -37,7 +39,9 @@ def unique(stem: str = "topic") -> str:
 
 
 def connection(url: str, scheme: str = "redis", **options: Any) -> Connection:
-    return Connection(url=Url.parse(f"{scheme}{url[url.index(':') :]}"), options=options, connect_timeout=5)
+    return Connection(
+        url=Url.parse(f"{scheme}{url[url.index(':') :]}"), options=options, connect_timeout=5, envelope="brokerkit"
+    )
 
 
 def outgoing(topic: str, number: int = 0, **fields: Any) -> Outgoing:
@@ -77,10 +81,10 @@ async def raw_client(url: str) -> AsyncGenerator[Any, None]:
         yield client
 
 
-async def receive(source: Source, number: int, *, within: float = 10) -> list[Delivery]:
+async def receive(source: Source, number: int, *, bounded: float = 10) -> list[Delivery]:
     """Deliveries until there are so many."""
     got: list[Delivery] = []
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(bounded):
         while len(got) < number:
             got += await source.receive(number - len(got))
     return got
@@ -91,6 +95,12 @@ async def nothing_comes(source: Source) -> bool:
     return not [*await source.receive(10), *await source.receive(10)]
 
 
+async def has_lag(source: Source, raw: Any, number: int) -> bool:
+    """Whether a source has this lag. A server before 7.0 knows none."""
+    old = (await raw.info("server"))["redis_version"].startswith("6.")
+    return await source.lag() == (None if old else number)
+
+
 def numbers(deliveries: Sequence[Delivery]) -> list[int]:
     """The bodies of messages that `outgoing` made."""
     return [int(delivery.body or b"") for delivery in deliveries]
@@ -99,7 +109,7 @@ def numbers(deliveries: Sequence[Delivery]) -> list[int]:
 def texts(deliveries: Sequence[Delivery]) -> dict[str, str | bytes]:
     """The headers of the only delivery, values as text where they are UTF-8, as a handler sees them."""
     (delivery,) = deliveries
-    return {name: text(value) for name, value in delivery.headers.items()}
+    return {name: as_text(value) for name, value in delivery.headers.items()}
 
 
 def confirmed(results: Sequence[object]) -> bool:

@@ -24,9 +24,9 @@ GRACE: Final = 15.0
 FIXTURES: Final = {
     "kafka": "kafka_broker",
     "rabbitmq": "rabbit_broker",
-    "sqs": "elasticmq_broker",
-    "sqs-fifo": "elasticmq_broker",
-    "sns": "moto_broker",
+    "sqs": "sqs_broker",
+    "sqs-fifo": "sqs_broker",
+    "sns": "sns_broker",
     "redis-streams": "redis_broker",
     "redis-pubsub": "redis_broker",
     "redis-list": "redis_broker",

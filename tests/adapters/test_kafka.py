@@ -24,11 +24,12 @@ from brokerkit._errors import (
     MessageTooLarge,
     NotFound,
 )
-from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled
-from brokerkit._transport import Connection, Subscription
+from brokerkit._messages._delivery import ACK, RELEASE, Delivery, RetryLater, Settled
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
+from brokerkit.adapters.api import Connection, Subscription
 from brokerkit.adapters.kafka import KafkaAdapter
-from brokerkit.adapters.kafka._consumer import PATIENCE
+from brokerkit.adapters.kafka._consumer import PAUSE_AFTER
 from brokerkit.adapters.kafka._source import KafkaSource
 
 WEIRD = {
@@ -72,7 +73,7 @@ async def kafka(kafka_broker: KafkaBroker) -> AsyncIterator[KafkaAdapter]:
 async def topic(kafka: KafkaAdapter) -> str:
     """A topic with four partitions."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    await kafka.ensure([name], stored=False, create=True)
+    await kafka.ensure([name], is_queue=False, create=True)
     return name
 
 
@@ -239,7 +240,7 @@ async def test_size_at_the_clients_limit_passes_and_one_more_is_refused(kafka_br
 
 async def test_a_message_too_large_for_the_topic_fails_alone(kafka_broker: KafkaBroker, kafka: KafkaAdapter) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    await kafka._opened().create({name: 1}, {"max.message.bytes": "2000"})  # pyright: ignore[reportPrivateUsage]
+    await kafka.require_open().create({name: 1}, {"max.message.bytes": "2000"})
     batch = [message(name, b"y" * 270) for _ in range(20)]
     results = await kafka.send([*batch[:10], message(name, b"x" * 3_000), *batch[10:]])
     refused = results.pop(10)
@@ -266,6 +267,7 @@ async def test_cancelling_a_send_leaves_the_adapter_usable(kafka: KafkaAdapter, 
 
 
 async def test_a_producer_with_a_fatal_error_is_replaced(kafka: KafkaAdapter, topic: str) -> None:
+    await send(kafka, message(topic))
     before = kafka._producer  # pyright: ignore[reportPrivateUsage]
     kafka._on_error(KafkaError(KafkaError.UNKNOWN_PRODUCER_ID, "fenced", fatal=True))  # pyright: ignore[reportPrivateUsage]
     assert len(await send(kafka, message(topic))) == 1
@@ -276,6 +278,7 @@ async def test_messages_that_the_client_forgets_count_as_lost_and_its_successor_
     kafka_broker: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(kafka_broker, **{"delivery.timeout.ms": 1_000}) as kafka:
+        await send(kafka, message(topic))
         monkeypatch.setattr(kafka._producer, "produce", lambda *_, **__: None)  # pyright: ignore[reportPrivateUsage]
         async with asyncio.timeout(30):
             [result] = await kafka.send([message(topic)])
@@ -340,7 +343,7 @@ async def test_a_retry_comes_when_it_is_due_and_its_original_is_done(kafka: Kafk
         await ack(source, other)
         (again,) = await take(source, 1)
         assert 0.9 < time.time() - begun < 5
-        assert (again.body, again.id, again.key, again.topic) == (b"copy", "m#2", b"k", retry_of(topic, "1s"))
+        assert (again.body, again.id, again.key, again.topic, again.is_ours) == (b"copy", "m#2", b"k", topic, True)
         # Once more, from the retry topic, and this time across a restart.
         assert await source.settle([(again, RetryLater(1.0, copy))]) == [Settled.DONE]
     async with reading(kafka, topic) as source:
@@ -353,7 +356,7 @@ async def test_the_longest_level_that_is_not_too_long_is_taken(kafka: KafkaAdapt
         (got,) = await take(source, 1)
         await source.settle([(got, RetryLater(700, message("", b"copy")))])
         await source.stop()
-    async with reading(kafka, retry_of(topic, "10m"), group="spy", stored=True) as spy:
+    async with reading(kafka, retry_of(topic, "10m"), group="spy", is_queue=True) as spy:
         assert bodies(await take(spy, 1)) == [b"copy"]
 
 
@@ -373,7 +376,7 @@ async def test_strict_order_has_no_retry_topics(kafka: KafkaAdapter, topic: str)
         (got,) = await take(source, 1)
         assert await source.settle([(got, RetryLater(60, message("")))]) == [Settled.FAILED]
     with pytest.raises(NotFound):
-        await kafka.ensure([retry_of(topic, "1m")], stored=True, create=False)
+        await kafka.ensure([retry_of(topic, "1m")], is_queue=True, create=False)
 
 
 async def test_lag_counts_what_is_not_done(kafka: KafkaAdapter, topic: str) -> None:
@@ -487,7 +490,7 @@ async def test_broadcast_gives_every_process_everything_from_now_on(kafka: Kafka
 
 async def test_several_topics_are_one_source(kafka: KafkaAdapter, topic: str) -> None:
     other = f"{topic}-other"
-    await kafka.ensure([other], stored=False, create=True)
+    await kafka.ensure([other], is_queue=False, create=True)
     await send(kafka, message(topic, b"1"), message(other, b"2"))
     async with reading(kafka, topic, other) as source:
         assert {(one.topic, one.body) for one in await take(source, 2)} == {(topic, b"1"), (other, b"2")}
@@ -500,7 +503,7 @@ async def test_a_full_consumer_pauses_and_goes_on_when_slots_are_free(kafka: Kaf
     await send(kafka, *(message(topic, b"%d" % number, key="k") for number in range(10)))
     async with reading(kafka, topic, max_in_flight=4) as source:
         got = await take(source, 4)
-        async with asyncio.timeout(10 * PATIENCE):
+        async with asyncio.timeout(10 * PAUSE_AFTER):
             while "paused" not in repr(source._threads[0]):  # pyright: ignore[reportPrivateUsage]
                 await asyncio.sleep(0.02)
         await ack(source, got)
@@ -513,7 +516,7 @@ async def test_a_slot_that_is_asked_for_comes_even_above_the_low_water_mark(kafk
     await send(kafka, *(message(topic, b"%d" % number, key="k") for number in range(10)))
     async with reading(kafka, topic, max_in_flight=4) as source:
         await take(source, 4)
-        async with asyncio.timeout(10 * PATIENCE):
+        async with asyncio.timeout(10 * PAUSE_AFTER):
             while "paused" not in repr(source._threads[0]):  # pyright: ignore[reportPrivateUsage]
                 await asyncio.sleep(0.02)
         assert bodies(await take(source, 1)) == [b"4"]
@@ -527,7 +530,7 @@ async def test_a_partition_that_went_away_while_paused_is_read_when_it_comes_bac
 
     lost = Lost()
     async with reading(kafka, topic, lost=lost) as first:
-        (thread, _) = first._threads  # pyright: ignore[reportPrivateUsage]
+        (thread,) = first._threads  # pyright: ignore[reportPrivateUsage]
         await send(kafka, *everywhere(b"before"))
         got = await take(first, 40)
         async with asyncio.timeout(40):
@@ -576,7 +579,7 @@ async def test_closed_means_closed(kafka_broker: KafkaBroker) -> None:
     (result,) = await kafka.send([message("any")])
     assert isinstance(result, Closed)
     with pytest.raises(Closed):
-        await kafka.ensure(["any"], stored=False, create=False)
+        await kafka.ensure(["any"], is_queue=False, create=False)
     assert "closed" in repr(kafka)
 
 
@@ -586,7 +589,7 @@ async def test_the_broker_restarts_and_everything_goes_on(
     monkeypatch.setattr("brokerkit.adapters.kafka.FLUSH", 0.2)
     async with opened(kafka_broker) as kafka, opened(kafka_broker) as impatient:
         name = f"test-{uuid.uuid4().hex[:12]}"
-        await kafka.ensure([name], stored=False, create=True)
+        await kafka.ensure([name], is_queue=False, create=True)
         seen: set[bytes | None] = set()
 
         async def read(source: KafkaSource) -> None:
@@ -628,23 +631,29 @@ async def test_check_reads_without_retry_topics_and_says_that_nothing_can_be_put
 ) -> None:
     await send(kafka, message(topic, b"1"))
     async with reading(kafka, topic, provision="check") as source:
-        assert retry_of(topic, "10m") in caplog.text
+        assert retry_of(topic, "1s") in caplog.text
         got = await take(source, 1)
         assert await source.settle([(got[0], RetryLater(60, message("")))]) == [Settled.FAILED]
 
 
-async def test_retry_topics_have_as_many_partitions_as_the_topic(
+async def test_a_retry_topic_is_made_when_it_is_needed_with_as_many_partitions_as_the_topic(
     kafka_broker: KafkaBroker, kafka: KafkaAdapter
 ) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    await kafka._opened().create({name: 3})  # pyright: ignore[reportPrivateUsage]
-    async with reading(kafka, name):
-        pass
-    topics = AdminClient({"bootstrap.servers": kafka_broker.address}).list_topics(timeout=10).topics
-    assert {topic: len(found.partitions) for topic, found in topics.items() if topic.startswith(name)} == {
-        name: 3,
-        **{retry_of(name, level): 3 for level in ("1s", "10s", "1m", "10m", "1h")},
-    }
+    await kafka.require_open().create({name: 3})
+    await send(kafka, message(name), message(name))
+    async with reading(kafka, name) as source:
+        assert partitions_of(kafka_broker, name) == {name: 3}
+        first, second = await take(source, 2)
+        copies = [(first, RetryLater(1, message(""))), (second, RetryLater(600, message("")))]
+        assert await source.settle(copies) == [Settled.DONE] * 2
+        levels = {retry_of(name, level): 3 for level in ("1s", "10m")}
+        assert partitions_of(kafka_broker, name) == {name: 3, **levels}
+
+
+def partitions_of(broker: KafkaBroker, prefix: str) -> dict[str, int]:
+    topics = AdminClient({"bootstrap.servers": broker.address}).list_topics(timeout=10).topics
+    return {topic: len(found.partitions) for topic, found in topics.items() if topic.startswith(prefix)}
 
 
 async def test_all_creates_the_topic(kafka: KafkaAdapter) -> None:
@@ -652,7 +661,7 @@ async def test_all_creates_the_topic(kafka: KafkaAdapter) -> None:
     for _ in range(2):
         async with reading(kafka, name, provision="all"):
             pass
-    await kafka.ensure([name], stored=False, create=False)
+    await kafka.ensure([name], is_queue=False, create=False)
 
 
 async def test_off_looks_at_nothing_and_reads_all_the_same(kafka: KafkaAdapter, topic: str) -> None:
@@ -671,15 +680,15 @@ async def test_off_and_a_missing_topic_ends_the_source(kafka: KafkaAdapter) -> N
 async def test_ensure_creates_only_when_allowed(kafka: KafkaAdapter) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     with pytest.raises(NotFound, match=name):
-        await kafka.ensure([name], stored=True, create=False)
-    await kafka.ensure([name, name], stored=True, create=True)
-    await kafka.ensure([name], stored=True, create=True)
+        await kafka.ensure([name], is_queue=True, create=False)
+    await kafka.ensure([name, name], is_queue=True, create=True)
+    await kafka.ensure([name], is_queue=True, create=True)
 
 
 @pytest.mark.parametrize("group", ["wallet", "wallet.eu", "Größe 9", "g" * 300])
 async def test_derived_names_are_legal(kafka: KafkaAdapter, topic: str, group: str) -> None:
     name = kafka.derived(topic, group, "dlq")
-    await kafka.ensure([name], stored=True, create=True)
+    await kafka.ensure([name], is_queue=True, create=True)
 
 
 # Errors and options
@@ -747,7 +756,7 @@ def test_a_wrong_url_or_option_is_refused_before_connecting(url: str, options: d
 async def test_each_client_gets_its_own_options_only(
     kafka_broker: KafkaBroker, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "brokerkit.kafka")
+    caplog.set_level(logging.INFO, "brokerkit.adapters.kafka")
     options = {"linger.ms": "1", "acks": "all", "fetch.min.bytes": 1, "session.timeout.ms": "10000", "client.id": "me"}
     async with opened(kafka_broker, **options) as kafka, reading(kafka, topic) as source:
         await send(kafka, message(topic))

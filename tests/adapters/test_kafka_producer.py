@@ -14,10 +14,11 @@ import pytest
 from tests.every_broker import until
 
 from brokerkit._errors import Closed, ConnectionLost
-from brokerkit._message import Outgoing, Receipt
-from brokerkit._transport import Connection
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
+from brokerkit.adapters.api import Connection
 from brokerkit.adapters.kafka import KafkaAdapter
+from brokerkit.adapters.kafka._admin import KafkaAdmin
 from brokerkit.adapters.kafka._client import Settings
 from brokerkit.adapters.kafka._producer import ProducerThread
 
@@ -78,6 +79,7 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
 @asynccontextmanager
 async def producing(**options: object) -> AsyncGenerator[KafkaAdapter, None]:
     adapter = KafkaAdapter(connection(**options))
+    adapter._admin = KafkaAdmin(adapter._settings)
     adapter._producer = ProducerThread(adapter._settings, adapter._on_error)
     try:
         yield adapter
@@ -98,7 +100,7 @@ async def test_a_close_with_nothing_unconfirmed_does_not_wait_because_the_broker
     await until(lambda: len(producer) > 0, seconds=5)
     async with asyncio.timeout(3):
         await adapter.close()
-    assert "given up" not in caplog.text
+    assert "gave up" not in caplog.text
 
 
 async def test_what_is_asked_of_the_thread_does_not_pile_up_while_something_is_unconfirmed(
@@ -108,7 +110,7 @@ async def test_what_is_asked_of_the_thread_does_not_pile_up_while_something_is_u
         sending = [asyncio.ensure_future(adapter.send([message(number)])) for number in range(500)]
         await until(lambda: len(clients[0].taken) == 500)
         assert adapter._producer is not None
-        assert adapter._producer._wishes.qsize() <= 1
+        assert adapter._producer._commands.qsize() <= 1
         clients[0].confirm()
         await asyncio.gather(*sending)
 
@@ -129,7 +131,7 @@ async def test_the_thread_of_a_client_that_forgets_messages_ends_with_it(clients
 async def test_a_message_that_is_confirmed_as_its_time_ends_does_not_cost_the_others_their_producer(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerkit.adapters.kafka.SILENCE", 0.2)
+    monkeypatch.setattr("brokerkit.adapters.kafka.REPORT_GRACE", 0.2)
     async with producing(**{"delivery.timeout.ms": 100}) as adapter:
         producer = adapter._producer
         sending = asyncio.ensure_future(adapter.send([message()]))

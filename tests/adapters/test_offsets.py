@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerkit.adapters.kafka._offsets import Offsets
+from brokerkit.adapters._offsets import Offsets
 
 offsets = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=True).map(sorted)
 
@@ -85,3 +85,50 @@ def test_receiving_while_settling_keeps_the_prefix(numbers: list[int], data: st.
             tracker.done(one)
             open_.remove(one)
         assert tracker.position == (open_[0] if open_ else number + 1)
+
+
+def test_the_end_of_a_partition_passes_offsets_that_hold_no_message() -> None:
+    tracker = received([5, 6])
+    assert tracker.reach(20)
+    assert tracker.position == 5
+    tracker.done(5)
+    tracker.done(6)
+    assert tracker.position == 20
+    assert not tracker.reach(20)
+    tracker.add(20, "the next message")
+    assert tracker.position == 20
+    tracker.done(20)
+    assert tracker.position == 21
+
+
+def test_the_end_of_a_partition_that_had_nothing_to_read_can_be_committed() -> None:
+    tracker = received([])
+    assert tracker.reach(3)
+    assert tracker.position == 3
+
+
+@given(numbers=offsets, data=st.data())
+def test_an_end_never_passes_what_is_open_or_released(numbers: list[int], data: st.DataObject) -> None:
+    tracker = received(numbers)
+    for number in numbers:
+        what = data.draw(st.sampled_from(["done", "release", "stay"]))
+        if what != "stay":
+            getattr(tracker, what)(number)
+    before = tracker.position
+    tracker.reach(numbers[-1] + data.draw(st.integers(1, 100)))
+    assert before is not None
+    assert tracker.position is not None
+    assert tracker.position == before or before == numbers[-1] + 1
+
+
+@given(numbers=offsets, data=st.data())
+def test_what_a_transaction_commits_never_passes_what_is_open_or_released(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    """Up to any message in front of what is open or released, and behind nothing of it."""
+    tracker = received(numbers)
+    first = data.draw(st.integers(0, len(numbers) - 1))
+    for number in numbers[first + 1 :]:
+        if data.draw(st.booleans()):
+            tracker.release(number)
+    assert tracker.after(numbers[first]) == (numbers[first + 1] if first + 1 < len(numbers) else numbers[-1] + 1)

@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from brokerkit._errors import InvalidMessage
-from brokerkit._message import Delivery, Outgoing
-from brokerkit.adapters._delays import LEVELS, label
+from brokerkit import Bus
+from brokerkit._consuming._routes import NAMELESS
+from brokerkit._errors import ConfigError, InvalidMessage
+from brokerkit._messages._copies import copy_of
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._outgoing import Outgoing
+from brokerkit._messages._retry_state import RetryState
+from brokerkit.adapters._delays import DELAY_LEVELS, delay_label
 from brokerkit.adapters.rabbitmq._wire import (
+    LONGEST_EXCHANGE,
     SHORT_STRING,
-    Letter,
-    delivery,
-    letter,
+    AddressedMessage,
+    address_message,
+    address_retry,
+    check_name,
     queue_name,
-    retry_letter,
+    read_message,
     role_name,
     split_prefix,
 )
@@ -36,7 +43,7 @@ def outgoing(**changes: object) -> Outgoing:
     return Outgoing(**({"topic": "orders", "body": b"{}", "name": "Paid", "id": "7"} | changes))  # type: ignore[arg-type]
 
 
-def received(sent: Letter, *, redelivered: bool = False) -> DeliveredMessage:
+def received(sent: AddressedMessage, *, redelivered: bool = False) -> DeliveredMessage:
     """What the client library would make of a letter, through its real encoding."""
     header = ContentHeader(body_size=len(sent.body), properties=sent.properties)
     _, _, decoded = pamqp.frame.unmarshal(pamqp.frame.marshal(header, 1))
@@ -46,7 +53,7 @@ def received(sent: Letter, *, redelivered: bool = False) -> DeliveredMessage:
 
 
 def there_and_back(message: Outgoing) -> Delivery:
-    return delivery(received(letter(message, NOW)), message.topic)
+    return read_message(received(address_message(message, NOW)), message.topic)
 
 
 @given(
@@ -72,8 +79,8 @@ def test_names_that_the_client_would_cut_survive() -> None:
 
 def test_a_header_of_that_name_from_somebody_else_stays_as_it_is() -> None:
     for value in ("no JSON", "[1]", '{"a": 5}'):
-        table = Letter("x", "k", b"", Basic.Properties(headers={"bk-headers": value}))
-        assert delivery(received(table), "x").headers == {"bk-headers": value}
+        table = AddressedMessage("x", "k", b"", Basic.Properties(headers={"bk-headers": value}))
+        assert read_message(received(table), "x").headers == {"bk-headers": value}
 
 
 @pytest.mark.parametrize(
@@ -92,37 +99,45 @@ def test_a_header_of_that_name_from_somebody_else_stays_as_it_is() -> None:
     ],
 )
 def test_header_values_of_other_producers_become_text(value: object, expected: str | bytes) -> None:
-    plain = Letter("x", "k", b"b", Basic.Properties(headers={"h": value}))  # type: ignore[dict-item]
-    assert delivery(received(plain), "x").headers == {"h": expected}
+    plain = AddressedMessage("x", "k", b"b", Basic.Properties(headers={"h": value}))  # type: ignore[dict-item]
+    assert read_message(received(plain), "x").headers == {"h": expected}
 
 
 def test_the_correlation_id_is_a_property_for_others_and_a_header_all_the_same() -> None:
-    sent = letter(outgoing(headers={"correlation-id": "é" * 127}), NOW)
+    sent = address_message(outgoing(headers={"correlation-id": "é" * 127}), NOW)
     assert sent.properties.correlation_id == "é" * 127
-    assert delivery(received(sent), "orders").headers == {"correlation-id": "é" * 127}
+    assert read_message(received(sent), "orders").headers == {"correlation-id": "é" * 127}
 
 
 @pytest.mark.parametrize("value", ["é" * 128, b"\xff", ""])
 def test_a_correlation_id_that_no_property_holds_stays_a_header(value: str | bytes) -> None:
-    sent = letter(outgoing(headers={"correlation-id": value}), NOW)
+    sent = address_message(outgoing(headers={"correlation-id": value}), NOW)
     assert not sent.properties.correlation_id
-    assert delivery(received(sent), "orders").headers == {"correlation-id": value}
+    assert read_message(received(sent), "orders").headers == {"correlation-id": value}
+
+
+def copied(original: Delivery) -> Outgoing:
+    """The copy that the core makes for a retry."""
+    original.route, original.retry_state = NAMELESS, RetryState(failures=1)
+    return copy_of(original)
 
 
 def test_the_correlation_id_of_another_producer_is_read_from_its_property_unless_a_header_says_it() -> None:
-    plain = Letter("x", "k", b"", Basic.Properties(correlation_id="property"))
-    assert delivery(received(plain), "x").headers == {"correlation-id": "property"}
-    both = Letter("x", "k", b"", Basic.Properties(correlation_id="property", headers={"correlation-id": "header"}))
-    original = delivery(received(both), "x")
+    plain = AddressedMessage("x", "k", b"", Basic.Properties(correlation_id="property"))
+    assert read_message(received(plain), "x").headers == {"correlation-id": "property"}
+    both = AddressedMessage(
+        "x", "k", b"", Basic.Properties(correlation_id="property", headers={"correlation-id": "header"})
+    )
+    original = read_message(received(both), "x")
     assert original.headers == {"correlation-id": "header"}
-    copy = retry_letter(outgoing(stored=True, headers=original.headers), original, "x.wallet.retry.10s")
+    copy = address_retry(copied(original), original, "x.wallet.retry.10s")
     assert copy.properties.correlation_id == "property"
     assert copy.properties.headers is not None
     assert copy.properties.headers["correlation-id"] == "header"
 
 
 def test_a_plain_message_needs_no_properties_at_all() -> None:
-    found = delivery(received(Letter("x", "some.key", b"body", Basic.Properties())), "x")
+    found = read_message(received(AddressedMessage("x", "some.key", b"body", Basic.Properties())), "x")
     assert (found.body, found.id, found.key, found.time, found.type) == (b"body", None, None, None, None)
     assert (found.routing_key, found.count, dict(found.headers)) == ("some.key", 1, {})
 
@@ -132,22 +147,24 @@ def test_a_plain_message_needs_no_properties_at_all() -> None:
     [({}, False, 1), ({}, True, 0), ({"x-delivery-count": 0}, False, 1), ({"x-delivery-count": 4}, True, 5)],
 )
 def test_count_is_zero_where_the_broker_does_not_count(headers: dict[str, int], redelivered: bool, count: int) -> None:
-    message = received(Letter("x", "k", b"", Basic.Properties(headers=dict(headers))), redelivered=redelivered)
-    found = delivery(message, "x")
+    message = received(
+        AddressedMessage("x", "k", b"", Basic.Properties(headers=dict(headers))), redelivered=redelivered
+    )
+    found = read_message(message, "x")
     assert found.count == count
     assert not found.headers
 
 
 def test_what_the_broker_wrote_is_not_carried_on() -> None:
     headers = {"x-death": [{"count": 1}], "x-first-death-queue": "q", "x-mine": "kept"}
-    found = delivery(received(Letter("x", "k", b"", Basic.Properties(headers=headers))), "x")  # type: ignore[arg-type]
+    found = read_message(received(AddressedMessage("x", "k", b"", Basic.Properties(headers=headers))), "x")  # type: ignore[arg-type]
     assert found.headers == {"x-mine": "kept"}
 
 
 def test_a_stored_message_goes_to_its_queue_and_keeps_its_routing_key() -> None:
-    sent = letter(outgoing(stored=True, topic="dead", routing_key="poker.done"), NOW)
+    sent = address_message(outgoing(is_queue=True, topic="dead", routing_key="poker.done"), NOW)
     assert (sent.exchange, sent.routing_key) == ("", "dead")
-    assert delivery(received(sent), "dead").routing_key == "poker.done"
+    assert read_message(received(sent), "dead").routing_key == "poker.done"
 
 
 def test_a_kept_routing_key_ends_where_a_message_is_published_again() -> None:
@@ -160,8 +177,8 @@ def test_a_retry_copy_keeps_what_only_amqp_knows() -> None:
         correlation_id="c", reply_to="r", app_id="a", priority=4, content_encoding="gzip", message_type="t",
         content_type="text/x", timestamp=NOW, user_id="guest", expiration="5000",
     )  # fmt: skip
-    original = delivery(received(Letter("orders", "poker.done", b"", properties)), "orders")
-    copy = received(retry_letter(outgoing(stored=True), original, "orders.wallet.retry.10s"))
+    original = read_message(received(AddressedMessage("orders", "poker.done", b"", properties)), "orders")
+    copy = received(address_retry(copied(original), original, "orders.wallet.retry.10s"))
     found = copy.header.properties
     assert (found.correlation_id, found.reply_to, found.app_id, found.priority) == ("c", "r", "a", 4)
     assert (found.content_encoding, found.content_type, found.message_type) == ("gzip", "text/x", "t")
@@ -169,7 +186,7 @@ def test_a_retry_copy_keeps_what_only_amqp_knows() -> None:
     # The broker refuses somebody else's user, and would throw an expired copy away.
     assert found.user_id is None
     assert found.expiration is None
-    assert delivery(copy, "orders").routing_key == "poker.done"
+    assert read_message(copy, "orders").routing_key == "poker.done"
 
 
 @pytest.mark.parametrize(
@@ -183,14 +200,14 @@ def test_a_retry_copy_keeps_what_only_amqp_knows() -> None:
         {"name": "k" * 256},
         {"routing_key": "ü" * 128},
         {"topic": "t" * 256},
-        {"topic": "t" * 256, "stored": True},
+        {"topic": "t" * 256, "is_queue": True},
         {"type": "t" * 256},
         {"content_type": "t" * 256},
     ],
 )
 def test_what_the_wire_cannot_hold_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidMessage):
-        letter(outgoing(**changes), NOW)
+        address_message(outgoing(**changes), NOW)
 
 
 @given(st.sets(st.integers(1, 60)), st.data())
@@ -223,7 +240,7 @@ def test_the_queue_of_a_group_is_never_something_else_of_ours(
     topic: str, group: str, other: str, other_group: str | None, role: str
 ) -> None:
     name = role_name(other, other_group, role)
-    ours = {name, *(f"{name}.{label(level)}" for level in LEVELS)}
+    ours = {name, *(f"{name}.{delay_label(level)}" for level in DELAY_LEVELS)}
     assert queue_name(topic, group) not in ours
 
 
@@ -232,3 +249,27 @@ def test_derived_names_are_legal_and_leave_room_for_a_level(topic: str, group: s
     for name in (queue_name(topic, group), role_name(topic, group, "retry") + ".10m", role_name(topic, None, "dlq")):
         assert len(name.encode()) <= SHORT_STRING
         assert not name.startswith("amq.")
+
+
+@pytest.mark.parametrize("name", ["orders", "evenbet.events/1", "a b", "x" * 255, "A-z_0:@#,+"])
+def test_names_that_the_client_sends_are_accepted(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\nb", r"holds '\\n'"),
+        ("täglich", "holds 'ä'"),
+        ("a*b", r"holds '\*'"),
+        ("x" * 256, "256 characters; at most 255"),
+    ],
+)
+def test_names_that_the_client_cannot_send_are_refused_when_the_bus_is_made(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Bus("amqp://localhost", topic=name, group="g")
+
+
+def test_the_name_of_an_exchange_has_127_characters_at_most() -> None:
+    with pytest.raises(ConfigError, match="128 characters; at most 127"):
+        check_name("x" * 128, longest=LONGEST_EXCHANGE)

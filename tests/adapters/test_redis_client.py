@@ -13,7 +13,7 @@ import pytest
 from tests.adapters.redis_seam import connection, outgoing
 
 from brokerkit._errors import ConnectionLost
-from brokerkit._message import Receipt
+from brokerkit._messages._outgoing import Receipt
 from brokerkit.adapters.redis.streams import RedisStreamsAdapter
 
 Answer = Callable[[int], float | None]
@@ -51,8 +51,8 @@ async def server(answer: Answer) -> AsyncGenerator[str, None]:
         await served.wait_closed()
 
 
-async def sent(url: str, number: int, patience: float | None, **options: object) -> list[object]:
-    adapter = RedisStreamsAdapter(connection(url, socket_timeout=patience, **options))
+async def sent(url: str, number: int, timeout: float | None, **options: object) -> list[object]:
+    adapter = RedisStreamsAdapter(connection(url, socket_timeout=timeout, **options))
     try:
         async with asyncio.timeout(20):
             return list(await adapter.send([outgoing("t", each) for each in range(number)]))
@@ -62,7 +62,7 @@ async def sent(url: str, number: int, patience: float | None, **options: object)
 
 async def test_what_a_server_answered_before_it_fell_silent_is_confirmed_and_the_rest_is_lost() -> None:
     async with server(lambda number: 0 if number < 3 else None) as url:
-        results = await sent(url, 5, patience=0.3)
+        results = await sent(url, 5, timeout=0.3)
     assert results[:3] == [Receipt("t", f"id-{number}", f"{number}-0") for number in range(3)]
     for lost in results[3:]:
         assert isinstance(lost, ConnectionLost)
@@ -71,13 +71,13 @@ async def test_what_a_server_answered_before_it_fell_silent_is_confirmed_and_the
 
 async def test_a_server_may_take_the_socket_timeout_for_each_answer() -> None:
     async with server(lambda _: 0.15) as url:
-        results = await sent(url, 8, patience=0.5)
+        results = await sent(url, 8, timeout=0.5)
     assert all(isinstance(result, Receipt) for result in results), results
 
 
 async def test_without_a_socket_timeout_an_answer_may_come_at_any_time() -> None:
     async with server(lambda _: 0.1) as url:
-        results = await sent(url, 3, patience=None)
+        results = await sent(url, 3, timeout=None)
     assert all(isinstance(result, Receipt) for result in results), results
 
 
@@ -112,7 +112,7 @@ async def test_nothing_is_sent_after_what_a_broken_connection_lost() -> None:
         return 0 if number < 600 else None
 
     async with server(answer) as url:
-        results = await sent(url, 1_600, patience=0.3)
+        results = await sent(url, 1_600, timeout=0.3)
     assert all(isinstance(result, Receipt) for result in results[:600])
     assert all(isinstance(result, ConnectionLost) for result in results[600:])
     assert asked == list(range(601))
@@ -127,5 +127,5 @@ async def test_a_health_check_does_not_take_an_answer_of_a_batch_for_its_own(mon
 
     monkeypatch.setattr("brokerkit.adapters.redis._client._pack", pack_slowly)
     async with server(lambda _: 0) as url:
-        results = await sent(url, 120, patience=5, health_check_interval=0.1)
+        results = await sent(url, 120, timeout=5, health_check_interval=0.1)
     assert all(isinstance(result, Receipt) for result in results), results

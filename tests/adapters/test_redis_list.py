@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from tests.adapters.redis_seam import (
 )
 from tests.brokers.redis import RedisBroker
 
-from brokerkit import Retry
+from brokerkit import Bus, ConfigError, Retry
 from brokerkit._errors import (
     AccessDenied,
     BrokerkitError,
@@ -35,8 +36,10 @@ from brokerkit._errors import (
     Unroutable,
     UnsupportedFeature,
 )
-from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
-from brokerkit._transport import Subscription
+from brokerkit._messages._delivery import ACK, RELEASE, RetryLater, Settled
+from brokerkit._messages._outgoing import Receipt
+from brokerkit.adapters.api import ReadFrom, Subscription
+from brokerkit.adapters.redis import _client
 from brokerkit.adapters.redis.list import RedisListAdapter
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 
@@ -285,7 +288,7 @@ async def test_a_key_that_holds_something_else_is_refused(adapter: RedisListAdap
     topic = unique()
     await raw.xadd(topic, {"a": "b"})
     with pytest.raises(UnsupportedFeature, match="holds a stream"):
-        await adapter.ensure([topic], stored=True, create=True)
+        await adapter.ensure([topic], is_queue=True, create=True)
     with pytest.raises(UnsupportedFeature, match="holds a stream"):
         await adapter.subscribe(Subscription(topics=(topic,)), ignore_lost).open()
     (result,) = await adapter.send([outgoing(topic)])
@@ -294,7 +297,7 @@ async def test_a_key_that_holds_something_else_is_refused(adapter: RedisListAdap
 
 async def test_a_missing_list_is_an_empty_one(adapter: RedisListAdapter) -> None:
     topic = unique()
-    await adapter.ensure([topic], stored=False, create=False)
+    await adapter.ensure([topic], is_queue=False, create=False)
     async with reading(adapter, topic, provision="check") as source:
         assert await source.receive(1) == []
 
@@ -331,3 +334,83 @@ async def test_opening_and_closing_leaves_no_connection(redis_broker: RedisBroke
     async with asyncio.timeout(5):
         while len(await raw.client_list()) > before:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["left", "right"])
+async def test_the_oldest_value_is_taken_first_whichever_end_the_producer_pushes_at(
+    redis_broker: RedisBroker, raw: Any, end: ReadFrom
+) -> None:
+    topic = unique()
+    push = raw.rpush if end == "left" else raw.lpush
+    given = connection(redis_broker.url, SCHEME)
+    async with opened(RedisListAdapter(replace(given, read_from=end))) as adapter:
+        for number in range(10):
+            await push(topic, str(number).encode())
+        assert [delivery.body async for delivery in adapter.browse([topic])] == [b"%d" % each for each in range(10)]
+        async with reading(adapter, topic, lease=3) as source:
+            first = await receive(source, 6)
+            assert numbers(first) == [0, 1, 2, 3, 4, 5]
+            # Back in any call: what is given back together comes again in its order, before all that was not taken.
+            assert await source.settle([(one, RELEASE) for one in first[3:]]) == [Settled.DONE] * 3
+            assert await source.settle([(one, ACK) for one in first[:3]]) == [Settled.DONE] * 3
+            (again,) = await receive(source, 1)
+            assert numbers([again]) == [3]
+            assert await source.settle([(again, RetryLater(0.1, outgoing(topic, 3)))]) == [Settled.DONE]
+            await asyncio.sleep(0.2)
+            source._tick_at = 0.0  # look for what is due now
+            assert confirmed(await adapter.send([outgoing(topic, 10)]))
+            rest = await receive(source, 8)
+            assert numbers(rest) == [3, 4, 5, 6, 7, 8, 9, 10]
+        # The source closed with them in hand: they are back, in order.
+        async with reading(adapter, topic, lease=3) as source:
+            assert numbers(await receive(source, 8)) == [3, 4, 5, 6, 7, 8, 9, 10]
+            (blocked,) = await asyncio.gather(receive_after_push(source, push, topic))
+            assert blocked == b"11"
+
+
+async def receive_after_push(source: Any, push: Any, topic: str) -> bytes | None:
+    waiting = asyncio.ensure_future(receive(source, 1))
+    await asyncio.sleep(0.1)
+    await push(topic, b"11")
+    (delivery,) = await waiting
+    body: bytes | None = delivery.body
+    return body
+
+
+def test_the_end_to_read_from_is_for_lists_alone() -> None:
+    for url in ("redis://localhost", "redis+pubsub://localhost", "kafka://localhost", "memory://"):
+        with pytest.raises(ConfigError, match="read_from is for Redis lists"):
+            Bus(url, topic="t", group="g", read_from="left")
+    with pytest.raises(ConfigError, match="read_from"):
+        Bus("redis+list://localhost?read_from=head", topic="t")
+    Bus("rediss+list://localhost?read_from=right", topic="t")
+
+
+async def test_a_source_of_a_thousand_lists_asks_little_and_takes_from_each(
+    adapter: RedisListAdapter, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics, turns, converse = [unique() for _ in range(1_000)], 0, _client._converse
+
+    async def counted(*arguments: Any) -> list[Any]:
+        nonlocal turns
+        turns += 1
+        return await converse(*arguments)
+
+    async with reading(adapter, *topics) as source, asyncio.timeout(60):
+        assert await source.receive(100) == []
+        monkeypatch.setattr(_client, "_converse", counted)
+        for _ in range(10):
+            assert await source.receive(100) == []
+        # A wait of a fifth of a second and a look at all lists each time; beside them retries, a sweep and a sign of life.
+        assert turns <= 10 * (1 + 4) + 5 * 4 + 2 * 5
+        assert confirmed(await adapter.send([outgoing(topics[number], number) for number in (0, 500, 999)]))
+        got = await receive(source, 3)
+        assert sorted(numbers(got)) == [0, 500, 999]
+        (later, *rest) = got
+        copy = outgoing(later.topic, 7, headers={"copy": "1"})
+        pairs = [(later, RetryLater(0.3, copy)), *((one, ACK) for one in rest)]
+        assert await source.settle(pairs) == [Settled.DONE] * 3
+        (again,) = await receive(source, 1)
+        assert (again.topic, numbers([again])) == (later.topic, [7])
+        assert await source.settle([(again, ACK)]) == [Settled.DONE]
+    await raw.delete(*[key async for key in raw.scan_iter("*topic-*", count=10_000)])

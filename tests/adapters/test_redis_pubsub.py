@@ -24,7 +24,8 @@ from tests.adapters.redis_seam import (
 from tests.brokers.redis import RedisBroker
 
 from brokerkit._errors import AccessDenied, ConnectionLost, InvalidMessage
-from brokerkit._message import ACK, RELEASE, Receipt, RetryLater, Settled
+from brokerkit._messages._delivery import ACK, RELEASE, RetryLater, Settled
+from brokerkit._messages._outgoing import Receipt
 from brokerkit.adapters.redis import pubsub
 from brokerkit.adapters.redis.pubsub import RedisPubSubAdapter
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerkit._errors import InvalidMessage, MessageTooLarge
-from brokerkit._message import Headers, Outgoing
-from brokerkit._message import text as as_text
+from brokerkit._messages._headers import Headers, as_text
+from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.redis._wire import MAGIC, EntryFormat, unwrap, wrap
 
 LIMIT = 10_000_000

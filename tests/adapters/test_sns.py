@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from tests.brokers.aws import AwsBroker
 
 from brokerkit._errors import ConfigError, ConnectionLost, MessageTooLarge, NotFound, UnsupportedFeature
-from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, Settled
-from brokerkit._transport import Connection, Subscription
+from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Settled
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
+from brokerkit.adapters.api import Connection, Subscription
+from brokerkit.adapters.aws import _source
 from brokerkit.adapters.aws._source import SqsSource
-from brokerkit.adapters.aws.sns import SnsAdapter, group_queue
+from brokerkit.adapters.aws.sns import SnsAdapter, _QueueSubscription, group_queue
 
 DONE = Settled.DONE
 
@@ -41,24 +43,24 @@ async def nothing_lost(deliveries: Sequence[Delivery]) -> None:
 
 
 @pytest.fixture
-async def adapter(moto_broker: AwsBroker) -> AsyncIterator[SnsAdapter]:
-    adapter = SnsAdapter(connection(moto_broker.url))
+async def adapter(sns_broker: AwsBroker) -> AsyncIterator[SnsAdapter]:
+    adapter = SnsAdapter(connection(sns_broker.url))
     await adapter.open()
     yield adapter
     await adapter.close()
 
 
 @pytest.fixture
-async def sns(moto_broker: AwsBroker) -> AsyncIterator[Any]:
+async def sns(sns_broker: AwsBroker) -> AsyncIterator[Any]:
     """A client of the library itself."""
-    async with get_session().create_client("sns", **moto_broker.client_options) as client:
+    async with get_session().create_client("sns", **sns_broker.client_options) as client:
         yield client
 
 
 @pytest.fixture
-async def sqs(moto_broker: AwsBroker) -> AsyncIterator[Any]:
+async def sqs(sns_broker: AwsBroker) -> AsyncIterator[Any]:
     """The same for the queues."""
-    async with get_session().create_client("sqs", **moto_broker.client_options) as client:
+    async with get_session().create_client("sqs", **sns_broker.client_options) as client:
         yield client
 
 
@@ -220,7 +222,7 @@ async def test_the_groups_queue_lets_only_its_topic_write(adapter: SnsAdapter, s
 
 async def test_an_existing_queue_that_sns_may_not_write_to_is_refused(adapter: SnsAdapter, sqs: Any) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     await sqs.create_queue(QueueName=f"{topic}__wallet")
     source = adapter.subscribe(Subscription(topics=(topic,), group="wallet"), nothing_lost)
     with pytest.raises(UnsupportedFeature, match="policy"):
@@ -229,9 +231,9 @@ async def test_an_existing_queue_that_sns_may_not_write_to_is_refused(adapter: S
 
 async def test_dead_letters_are_plain_queues(adapter: SnsAdapter) -> None:
     queue = adapter.derived(name(), "wallet", "dlq")
-    await adapter.ensure([queue], stored=True, create=True)
-    await send(adapter, outgoing(queue, stored=True))
-    async with reading(adapter, queue, stored=True, provision="check") as source:
+    await adapter.ensure([queue], is_queue=True, create=True)
+    await send(adapter, outgoing(queue, is_queue=True))
+    async with reading(adapter, queue, is_queue=True, provision="check") as source:
         [found] = await take(source, 1)
         assert (found.topic, found.body) == (queue, b'{"a":1}')
 
@@ -259,7 +261,7 @@ async def test_a_missing_topic_is_not_found_where_it_may_not_be_created(adapter:
 
 async def test_a_missing_queue_or_subscription_is_not_found_by_a_check(adapter: SnsAdapter, sqs: Any) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     source = adapter.subscribe(Subscription(topics=(topic,), group="wallet", provision="check"), nothing_lost)
     with pytest.raises(NotFound, match="does not exist"):
         await source.open()
@@ -290,13 +292,56 @@ async def test_publishing_to_a_missing_topic_is_not_found(adapter: SnsAdapter, s
 
 async def test_a_message_above_the_limit_of_sns_is_refused_with_both_numbers(adapter: SnsAdapter) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     overhead = len("bk-id") + len("String") + len("id-1")
     largest = outgoing(topic, b"x" * (262_144 - overhead), id="id-1")
     too_large = outgoing(topic, b"x" * (262_144 - overhead + 1), id="id-1")
     good, bad = await adapter.send([largest, too_large])
     assert isinstance(good, Receipt)
     assert isinstance(bad, MessageTooLarge) and (bad.size, bad.limit) == (262_145, 262_144)
+
+
+async def test_a_batch_is_cut_by_its_total_size(adapter: SnsAdapter) -> None:
+    topic, sizes = name(), list[int]()
+    async with reading(adapter, topic) as source:
+        call = adapter._sns.call
+
+        async def watched(operation: str, /, **parameters: Any) -> Any:
+            if operation == "publish_batch":
+                sizes.append(sum(len(entry["Message"]) for entry in parameters["PublishBatchRequestEntries"]))
+            return await call(operation, **parameters)
+
+        adapter._sns.call = watched  # type: ignore[method-assign]
+        await send(adapter, *(outgoing(topic, b"x" * 100_000) for _ in range(5)))
+        assert sorted(sizes) == [100_000, 200_000, 200_000]
+        assert len(await take(source, 5)) == 5
+
+
+async def test_a_queue_that_drops_messages_before_their_last_retry_is_warned_of(
+    adapter: SnsAdapter, sqs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = name()
+    await sqs.create_queue(QueueName=topic, Attributes={"MessageRetentionPeriod": "60"})
+    async with reading(adapter, topic, is_queue=True, longest_retry=50.0):
+        assert "MessageRetentionPeriod" not in caplog.text
+    async with reading(adapter, topic, is_queue=True, longest_retry=70.0):
+        assert f"{topic} drops messages 60 s after" in caplog.text
+
+
+async def test_a_dead_letter_queue_of_somebody_else_that_loses_letters_is_warned_of(
+    adapter: SnsAdapter, sqs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, ours = name(), name()
+    found = await sqs.create_queue(QueueName=name())
+    asked = await sqs.get_queue_attributes(QueueUrl=found["QueueUrl"], AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": asked["Attributes"]["QueueArn"], "maxReceiveCount": 3}
+    attributes = {"MessageRetentionPeriod": "3600", "RedrivePolicy": json.dumps(policy)}
+    await sqs.create_queue(QueueName=queue, Attributes=attributes)
+    for _ in range(2):
+        await adapter.ensure([ours], is_queue=True, create=True)
+    assert caplog.text == ""
+    await adapter.ensure([queue], is_queue=True, create=False)
+    assert f"{queue} drops dead letters after 3600 s" in caplog.text and f"{queue} has a redrive policy" in caplog.text
 
 
 def test_what_sns_cannot_do_is_refused() -> None:
@@ -309,7 +354,7 @@ def test_what_sns_cannot_do_is_refused() -> None:
 
 async def test_a_name_that_no_topic_can_have_is_a_config_error(adapter: SnsAdapter) -> None:
     with pytest.raises(ConfigError, match="no dots"):
-        await adapter.ensure(["evenbet.events"], stored=False, create=True)
+        await adapter.ensure(["evenbet.events"], is_queue=False, create=True)
 
 
 async def test_nobody_at_the_endpoint_is_a_lost_connection_in_time(aws_environment: None) -> None:
@@ -345,3 +390,68 @@ def test_a_groups_queue_is_never_a_dead_letter_queue() -> None:
     assert group_queue("orders", "wallet") == "orders__wallet"
     assert group_queue("orders.fifo", "wallet") == "orders__wallet.fifo"
     assert group_queue("orders__wallet", "dlq") != SnsAdapter(connection(None)).derived("orders", "wallet", "dlq")
+
+
+async def unsubscribe(sns: Any, topic: str) -> None:
+    """Remove every subscription of a topic."""
+    [arn] = [one["TopicArn"] for one in (await sns.list_topics())["Topics"] if one["TopicArn"].endswith(f":{topic}")]
+    for found in (await sns.list_subscriptions_by_topic(TopicArn=arn))["Subscriptions"]:
+        await sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"provision": "group"}, {"broadcast": True, "group": None}])
+async def test_a_subscription_that_was_removed_is_made_again(
+    adapter: SnsAdapter, sns: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_source, "_CHECK_EVERY", 0.2)
+    topic = name()
+    await adapter.ensure([topic], is_queue=False, create=True)
+    async with reading(adapter, topic, **settings) as source:
+        await unsubscribe(sns, topic)
+        lost = [await adapter.send([outgoing(topic, b"lost")])]
+        async with asyncio.timeout(20):
+            while not (await sns.list_subscriptions_by_topic(TopicArn=await adapter._arn(topic)))["Subscriptions"]:
+                await asyncio.sleep(0.05)
+        assert isinstance(lost[0][0], Receipt)
+        await adapter.send([outgoing(topic, b"heard")])
+        [delivery] = await take(source, 1)
+        assert delivery.body == b"heard"
+        await source.settle([(delivery, ACK)])
+
+
+async def test_a_source_whose_subscription_may_not_be_made_again_says_so_until_it_is_back(
+    adapter: SnsAdapter, sns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_source, "_CHECK_EVERY", 0.2)
+    topic = name()
+    async with reading(adapter, topic):
+        pass
+    async with reading(adapter, topic, provision="check") as source:
+        await unsubscribe(sns, topic)
+        async with asyncio.timeout(20):
+            with pytest.raises(ConnectionLost, match=f"is not subscribed to SNS topic {topic}"):
+                while True:
+                    assert await source.receive(10) == []
+        async with reading(adapter, topic):
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        assert await source.receive(10) == []
+                        break
+                    except ConnectionLost:
+                        pass
+        await adapter.send([outgoing(topic, b"heard")])
+        [delivery] = await take(source, 1)
+        await source.settle([(delivery, ACK)])
+
+
+async def test_a_subscription_that_somebody_else_made_again_has_missed_nothing(
+    adapter: SnsAdapter, sns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = name()
+    async with reading(adapter, topic):
+        [found] = (await sns.list_subscriptions_by_topic(TopicArn=await adapter._arn(topic)))["Subscriptions"]
+        feed = _QueueSubscription(group_queue(topic, "wallet"), topic, subscription="of the topic that was deleted")
+        await adapter._subscribe_again(feed, "group")
+    assert feed.subscription == found["SubscriptionArn"]
+    assert "did not get" not in caplog.text

@@ -13,6 +13,7 @@ import pytest
 from aiobotocore.session import get_session  # type: ignore[import-untyped]
 from tests.brokers.aws import AwsBroker
 
+from brokerkit import Bus, Message
 from brokerkit._errors import (
     AccessDenied,
     Closed,
@@ -23,12 +24,16 @@ from brokerkit._errors import (
     NotFound,
     UnsupportedFeature,
 )
-from brokerkit._message import ACK, RELEASE, Delivery, Outgoing, Receipt, RetryLater, Settled, State
-from brokerkit._transport import Connection, Lost, Subscription
+from brokerkit._messages._delivery import ACK, RELEASE, Delivery, RetryLater, Settled, State
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
+from brokerkit.adapters.api import Connection, Lost, Subscription
 from brokerkit.adapters.aws import _queues
-from brokerkit.adapters.aws._source import Reading, SqsSource
+from brokerkit.adapters.aws._queues import Queues, Reading
+from brokerkit.adapters.aws._source import SqsSource
+from brokerkit.adapters.aws._starts import Starts
 from brokerkit.adapters.aws.sqs import SqsAdapter
+from brokerkit.events.evenbet import OnPlayerSeatedDown
 
 DONE, LOST = Settled.DONE, Settled.LOST
 WEIRD = {
@@ -65,17 +70,17 @@ async def nothing_lost(deliveries: Sequence[Delivery]) -> None:
 
 
 @pytest.fixture
-async def adapter(elasticmq_broker: AwsBroker) -> AsyncIterator[SqsAdapter]:
-    adapter = SqsAdapter(connection(elasticmq_broker.url))
+async def adapter(sqs_broker: AwsBroker) -> AsyncIterator[SqsAdapter]:
+    adapter = SqsAdapter(connection(sqs_broker.url))
     await adapter.open()
     yield adapter
     await adapter.close()
 
 
 @pytest.fixture
-async def plain(elasticmq_broker: AwsBroker) -> AsyncIterator[Any]:
+async def plain(sqs_broker: AwsBroker) -> AsyncIterator[Any]:
     """A client of the library itself."""
-    async with get_session().create_client("sqs", **elasticmq_broker.client_options) as client:
+    async with get_session().create_client("sqs", **sqs_broker.client_options) as client:
         yield client
 
 
@@ -113,7 +118,7 @@ async def send(adapter: SqsAdapter, *batch: Outgoing) -> None:
 @pytest.mark.parametrize("body", [b'{"a":1}', b"", bytes(range(256)), None, b'{"Type":"Notification","MessageId":"1"}'])
 async def test_a_message_goes_through_unchanged(adapter: SqsAdapter, body: bytes | None, suffix: str) -> None:
     topic = name(suffix)
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     sent = outgoing(topic, body, key="table 7", headers=WEIRD, content_type="application/json")
     [receipt] = await adapter.send([sent])
     async with reading(adapter, topic) as source:
@@ -130,7 +135,7 @@ async def test_a_message_goes_through_unchanged(adapter: SqsAdapter, body: bytes
 @pytest.mark.parametrize("suffix", ["", ".fifo"])
 async def test_all_of_many_messages_arrive_with_forty_headers_each(adapter: SqsAdapter, suffix: str) -> None:
     topic = name(suffix)
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     headers: dict[str, str | bytes] = {f"h{n}": str(n) for n in range(40)}
     batch = [outgoing(topic, str(n).encode(), key=str(n % 7), headers=headers) for n in range(100)]
     await send(adapter, *batch)
@@ -167,7 +172,7 @@ async def test_a_plain_clients_message_needs_no_header_of_ours(adapter: SqsAdapt
 
 async def test_the_event_name_is_an_attribute_that_others_see(adapter: SqsAdapter, plain: Any) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     await send(adapter, outgoing(topic, headers={"event": "OnGameDone"}))
     url = (await plain.get_queue_url(QueueName=topic))["QueueUrl"]
     answer = await plain.receive_message(QueueUrl=url, MessageAttributeNames=["All"])
@@ -178,7 +183,7 @@ async def test_a_queue_is_found_by_its_url_and_its_arn(adapter: SqsAdapter, plai
     topic = name()
     url = (await plain.create_queue(QueueName=topic))["QueueUrl"]
     await send(adapter, outgoing(url))
-    await adapter.ensure([url, f"arn:aws:sqs:us-east-1:000000000000:{topic}"], stored=False, create=False)
+    await adapter.ensure([url, f"arn:aws:sqs:us-east-1:000000000000:{topic}"], is_queue=False, create=False)
     async with reading(adapter, url, provision="check") as source:
         [found] = await take(source, 1)
         assert found.topic == url
@@ -198,7 +203,7 @@ async def test_the_largest_message_passes_and_one_byte_more_is_refused_with_both
     topic = name()
     limit = _queues.MAX_BYTES
     overhead = len("bk-id") + len("String") + len("id-1")
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     largest = outgoing(topic, b"x" * (limit - overhead), id="id-1")
     small = outgoing(topic)
     too_large = replace(largest, body=b"x" * (limit - overhead + 1))
@@ -211,7 +216,7 @@ async def test_the_largest_message_passes_and_one_byte_more_is_refused_with_both
 
 async def test_an_invalid_header_fails_alone(adapter: SqsAdapter) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     results = await adapter.send([outgoing(topic, headers={"a": "\ud800"}), outgoing(topic)])
     assert [type(result) for result in results] == [InvalidMessage, Receipt]
 
@@ -220,7 +225,7 @@ async def test_sending_to_a_missing_queue_is_not_found_until_it_is_there(adapter
     topic = name()
     [result] = await adapter.send([outgoing(topic)])
     assert isinstance(result, NotFound)
-    await adapter.ensure([topic], stored=True, create=True)
+    await adapter.ensure([topic], is_queue=True, create=True)
     await send(adapter, outgoing(topic))
 
 
@@ -267,11 +272,11 @@ async def test_a_message_whose_lease_ran_out_is_lost_to_settle_and_extend(adapte
     async with reading(adapter, topic, lease=1) as one, reading(adapter, topic, lease=30) as other:
         await send(adapter, outgoing(topic))
         [found] = await take(one, 1)
-        [elsewhere] = await take(other, 1, seconds=6)
-        assert elsewhere.position == found.position
+        [settings_of_url] = await take(other, 1, seconds=6)
+        assert settings_of_url.position == found.position
         assert await one.extend([found]) == [LOST]
         assert await one.settle([(found, ACK)]) == [LOST]
-        assert await other.settle([(elsewhere, ACK)]) == [DONE]
+        assert await other.settle([(settings_of_url, ACK)]) == [DONE]
 
 
 async def test_an_extended_lease_keeps_a_message_here(adapter: SqsAdapter) -> None:
@@ -446,13 +451,40 @@ async def test_an_idle_queue_is_polled_once_and_a_full_one_by_more(adapter: SqsA
                     found += receive.result()
                     receives.add(asyncio.create_task(source.receive(10)))
                 await asyncio.sleep(0)
-                widest = max(widest, source._queues[0].polling)
+                widest = max(widest, source._turns.queues[0].polling)
         assert widest > 1
         await source.stop()
         await asyncio.gather(*receives)
 
 
-async def test_what_a_poll_brought_is_handed_on_before_the_next_one_begins() -> None:
+async def test_a_busy_queue_among_many_idle_ones_is_polled_again_at_once(adapter: SqsAdapter) -> None:
+    """What 200 messages would wait for otherwise: twenty rounds through all queues."""
+    busy, *idle = topics = [name() for _ in range(40)]
+    async with reading(adapter, *topics) as source:
+        await send(adapter, *(outgoing(busy) for _ in range(200)))
+        polled: list[str] = []
+        call = source._client.call
+
+        async def watched(operation: str, /, **parameters: Any) -> Any:
+            if operation == "receive_message":
+                polled.append(parameters["QueueUrl"])
+            return await call(operation, **parameters)
+
+        source._client.call = watched  # type: ignore[method-assign]
+        found: list[Delivery] = []
+        receives = {asyncio.create_task(source.receive(10)) for _ in range(adapter.capabilities().pollers)}
+        async with asyncio.timeout(60):
+            while len(found) < 200:
+                done, receives = await asyncio.wait(receives, return_when=asyncio.FIRST_COMPLETED)
+                for receive in done:
+                    found += receive.result()
+                    receives.add(asyncio.create_task(source.receive(10)))
+        assert sum(not url.endswith(busy) for url in polled) <= 2 * len(idle)
+        await source.stop()
+        await asyncio.gather(*receives)
+
+
+async def test_what_a_poll_brought_is_returned_before_the_next_one_begins() -> None:
     events: list[str] = []
 
     class Client:
@@ -468,7 +500,9 @@ async def test_what_a_poll_brought_is_handed_on_before_the_next_one_begins() -> 
         return [Reading("t", "url", fifo=False)]
 
     client: Any = Client()
-    source = SqsSource(client, Subscription(topics=("t",)), nothing_lost, prepare=prepare)
+    subscription = Subscription(topics=("t",))
+    starts = Starts(client, Queues(client), subscription)
+    source = SqsSource(client, subscription, nothing_lost, starts=starts, payloads=None, prepare=prepare)
     await source.open()
 
     async def receive() -> None:
@@ -486,9 +520,9 @@ async def test_what_a_poll_brought_is_handed_on_before_the_next_one_begins() -> 
         poll.cancel()
 
 
-async def test_two_members_share_the_messages_of_a_queue(adapter: SqsAdapter, elasticmq_broker: AwsBroker) -> None:
+async def test_two_members_share_the_messages_of_a_queue(adapter: SqsAdapter, sqs_broker: AwsBroker) -> None:
     topic = name()
-    second = SqsAdapter(connection(elasticmq_broker.url))
+    second = SqsAdapter(connection(sqs_broker.url))
     await second.open()
     async with reading(adapter, topic) as one, reading(second, topic) as other:
         await send(adapter, *(outgoing(topic, str(n).encode()) for n in range(40)))
@@ -542,7 +576,7 @@ async def test_ensure_creates_once_and_alters_nothing(adapter: SqsAdapter, plain
     topic = name()
     url = (await plain.create_queue(QueueName=topic, Attributes={"DelaySeconds": "7"}))["QueueUrl"]
     for _ in range(2):
-        await adapter.ensure([topic], stored=True, create=True)
+        await adapter.ensure([topic], is_queue=True, create=True)
     found = await plain.get_queue_attributes(QueueUrl=url, AttributeNames=["DelaySeconds"])
     assert found["Attributes"]["DelaySeconds"] == "7"
 
@@ -559,7 +593,7 @@ async def test_derived_names_are_queues(adapter: SqsAdapter) -> None:
     for topic in ("orders", "orders.fifo", "a.b", "x" * 80, "arn:aws:sqs:us-east-1:1:orders.fifo"):
         derived = adapter.derived(topic, "wallet", "dlq")
         assert derived.endswith(".fifo") == topic.endswith(".fifo")
-        await adapter.ensure([derived], stored=True, create=True)
+        await adapter.ensure([derived], is_queue=True, create=True)
     assert adapter.derived("orders", "wallet", "dlq") == "orders__wallet__dlq"
     assert adapter.derived("orders.fifo", None, "dlq") == "orders-dlq.fifo"
 
@@ -583,9 +617,9 @@ def test_what_a_queue_cannot_do_is_refused(fields: dict[str, Any]) -> None:
 
 async def test_a_name_that_no_queue_can_have_is_a_config_error(adapter: SqsAdapter) -> None:
     with pytest.raises(ConfigError, match="no dots"):
-        await adapter.ensure(["evenbet.events"], stored=False, create=True)
+        await adapter.ensure(["evenbet.events"], is_queue=False, create=True)
     with pytest.raises(ConfigError, match="another region"):
-        await adapter.ensure(["arn:aws:sqs:eu-north-1:000000000000:orders"], stored=False, create=True)
+        await adapter.ensure(["arn:aws:sqs:eu-north-1:000000000000:orders"], is_queue=False, create=True)
 
 
 @pytest.mark.parametrize(
@@ -611,11 +645,12 @@ def test_a_wrong_url_or_option_is_a_config_error(url: str, options: dict[str, ob
         SqsAdapter(connection(endpoint, url, options=options))
 
 
-async def test_options_given_as_text_reach_the_client(elasticmq_broker: AwsBroker) -> None:
+async def test_options_given_as_text_reach_the_client(sqs_broker: AwsBroker) -> None:
     options = {"read_timeout": "30", "tcp_keepalive": "true", "retries.max_attempts": "2", "verify": "false"}
-    adapter = SqsAdapter(connection(elasticmq_broker.url, options=options))
+    adapter = SqsAdapter(connection(sqs_broker.url, options=options))
     await adapter.open()
-    config = adapter._client._client.meta.config
+    assert adapter._client._session is not None
+    config = adapter._client._session.client.meta.config
     assert (config.read_timeout, config.tcp_keepalive) == (30.0, True)
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}
     assert config.max_pool_connections >= adapter.capabilities().pollers + 10
@@ -626,13 +661,13 @@ async def test_options_given_as_text_reach_the_client(elasticmq_broker: AwsBroke
 
 
 async def test_an_emulator_needs_no_credentials(
-    elasticmq_broker: AwsBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    sqs_broker: AwsBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    adapter = SqsAdapter(connection(elasticmq_broker.url, "sqs:///"))
+    adapter = SqsAdapter(connection(sqs_broker.url, "sqs:///"))
     await adapter.open()
     await adapter.close()
     with pytest.raises(ConfigError, match="region"):
@@ -669,27 +704,27 @@ def test_no_secret_shows() -> None:
 
 async def test_a_closed_adapter_says_so(adapter: SqsAdapter) -> None:
     topic = name()
-    await adapter.ensure([topic], stored=False, create=True)
+    await adapter.ensure([topic], is_queue=False, create=True)
     await adapter.close()
     await adapter.close()
     [result] = await adapter.send([outgoing(topic)])
     assert isinstance(result, Closed)
 
 
-async def test_a_restarted_broker_is_read_again(elasticmq_broker: AwsBroker) -> None:
+async def test_a_restarted_broker_is_read_again(sqs_broker: AwsBroker) -> None:
     topic = name()
-    adapter = SqsAdapter(connection(elasticmq_broker.url, options={"retries.max_attempts": 0}))
+    adapter = SqsAdapter(connection(sqs_broker.url, options={"retries.max_attempts": 0}))
     await adapter.open()
     async with reading(adapter, topic) as source:
         receive = asyncio.create_task(source.receive(1))
-        await asyncio.to_thread(elasticmq_broker.stop)
+        await asyncio.to_thread(sqs_broker.stop)
         with suppress(ConnectionLost):  # the stop may answer the poll that is under way
             assert await receive == []
         with pytest.raises(ConnectionLost):
             await source.receive(1)
         assert isinstance((await adapter.send([outgoing(topic)]))[0], ConnectionLost)
-        await asyncio.to_thread(elasticmq_broker.start)
-        await adapter.ensure([topic], stored=False, create=True)
+        await asyncio.to_thread(sqs_broker.start)
+        await adapter.ensure([topic], is_queue=False, create=True)
         await send(adapter, outgoing(topic))
         assert len(await take(source, 1)) == 1
     await adapter.close()
@@ -708,3 +743,100 @@ async def test_a_redrive_policy_that_takes_messages_away_too_early_is_refused(ad
         pass
     async with reading(adapter, topic, max_deliveries=15, provision="off"):
         pass
+
+
+async def test_a_fifo_queue_that_is_created_has_high_throughput(adapter: SqsAdapter) -> None:
+    asked: list[dict[str, Any]] = []
+    call = adapter._client.call
+
+    async def watched(operation: str, /, **parameters: Any) -> Any:
+        asked.append({"operation": operation, **parameters})
+        return await call(operation, **parameters)
+
+    adapter._client.call = watched  # type: ignore[method-assign]
+    topic = name(".fifo")
+    await adapter.ensure([topic], is_queue=False, create=True)
+    [created] = [each["Attributes"] for each in asked if each["operation"] == "create_queue"]
+    assert created == {
+        "FifoQueue": "true",
+        "DeduplicationScope": "messageGroup",
+        "FifoThroughputLimit": "perMessageGroupId",
+    }
+    await send(adapter, outgoing(topic, b"1", key="a", id="same"), outgoing(topic, b"2", key="a", id="same"))
+    async with reading(adapter, topic, provision="check") as source:
+        assert [found.body for found in await take(source, 1)] == [b"1"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+async def test_a_batch_is_cut_by_its_total_size(adapter: SqsAdapter, suffix: str) -> None:
+    topic, sizes = name(suffix), list[int]()
+    await adapter.ensure([topic], is_queue=False, create=True)
+    call = adapter._client.call
+
+    async def watched(operation: str, /, **parameters: Any) -> Any:
+        if operation == "send_message_batch":
+            sizes.append(sum(len(entry["MessageBody"]) for entry in parameters["Entries"]))
+        return await call(operation, **parameters)
+
+    adapter._client.call = watched  # type: ignore[method-assign]
+    await send(adapter, *(outgoing(topic, b"x" * 300_000, key=f"{number}") for number in range(7)))
+    assert sorted(sizes) == [300_000, 900_000, 900_000]
+    async with reading(adapter, topic) as source:
+        assert len(await take(source, 7)) == 7
+
+
+async def test_the_message_group_of_a_standard_queue_orders_nothing_unless_it_is_asked_for(
+    sqs_broker: AwsBroker, plain: Any
+) -> None:
+    topic, running, most = name(), 0, 0
+    url = (await plain.create_queue(QueueName=topic))["QueueUrl"]
+
+    async def run(count: int, **settings: Any) -> list[tuple[str | bytes | None, str | bytes | None]]:
+        nonlocal most
+        most, seen = 0, list[tuple[str | bytes | None, str | bytes | None]]()
+        both = asyncio.Event()
+        bus = Bus("sqs://us-east-1/", endpoint=sqs_broker.url, topic=topic, format="evenbet", lease=30, **settings)
+
+        @bus.on("OnPlayerSeatedDown")
+        async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            if running == 2:
+                both.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.5):
+                    await both.wait()
+            running -= 1
+            seen.append((message.key, message.headers.get("MessageGroupId")))
+
+        async with bus, bus.serving():
+            for number in range(count):
+                await bus.publish(
+                    OnPlayerSeatedDown(player_id=number), headers={"MessageGroupId": "tenant-1"}, id=f"id-{number}"
+                )
+            async with asyncio.timeout(30):
+                while len(seen) < count:
+                    await asyncio.sleep(0.02)
+        return seen
+
+    assert await run(2) == [(None, "tenant-1")] * 2
+    assert most == 2
+    assert await run(2, key_from="header:MessageGroupId") == [("tenant-1", "tenant-1")] * 2
+    assert most == 1
+    # A foreign producer's group is read alike, and ours is the attribute of SQS itself.
+    await plain.send_message(QueueUrl=url, MessageBody="theirs", MessageGroupId="tenant-2")
+    adapter = SqsAdapter(connection(sqs_broker.url))
+    await adapter.open()
+    await send(adapter, outgoing(topic, b"ours", headers={"MessageGroupId": "tenant-3"}))
+    await send(adapter, outgoing(topic, b"none", headers={"MessageGroupId": "no group"}, key="k"))
+    async with reading(adapter, topic) as source:
+        found = {one.body: one for one in await take(source, 3)}
+        assert {body: (one.key, one.headers["MessageGroupId"]) for body, one in found.items()} == {
+            b"theirs": (None, "tenant-2"),
+            b"ours": (None, "tenant-3"),
+            b"none": ("k", "no group"),
+        }
+        assert found[b"ours"].native["Attributes"]["MessageGroupId"] == "tenant-3"
+        await source.settle([(one, ACK) for one in found.values()])
+    await adapter.close()

@@ -16,7 +16,7 @@ from brokerkit._errors import (
     NotFound,
     PublishError,
 )
-from brokerkit._message import Outgoing, Receipt
+from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit.adapters.aws import _send
 from brokerkit.adapters.aws._client import BadCredentials, Refused, translated
 from brokerkit.adapters.aws._send import Sender, Target
@@ -60,10 +60,10 @@ Post = Callable[[list[dict[str, Any]]], Awaitable[dict[str, Any]]]
 
 
 def sender(post: Post, *, fifo: bool = False) -> Sender:
-    async def find(topic: str, stored: bool) -> Target:
+    async def find(topic: str, is_queue: bool) -> Target:
         return Target(what="a queue", fifo=fifo, limit=1000, batch_limit=1000, body_field="MessageBody", post=post)
 
-    return Sender(find)
+    return Sender(find, None)
 
 
 async def test_an_entry_that_fails_for_a_while_is_sent_again_before_what_follows(

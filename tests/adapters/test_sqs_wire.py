@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerkit._errors import InvalidMessage
-from brokerkit._message import Delivery, Outgoing, text
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._headers import as_text
+from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.aws._wire import ANY_TOPIC, Entry, batches, decode, encode
 
 LEGAL_TEXT = re.compile("[\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
@@ -17,7 +19,21 @@ LEGAL_NAME = re.compile(r"[A-Za-z0-9_-]([A-Za-z0-9_.-]{0,254}[A-Za-z0-9_-])?")
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = texts.filter(lambda name: not name.startswith("bk-")) | st.sampled_from(
-    ["event", "ce_type", "AWS.x", "amazon.y", ".a", "a.", "a..b", "data", "key", " ", "n" * 300, "n" * 256]
+    [
+        "event",
+        "ce_type",
+        "AWS.x",
+        "amazon.y",
+        ".a",
+        "a.",
+        "a..b",
+        "data",
+        "key",
+        " ",
+        "n" * 300,
+        "n" * 256,
+        "MessageGroupId",
+    ]
 )
 headers = st.dictionaries(names, texts | st.binary(max_size=40), max_size=40)
 keys = st.none() | texts | st.binary(max_size=40)
@@ -37,7 +53,7 @@ def native(entry: Entry) -> dict[str, object]:
 
 
 def through(message: Outgoing, *, fifo: bool = False, envelope: str | None = None) -> Delivery:
-    return decode(native(encode(message, fifo=fifo)), "orders", None, envelope=envelope)
+    return decode(native(encode(message, fifo=fifo)), "orders", None, fifo=fifo, envelope=envelope)
 
 
 def outgoing(body: bytes | None = b"{}", **fields: Any) -> Outgoing:
@@ -51,8 +67,8 @@ def test_every_message_comes_back_as_it_was(
 ) -> None:
     found = through(outgoing(body, headers=headers, key=key, id=id), fifo=fifo, envelope=ANY_TOPIC)
     assert (found.body, found.id) == (body, id)
-    assert found.headers == {name: text(value) for name, value in headers.items()}
-    assert found.key == (None if key is None else text(key))
+    assert found.headers == {name: as_text(value) for name, value in headers.items()}
+    assert found.key == (None if key is None else as_text(key))
     assert (found.time, found.count, found.position) == (1700000000.123, 2, "m-1")
 
 
@@ -83,7 +99,7 @@ def test_two_keys_share_a_fifo_group_only_where_they_are_one_key(
     first = encode(outgoing(key=one, id="1"), fifo=True)
     second = encode(outgoing(key=two, id="2"), fifo=True)
 
-    same = one is not None and two is not None and text(one) == text(two)
+    same = one is not None and two is not None and as_text(one) == as_text(two)
     assert (first.group == second.group) == same
 
 
@@ -92,8 +108,11 @@ def test_two_keys_share_a_fifo_group_only_where_they_are_one_key(
     st.dictionaries(st.sampled_from(["bk-headers", "bk-body", "bk-id", "a"]), st.text(max_size=20)),
 )
 def test_whatever_a_plain_producer_writes_becomes_a_delivery(body: str, attributes: dict[str, str]) -> None:
-    message = {"Body": body, "MessageAttributes": {name: {"StringValue": text} for name, text in attributes.items()}}
-    decode(message, "orders", None, envelope=ANY_TOPIC)
+    message = {
+        "Body": body,
+        "MessageAttributes": {name: {"StringValue": text} for name, text in attributes.items()},
+    }
+    decode(message, "orders", None, fifo=False, envelope=ANY_TOPIC)
 
 
 def test_the_event_name_keeps_an_attribute_of_its_own_among_many_headers() -> None:
@@ -117,7 +136,7 @@ def test_a_key_that_is_a_group_id_is_the_group_and_stands_nowhere_else() -> None
 
 
 def test_a_plain_fifo_message_has_its_group_as_key() -> None:
-    found = decode({"Body": "x", "Attributes": {"MessageGroupId": "g"}}, "orders.fifo", None, envelope=None)
+    found = decode({"Body": "x", "Attributes": {"MessageGroupId": "g"}}, "orders.fifo", None, fifo=True, envelope=None)
     assert (found.key, found.id, found.headers) == ("g", None, {})
 
 
@@ -159,7 +178,7 @@ ENVELOPE = {
 def test_an_sns_envelope_is_taken_off_with_its_attributes() -> None:
     for envelope in ("orders", ENVELOPE["TopicArn"], ANY_TOPIC):
         assert isinstance(envelope, str)
-        found = decode({"Body": json.dumps(ENVELOPE)}, "orders", None, envelope=envelope)
+        found = decode({"Body": json.dumps(ENVELOPE)}, "orders", None, fifo=False, envelope=envelope)
         assert (found.body, found.headers) == (b"hello", {"event": "OnGameDone", "raw": b"\x00\xff"})
         assert found.time == 1767323045.678
 
@@ -178,7 +197,7 @@ def test_a_body_that_only_looks_like_an_envelope_stays(
     envelope: str | None, change: dict[str, object], attributes: dict[str, dict[str, str]]
 ) -> None:
     body = json.dumps(ENVELOPE | change)
-    found = decode({"Body": body, "MessageAttributes": attributes}, "orders", None, envelope=envelope)
+    found = decode({"Body": body, "MessageAttributes": attributes}, "orders", None, fifo=False, envelope=envelope)
     assert found.body == body.encode()
 
 
@@ -187,7 +206,7 @@ def test_a_body_that_only_looks_like_an_envelope_stays(
 )
 def test_an_envelope_with_broken_attributes_becomes_a_delivery(attributes: object) -> None:
     body = json.dumps(ENVELOPE | {"MessageAttributes": attributes})
-    decode({"Body": body}, "orders", None, envelope="orders")
+    decode({"Body": body}, "orders", None, fifo=False, envelope="orders")
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 100))

@@ -66,7 +66,7 @@ class ThrillConnectServer:
 
     @property
     def url(self) -> str:
-        return f"{'wss' if self.secure else 'ws'}://127.0.0.1:{self.port}{PATH}"
+        return f"thrillconnect+{'wss' if self.secure else 'ws'}://127.0.0.1:{self.port}{PATH}"
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self.secure = tls is not None

@@ -25,7 +25,7 @@ URLS = {
     "redis-list": "redis+list://host",
     "redis-pubsub": "redis+pubsub://host",
     "memory": "memory://asyncapi",
-    "websocket": f"wss://host/v1/events/northlight/lumen?currency=EUR&token={SECRET}",
+    "thrillconnect": f"thrillconnect+wss://host/v1/events/northlight/lumen?currency=EUR&token={SECRET}",
 }
 FORMATS = {
     "accelbyte": "OnPartyCreated",

@@ -69,7 +69,7 @@ def test_servers_are_the_hosts_with_their_protocol() -> None:
     assert make_bus("sqs", "evenbet").asyncapi()["servers"] == {
         "sqs": {"host": "sqs.eu-west-1.amazonaws.com", "protocol": "sqs"}
     }
-    assert make_bus("websocket", "thrillconnect").asyncapi()["servers"] == {
+    assert make_bus("thrillconnect", "thrillconnect").asyncapi()["servers"] == {
         "wss": {
             "host": "host",
             "protocol": "wss",
@@ -80,7 +80,7 @@ def test_servers_are_the_hosts_with_their_protocol() -> None:
 
 
 def test_where_nothing_can_be_published_nothing_is_sent() -> None:
-    assert list(make_bus("websocket", "thrillconnect").asyncapi()["operations"]) == ["receive.bus"]
+    assert list(make_bus("thrillconnect", "thrillconnect").asyncapi()["operations"]) == ["receive.bus"]
 
 
 def test_a_source_receives_what_its_handlers_want_and_a_target_sends_its_family() -> None:

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from brokerkit import Bus, Message, adapters
-from brokerkit._message import Delivery
-from brokerkit._settings import ConnectionSettings
+from brokerkit._config._settings import ConnectionSettings
+from brokerkit._messages._delivery import Delivery
 from tests import every_broker
 from tests.every_broker import Broker
 
@@ -19,8 +19,8 @@ BROKERS: dict[str, Callable[[pytest.FixtureRequest], Broker]] = {
     "memory": lambda _: every_broker.memory(),
     "kafka": lambda request: every_broker.kafka(request.getfixturevalue("kafka_broker")),
     "rabbitmq": lambda request: every_broker.rabbitmq(request.getfixturevalue("rabbit_broker")),
-    "sqs": lambda request: every_broker.sqs(request.getfixturevalue("elasticmq_broker"), fifo=False),
-    "sqs-fifo": lambda request: every_broker.sqs(request.getfixturevalue("elasticmq_broker"), fifo=True),
+    "sqs": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=False),
+    "sqs-fifo": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=True),
     "redis-streams": lambda request: every_broker.redis_streams(request.getfixturevalue("redis_broker")),
     "redis-list": lambda request: every_broker.redis_list(request.getfixturevalue("redis_broker")),
 }
@@ -68,7 +68,7 @@ class Pair:
             got.append(delivery)
 
         bus = self.new.bus(topic=self.to_topic, format="json", order="none", concurrency=1)
-        bus.handlers.hand_on(note, source="bus", events=("*", ""))
+        bus.handlers.forward(note, source="bus", events=("*", ""))
         async with bus, bus.serving():
             yield got
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
+import aio_pika
 import pytest
 
 from brokerkit import Bus, ConfigError, Message
-from brokerkit._bridge import FROM, HOPS
-from brokerkit._message import Delivery, Receipt
+from brokerkit._messages._delivery import Delivery
+from brokerkit._messages._outgoing import Receipt
+from brokerkit._tools._bridge import FROM, HOPS
+from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests.adapters.thrillconnect_server import PUSHED, playing
 from tests.bridge.pair import Pair
+from tests.brokers.rabbitmq import RabbitBroker
 from tests.brokers.redis import RedisBroker
 from tests.every_broker import until
 
@@ -68,6 +73,36 @@ async def test_the_name_in_a_routing_key_is_not_lost(pair: Pair) -> None:
     name = one.routing_key if pair.new.name == "rabbitmq" else one.headers["event"]
     assert (name, one.body) == (b"OnGameDone" if isinstance(name, bytes) else "OnGameDone", b"no json")
     assert ("event" in one.headers) == (pair.new.name == "kafka")
+
+
+@pytest.mark.parametrize("pair", [("rabbitmq", "kafka"), ("rabbitmq", "rabbitmq")], indirect=True, ids="-to-".join)
+async def test_what_only_rabbitmq_has_goes_along(pair: Pair, rabbit_broker: RabbitBroker) -> None:
+    handled: list[int | None] = []
+    reader = pair.new.bus(topic=pair.to_topic, format="json", name_from="header:event", group="reader")
+
+    @reader.on("OnPlayerSeatedDown")
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        handled.append(event.player_id)
+
+    packed = aio_pika.Message(
+        gzip.compress(b'{"playerId": 1, "tableId": 1}'),
+        headers={"event": "OnPlayerSeatedDown"},
+        content_encoding="gzip",
+        priority=7,
+        reply_to="answers",
+    )
+    async with pair.bridge() as bridge, bridge.serving(), pair.reading() as got, reader, reader.serving():
+        async with await aio_pika.connect(rabbit_broker.url) as connection:
+            exchange = await (await connection.channel()).get_exchange(pair.topic, ensure=False)
+            await exchange.publish(packed, "any")
+        await until(lambda: bool(got and handled), seconds=60)
+    assert handled == [1]
+    [one] = got
+    if pair.new.name == "rabbitmq":
+        properties = one.native.header.properties
+        assert (properties.priority, properties.reply_to, properties.content_encoding) == (7, "answers", "gzip")
+    else:
+        assert one.headers["bk-property-priority"] == b"7"
 
 
 @pytest.mark.parametrize("pair", [("redis-list", "redis-streams")], indirect=True, ids="-to-".join)
@@ -162,7 +197,7 @@ def test_urls_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("BROKERKIT_TARGETS__TO__URL", "memory://b")
     assert repr(Bus.bridge(topic="a", group="g")) == "<Bus: closed, sources ['from'], targets ['to'], 1 handlers>"
     monkeypatch.setenv("BROKERKIT_TARGETS__MORE__URL", "memory://c")
-    with pytest.raises(ConfigError, match="and not more"):
+    with pytest.raises(ConfigError, match="to', not more"):
         Bus.bridge(topic="a", group="g")
 
 

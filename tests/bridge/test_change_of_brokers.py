@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from brokerkit import Bus, Message
-from brokerkit._bridge import FROM
+from brokerkit._tools._bridge import FROM
 from brokerkit.dedupe import Dedupe, MemoryStore
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests.bridge.pair import Pair

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from brokerkit import Bus, Message
-from brokerkit._message import Receipt
+from brokerkit._messages._outgoing import Receipt
 from tests.bridge.pair import Pair
 from tests.cli.program import PROGRAM
 from tests.endurance import FULL, figures
@@ -42,7 +42,7 @@ async def reading(pair: Pair) -> AsyncIterator[Arrived]:
         got.append((str(message.key), int(message.body)))
 
     bus = pair.new.bus(topic=pair.to_topic, format="json", order="none", concurrency=1)
-    bus.handlers.hand_on(note, source="bus", events=("*", ""))
+    bus.handlers.forward(note, source="bus", events=("*", ""))
     async with bus, bus.serving():
         yield got
 

@@ -16,10 +16,11 @@ from tests.brokers.fixtures import Broker, running
 BROKERS: tuple[Callable[[], Broker], ...] = (
     redis.broker,
     postgresql.server,
-    aws.moto,
-    aws.elasticmq,
+    aws.sns,
+    aws.sqs,
     rabbitmq.broker,
     kafka.broker,
+    kafka.share_broker,
 )
 
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -110,6 +111,27 @@ class LocalServer:
             process.kill()
         self.stop()
 
+    @contextmanager
+    def frozen(self) -> Generator[None, None, None]:
+        """Have the processes stand still, with their connections open, as on a machine that hangs."""
+        self._signal(signal.SIGSTOP)
+        self._wait_until_frozen()
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _wait_until_frozen(self) -> None:
+        """Wait until every thread stands still: one on another processor may answer for a moment after the signal."""
+        give_up = time.monotonic() + 5
+        for process in self._running:
+            while time.monotonic() < give_up and not _is_frozen(process.pid):
+                time.sleep(0.001)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._running:
+            os.killpg(process.pid, number)
+
     def restart(self) -> None:
         """Stop, then start on the same port with the same data."""
         self.stop()
@@ -182,47 +204,6 @@ def new_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_session()[0]))
 
 
-def find_program(name: str, *, package: str, variable: str, places: Sequence[Path] = ()) -> str:
-    """Return the path of an installed program, looked for in `places` first, then on the search path.
-
-    Raises:
-        BrokerUnavailable: it is not installed; `package` is what has it on Debian, `variable` the way around it.
-    """
-    for place in places:
-        if os.access(place, os.X_OK):
-            return str(place)
-    # Debian puts servers into folders that are not on the search path of ordinary users.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
-    if found is None:
-        raise BrokerUnavailable(
-            f"{name} is not installed: run tests/brokers/install.sh, or install it yourself "
-            f"(Debian and Ubuntu: {package}), or name a running broker in {variable}"
-        )
-    return found
-
-
-def java(jars: str, *, variable: str, options: Sequence[str] = ()) -> list[str]:
-    """Return the start of a command that runs a class from the jars in `.brokers/JARS`.
-
-    Raises:
-        BrokerUnavailable: there is no Java, or the jars have not been downloaded.
-    """
-    home = os.environ.get("JAVA_HOME")
-    program = find_program(
-        "java",
-        package="default-jre-headless, version 17 or later",
-        variable=variable,
-        places=[Path(home) / "bin" / "java"] if home else [],
-    )
-    folder = CHECKOUT / ".brokers" / jars
-    if not (folder / "pom.xml").exists():
-        raise BrokerUnavailable(
-            f"the jars of {jars} are missing: run tests/brokers/install.sh, or name a running broker in {variable}"
-        )
-    # Servers that live for minutes: a quick start is worth more than the best machine code.
-    return [program, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", *options, "-cp", f"{folder}/*"]
-
-
 def _spawn(program: Program, log: Path) -> subprocess.Popen[bytes]:
     guard = _session()[1]
     with log.open("ab") as output:
@@ -271,3 +252,16 @@ def _session() -> tuple[Path, IO[str]]:
     # The guard outlives this process on purpose, so nothing waits for it: tell subprocess that it is done with it.
     guard.returncode = 0
     return folder, guard.stdin
+
+
+def _is_frozen(group: int) -> bool:
+    """Whether all threads of a process group are stopped; True where the system does not tell (no /proc)."""
+    for tasks in Path("/proc").glob("[0-9]*/task"):
+        try:
+            for task in tasks.iterdir():
+                state, _, its_group = (task / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(its_group) == group and state not in "TtZX":
+                    return False
+        except (OSError, ValueError):
+            continue  # it has just ended
+    return True

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import pytest
 
 from tests.brokers import aws, kafka, postgresql, rabbitmq, redis
-from tests.brokers._server import Server
+from tests.brokers._server import LocalServer, Server
 
 
 class Broker(Protocol):
@@ -48,6 +48,23 @@ def kafka_broker() -> Iterator[kafka.KafkaBroker]:
 
 
 @pytest.fixture(scope="session")
+def kafka_share_broker() -> Iterator[kafka.KafkaBroker]:
+    """A Kafka node for share groups."""
+    with running(kafka.share_broker()) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(request: pytest.FixtureRequest) -> Iterator[kafka.KafkaBroker]:
+    """A Kafka node that asks users for rights. Our own does; one that the environment names may not."""
+    if isinstance(kafka.broker().server, LocalServer):
+        yield request.getfixturevalue("kafka_broker")
+    else:
+        with running(kafka.broker(own=True)) as broker:
+            yield broker
+
+
+@pytest.fixture(scope="session")
 def rabbit_broker() -> Iterator[rabbitmq.RabbitBroker]:
     """A RabbitMQ node."""
     with running(rabbitmq.broker()) as broker:
@@ -75,16 +92,16 @@ def aws_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def elasticmq_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
+def sqs_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
     """SQS with the limits of the real one."""
-    with running(aws.elasticmq()) as broker:
+    with running(aws.sqs()) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
-def moto_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
+def sns_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
     """SNS and SQS that know each other."""
-    with running(aws.moto()) as broker:
+    with running(aws.sns()) as broker:
         yield broker
 
 

@@ -4,9 +4,11 @@
 #   redis-server, rabbitmq-server, postgresql, chromium,       through apt, on Debian and Ubuntu (with sudo if not root)
 #   Java 17, Maven
 #   Kafka and ElasticMQ                                        as jars, through Maven, into .brokers/ of the checkout
+#   what apt and Maven do not have                             by install.py, into .brokers/
 #
-# A broker that a BROKERKIT_TEST_… variable names is left out, and a second run finds everything in place and ends
-# at once. moto, the fifth broker, comes with the Python packages.
+# BROKERKIT_TEST_VERSIONS chooses versions (see versions.py). A broker that a BROKERKIT_TEST_… variable names is left
+# out, and a second run finds everything in place and ends at once. It needs .venv/, which `make` makes. moto comes with
+# the Python packages.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,11 +27,6 @@ java_is_recent() {
   version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
   [ "${version:-0}" -ge 17 ]
 }
-
-# The brokers wanted as jars. Where the list is used it is guarded: the bash of macOS takes an empty one for unset.
-jars=()
-[ -n "${BROKERKIT_TEST_KAFKA:-}" ] || jars+=(kafka)
-[ -n "${BROKERKIT_TEST_SQS:-}" ] || jars+=(elasticmq)
 
 jars_are_there() { cmp -s "$here/pom.xml" "$brokers/$1/pom.xml"; }
 
@@ -61,9 +58,18 @@ java_package() {
   if [ "${version:-0}" -ge 17 ]; then echo default-jre-headless; else echo openjdk-17-jre-headless; fi
 }
 
+left=$(cd "$here/../.." && .venv/bin/python -m tests.brokers.install) || exit 1
+# The brokers wanted as jars. Where the list is used it is guarded: the bash of macOS takes an empty one for unset.
+jars=()
 programs=()
-[ -n "${BROKERKIT_TEST_REDIS:-}" ] || has redis-server || programs+=(redis-server)
-[ -n "${BROKERKIT_TEST_AMQP:-}" ] || has rabbitmq-server || programs+=(rabbitmq-server)
+for name in $left; do
+  case $name in
+    kafka-*) jars+=("$name") ;;
+    sqs-elasticmq) jars+=(elasticmq) ;;
+    redis-system) has redis-server || programs+=(redis-server) ;;
+    rabbitmq-system) has rabbitmq-server || programs+=(rabbitmq-server) ;;
+  esac
+done
 [ -n "${BROKERKIT_TEST_POSTGRESQL:-}" ] || has postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ||
   programs+=(postgresql)
 has chromium || has chromium-browser || has google-chrome || programs+=(chromium)
@@ -95,7 +101,7 @@ trust_what_the_machine_trusts() {
 }
 
 download() {
-  mvn -q -B -ntp -Dstyle.color=never -U -f "$here/pom.xml" -P "$1" dependency:copy-dependencies \
+  mvn -q -B -ntp -Dstyle.color=never -U -f "$here/pom.xml" -P "${1%%-*}" -Dkafka.version="${1#*-}" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$brokers/$1.part" >"$brokers/$1.log" 2>&1 </dev/null
 }
 

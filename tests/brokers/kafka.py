@@ -1,4 +1,7 @@
-"""Kafka 4 as a single KRaft node: a plaintext listener, and beside it one with SASL/PLAIN and one user."""
+"""Kafka 4 as a single KRaft node: a plaintext listener, and beside it one with SASL. It has one user, who may do everything.
+
+Tests make more users, with SCRAM, and give them rights.
+"""
 
 import os
 import subprocess
@@ -8,12 +11,16 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
+from tests.brokers import versions
 from tests.brokers._ports import free_port
-from tests.brokers._server import BrokerUnavailable, LocalServer, Program, RemoteServer, Server, java, new_folder
+from tests.brokers._programs import java
+from tests.brokers._server import BrokerUnavailable, LocalServer, Program, RemoteServer, Server, new_folder
 from tests.brokers._urls import PASSWORD, USER, WRONG_PASSWORD, split_credentials
 
 VARIABLE = "BROKERKIT_TEST_KAFKA"
-SASL_VARIABLE = "BROKERKIT_TEST_KAFKA_SASL"
+SHARE_VARIABLE = "BROKERKIT_TEST_KAFKA_SHARE"
+SASL = "_SASL"
+"""Ends the name of the variable with the SASL listener."""
 _CLUSTER_ID = "YnJva2Vya2l0LXRlc3RzMQ"  # any 16 bytes, in base64
 
 
@@ -26,6 +33,7 @@ class KafkaBroker:
     user: str
     password: str = field(repr=False)
     server: Server
+    variable: str = VARIABLE
 
     @property
     def url(self) -> str:
@@ -39,7 +47,10 @@ class KafkaBroker:
 
     def exports(self) -> dict[str, str]:
         """The environment that names this broker."""
-        return {VARIABLE: self.address, SASL_VARIABLE: f"{self.user}:{self.password}@{self.sasl_address}"}
+        return {
+            self.variable: self.address,
+            f"{self.variable}{SASL}": f"{self.user}:{self.password}@{self.sasl_address}",
+        }
 
     def start(self) -> None:
         """See `Server.start`."""
@@ -54,22 +65,42 @@ class KafkaBroker:
         self.server.restart()
 
 
-def broker(*, advertised: int | None = None) -> KafkaBroker:
+def share_broker(*, advertised: int | None = None) -> KafkaBroker:
+    """Return another Kafka, for share groups. A group of consumers and a share group cannot have one name.
+
+    Raises:
+        BrokerUnavailable: as `broker`.
+    """
+    return broker(advertised=advertised, variable=SHARE_VARIABLE)
+
+
+def broker(*, own: bool = False, advertised: int | None = None, variable: str = VARIABLE) -> KafkaBroker:
     """Return the Kafka of the environment, or one of our own; not started yet.
 
     Args:
+        own: one of our own, whatever the environment names.
         advertised: the port that it sends its clients to, where that of a proxy is meant; it is our own then.
+        variable: the variable of the environment that names it.
 
     Raises:
         BrokerUnavailable: it would have to be our own, and is not installed; or one of two variables is missing.
     """
-    if advertised is None and (address := os.environ.get(VARIABLE)):
-        user, password, sasl_address = split_credentials(os.environ.get(SASL_VARIABLE, ""))
+    if not own and advertised is None and (address := os.environ.get(variable)):
+        user, password, sasl_address = split_credentials(os.environ.get(f"{variable}{SASL}", ""))
         if not (user and password):
-            raise BrokerUnavailable(f"{VARIABLE} is set: set {SASL_VARIABLE}=user:password@host:port as well")
-        server: Server = RemoteServer("kafka", variable=VARIABLE, ready=partial(metadata, address))
-        return KafkaBroker(address=address, sasl_address=sasl_address, user=user, password=password, server=server)
-    runner = java("kafka", variable=VARIABLE, options=["-Xmx512m", "-Dorg.apache.logging.log4j.level=WARN"])
+            raise BrokerUnavailable(f"{variable} is set: set {variable}{SASL}=user:password@host:port as well")
+        server: Server = RemoteServer("kafka", variable=variable, ready=partial(metadata, address))
+        return KafkaBroker(
+            address=address,
+            sasl_address=sasl_address,
+            user=user,
+            password=password,
+            server=server,
+            variable=variable,
+        )
+    runner = java(
+        versions.chosen("kafka"), variable=variable, options=["-Xmx512m", "-Dorg.apache.logging.log4j.level=WARN"]
+    )
     folder = new_folder("kafka")
     port, sasl_port, controller_port = free_port(), free_port(), free_port()
     settings = folder / "server.properties"
@@ -86,7 +117,12 @@ def broker(*, advertised: int | None = None) -> KafkaBroker:
         log=folder / "kafka.log",
     )
     return KafkaBroker(
-        address=address, sasl_address=f"127.0.0.1:{sasl_port}", user=USER, password=PASSWORD, server=server
+        address=address,
+        sasl_address=f"127.0.0.1:{sasl_port}",
+        user=USER,
+        password=PASSWORD,
+        server=server,
+        variable=variable,
     )
 
 
@@ -99,10 +135,15 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller_port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";
 log.dirs={data}
+
+# Other users, with SCRAM, may do what ACLs allow them. Who needs no password may do everything.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:{USER}
 
 # One node holds everything.
 offsets.topic.replication.factor=1
@@ -113,6 +154,9 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
+
+# The transaction of a killed process is aborted at its timeout, and not up to ten seconds later.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 
 # A missing topic is an error, as on a vendor's cluster.
 auto.create.topics.enable=false
@@ -125,6 +169,12 @@ group.consumer.min.session.timeout.ms=3000
 group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=500
+group.share.assignment.interval.ms=0
+group.share.min.heartbeat.interval.ms=500
+group.share.heartbeat.interval.ms=500
+group.share.min.session.timeout.ms=3000
+group.share.session.timeout.ms=6000
+group.share.min.record.lock.duration.ms=1000
 """
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import asyncpg
 
 from tests.brokers._ports import free_port
+from tests.brokers._programs import find_program
 from tests.brokers._server import (
     BrokerUnavailable,
     LocalServer,
     Program,
     RemoteServer,
     Server,
-    find_program,
     new_folder,
 )
 from tests.brokers._urls import PASSWORD, USER, with_wrong_password

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.brokers._ports import free_port
-from tests.brokers._server import LocalServer, Program, RemoteServer, Server, find_program, new_folder
+from tests.brokers._programs import find_server
+from tests.brokers._server import LocalServer, Program, RemoteServer, Server, new_folder
 from tests.brokers._urls import PASSWORD, USER, with_wrong_password
 
 VARIABLE = "BROKERKIT_TEST_AMQP"
@@ -49,17 +50,21 @@ class RabbitBroker:
         self.server.restart()
 
 
-def broker() -> RabbitBroker:
+def broker(*, own: bool = False, more: str = "") -> RabbitBroker:
     """Return the RabbitMQ of the environment, or one of our own; not started yet.
+
+    Args:
+        own: one of our own, whatever the environment names.
+        more: further lines of the configuration of our own.
 
     Raises:
         BrokerUnavailable: it would have to be our own, and is not installed.
     """
-    if url := os.environ.get(VARIABLE):
+    if not own and (url := os.environ.get(VARIABLE)):
         return RabbitBroker(url=url, server=RemoteServer("rabbitmq", variable=VARIABLE, ready=partial(handshake, url)))
     folder = new_folder("rabbitmq")
     epmd_port = free_port()
-    url, program = node("brokerkit", folder, home=folder, epmd_port=epmd_port)
+    url, program = node("brokerkit", folder, home=folder, epmd_port=epmd_port, more=more)
     server = LocalServer(
         "rabbitmq", programs=[epmd(epmd_port), program], ready=partial(handshake, url), log=folder / "rabbitmq.log"
     )
@@ -71,11 +76,13 @@ def epmd(port: int) -> Program:
 
     Without one that answers, Erlang starts it as a daemon that stays for ever.
     """
-    program = find_program("epmd", package="erlang-base", variable=VARIABLE)
-    return Program(command=[program, "-address", "127.0.0.1", "-port", str(port)])
+    program = find_server("rabbitmq", "epmd", package="erlang-base", variable=VARIABLE)
+    return Program(command=[*program, "-address", "127.0.0.1", "-port", str(port)])
 
 
-def node(name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "") -> tuple[str, Program]:
+def node(
+    name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "", plugins: str = ""
+) -> tuple[str, Program]:
     """The URL of one node and its program.
 
     Args:
@@ -84,17 +91,18 @@ def node(name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "")
         home: where Erlang writes its cookie, one for all nodes of a cluster.
         epmd_port: see `epmd`.
         more: further lines of its configuration.
+        plugins: names of what it has besides, with commas between.
 
     Raises:
         BrokerUnavailable: RabbitMQ is not installed.
     """
-    program = find_program("rabbitmq-server", package="rabbitmq-server", variable=VARIABLE, places=[_DEBIAN])
+    program = find_server("rabbitmq", "rabbitmq-server", package="rabbitmq-server", variable=VARIABLE, places=[_DEBIAN])
     port, distribution_port = free_port(), free_port()
     (folder / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n"
         f"log.console.level = warning\nmax_message_size = {LARGEST_MESSAGE}\n{more}"
     )
-    (folder / "enabled_plugins").write_text("[].\n")
+    (folder / "enabled_plugins").write_text(f"[{plugins}].\n")
     environment = {
         "HOME": str(home),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -113,7 +121,7 @@ def node(name: str, folder: Path, *, home: Path, epmd_port: int, more: str = "")
         "RUNNING_UNDER_SYSTEMD": "true",
     }
     url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{port}/"
-    return url, Program(command=[program], environment=environment)
+    return url, Program(command=program, environment=environment)
 
 
 def handshake(url: str) -> None:

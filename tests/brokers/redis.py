@@ -1,4 +1,4 @@
-"""Redis 7: every write is in the append-only file, so that a restart loses nothing."""
+"""Redis or Valkey: every write is in the append-only file, so that a restart loses nothing."""
 
 # The client comes with types in part only.
 # pyright: reportUnknownMemberType=false
@@ -11,8 +11,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.brokers import versions
 from tests.brokers._ports import free_port
-from tests.brokers._server import LocalServer, Program, RemoteServer, Server, find_program, new_folder
+from tests.brokers._programs import find_server
+from tests.brokers._server import LocalServer, Program, RemoteServer, Server, new_folder
 from tests.brokers._urls import PASSWORD, USER, with_wrong_password
 
 VARIABLE = "BROKERKIT_TEST_REDIS"
@@ -59,7 +61,6 @@ def broker() -> RedisBroker:
     """
     if url := os.environ.get(VARIABLE):
         return RedisBroker(url=url, server=RemoteServer("redis", variable=VARIABLE, ready=partial(_ping, url)))
-    program = find_program("redis-server", package="redis-server", variable=VARIABLE)
     folder = new_folder("redis")
     port = free_port()
     url = f"redis://{USER}:{PASSWORD}@127.0.0.1:{port}/0"
@@ -72,11 +73,21 @@ def broker() -> RedisBroker:
     )
     server = LocalServer(
         "redis",
-        programs=[Program(command=[program, str(settings)])],
+        programs=[Program(command=[*program(), str(settings)])],
         ready=partial(_ping, url),
         log=folder / "redis.log",
     )
     return RedisBroker(url=url, server=server)
+
+
+def program() -> list[str]:
+    """Return the start of the command that runs the server of the version that is chosen, Redis or Valkey.
+
+    Raises:
+        BrokerUnavailable: it is not installed.
+    """
+    name = "valkey-server" if versions.chosen("redis").startswith("valkey") else "redis-server"
+    return find_server("redis", name, package=name, variable=VARIABLE)
 
 
 def _ping(url: str) -> None:

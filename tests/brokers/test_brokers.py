@@ -23,8 +23,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.brokers import versions
 from tests.brokers._ports import free_port
-from tests.brokers._server import CHECKOUT, BrokerUnavailable, LocalServer, Program, find_program, new_folder
+from tests.brokers._programs import find_program
+from tests.brokers._server import CHECKOUT, BrokerUnavailable, LocalServer, Program, new_folder
 from tests.brokers._truststore import PASSWORD as TRUSTSTORE_PASSWORD
 from tests.brokers._truststore import truststore
 from tests.brokers._urls import split_credentials, with_wrong_password
@@ -133,27 +135,27 @@ async def test_redis_refuses_a_wrong_password(redis_broker: RedisBroker) -> None
 
 # aiohttp warns of bytes bodies above 1 MiB, which the largest message is in JSON.
 @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
-async def test_elasticmq_keeps_the_size_limit_of_sqs(elasticmq_broker: AwsBroker) -> None:
-    async with aws_client("sqs", elasticmq_broker) as sqs:
+async def test_elasticmq_keeps_the_size_limit_of_sqs(sqs_broker: AwsBroker) -> None:
+    async with aws_client("sqs", sqs_broker) as sqs:
         url = (await sqs.create_queue(QueueName=unique("queue")))["QueueUrl"]
         await sqs.send_message(QueueUrl=url, MessageBody="x" * 1_048_576)
         with pytest.raises(sqs.exceptions.ClientError):
             await sqs.send_message(QueueUrl=url, MessageBody="x" * 1_048_577)
 
 
-async def test_elasticmq_answers_on_the_same_port_after_a_restart(elasticmq_broker: AwsBroker) -> None:
-    await asyncio.to_thread(elasticmq_broker.restart)
+async def test_elasticmq_answers_on_the_same_port_after_a_restart(sqs_broker: AwsBroker) -> None:
+    await asyncio.to_thread(sqs_broker.restart)
 
-    async with aws_client("sqs", elasticmq_broker) as sqs:
+    async with aws_client("sqs", sqs_broker) as sqs:
         assert (await sqs.create_queue(QueueName=unique("queue")))["QueueUrl"].startswith("http://")
 
 
-async def test_moto_delivers_from_sns_to_sqs_also_after_a_restart(moto_broker: AwsBroker) -> None:
-    await asyncio.to_thread(moto_broker.restart)
+async def test_moto_delivers_from_sns_to_sqs_also_after_a_restart(sns_broker: AwsBroker) -> None:
+    await asyncio.to_thread(sns_broker.restart)
 
     async with (
-        aws_client("sns", moto_broker) as sns,
-        aws_client("sqs", moto_broker) as sqs,
+        aws_client("sns", sns_broker) as sns,
+        aws_client("sqs", sns_broker) as sqs,
     ):
         topic = (await sns.create_topic(Name=unique("topic")))["TopicArn"]
         queue = (await sqs.create_queue(QueueName=unique("queue")))["QueueUrl"]
@@ -188,7 +190,8 @@ def test_a_broker_that_is_not_installed_says_what_to_install(monkeypatch: pytest
         return None
 
     monkeypatch.delenv("BROKERKIT_TEST_REDIS", raising=False)
-    monkeypatch.setattr("tests.brokers._server.shutil.which", not_found)
+    monkeypatch.setenv(versions.VARIABLE, "redis-system")
+    monkeypatch.setattr("tests.brokers._programs.shutil.which", not_found)
     with pytest.raises(BrokerUnavailable, match="redis-server is not installed: run tests/brokers/install.sh"):
         new_redis()
 
@@ -206,6 +209,7 @@ def test_a_server_that_does_not_come_up_shows_the_end_of_its_log() -> None:
 SESSION = """
 import os, signal
 from pathlib import Path
+from tests.brokers._programs import find_program
 from tests.brokers._server import LocalServer, Program, new_folder
 
 folder = new_folder("orphan")

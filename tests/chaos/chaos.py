@@ -16,6 +16,7 @@ from typing import Any
 
 from brokerkit import Bus
 from brokerkit.events.evenbet import OnPlayerSeatedDown
+from tests.chaos.worker import KILLED
 
 IN_FLIGHT = 50
 """Messages that are not settled, for each worker at most."""
@@ -56,6 +57,7 @@ class Workers:
         failing: which part of all attempts fails.
         window: seconds before a death for which the broker may not know yet what was done: until the next commit, or
             behind a message that fails.
+        killer: id of a message that ends each process that begins with it, or "".
     """
 
     bus: Mapping[str, Any]
@@ -63,6 +65,8 @@ class Workers:
     count: int
     failing: float = 0.0
     window: float = 0.3
+    killer: str = ""
+    letters: list[str] = field(default_factory=list[str])
     lines: list[Line] = field(default_factory=list[Line])
     seen: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
     ready: set[int] = field(default_factory=set[int])
@@ -78,7 +82,7 @@ class Workers:
         async with asyncio.timeout(60):
             while len(self.ready) < self.count:
                 await asyncio.sleep(POLL)
-                self.look()
+                self.browse()
 
     async def kill(self) -> None:
         """Kill one at random and start another in its place."""
@@ -100,7 +104,7 @@ class Workers:
                 process.kill()
             await process.wait()
 
-    def look(self) -> None:
+    def browse(self) -> None:
         """Read what was written since the last look."""
         path = self.folder / "handled"
         if not path.exists():
@@ -114,24 +118,30 @@ class Workers:
             if words[1] == b"ready":
                 self.ready.add(int(words[0]))
                 continue
+            if words[1] == b"letter":
+                self.letters.append(words[2].decode())
+                continue
             line = Line(int(words[0]), float(words[1]), words[2].decode(), int(words[3]))
             self.lines.append(line)
             self.seen[line.key, line.number] += 1
 
-    async def until(self, count: int) -> None:
-        """Wait until so many different messages were handled.
+    async def until(self, count: int, letters: int = 0) -> None:
+        """Wait until so many different messages were handled, and so many have become dead letters.
 
         Raises:
             AssertionError: nothing came for too long, or a worker ended by itself.
         """
         last, since = len(self.lines), time.monotonic()
-        while len(self.seen) < count:
+        while len(self.seen) < count or len(self.letters) < letters:
             await asyncio.sleep(POLL)
-            self.look()
+            self.browse()
             if len(self.lines) != last:
                 last, since = len(self.lines), time.monotonic()
             assert time.monotonic() - since < STALL, f"only {len(self.seen)} of {count}: {self.errors()}"
             for ended in [process for process in self._processes if process.returncode is not None]:
+                if self.killer and ended.returncode == KILLED:
+                    self.events["ended by the message"] += 1
+                    self.ready.discard(ended.pid)
                 # Where the broker is away at the start, a program ends; whoever runs it starts it again.
                 assert ended.pid not in self.ready, f"a worker ended by itself: {self.errors()}"
                 self._processes.remove(ended)
@@ -178,7 +188,8 @@ class Workers:
         self.disturbed.append((time.time(), tuple(pids)))
 
     async def _spawn(self) -> None:
-        settings = {"bus": dict(self.bus), "log": str(self.folder / "handled"), "failing": self.failing}
+        settings: dict[str, Any] = {"bus": dict(self.bus), "log": str(self.folder / "handled"), "failing": self.failing}
+        settings["killer"] = self.killer
         self._processes.append(
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.chaos.worker", json.dumps(settings)),
@@ -200,9 +211,8 @@ async def publish(bus: Mapping[str, Any], count: int, *, pause: float) -> int:
         how many had to be published again, because it was not known whether the broker had them.
     """
     again = 0
-    settings = {
-        name: value for name, value in bus.items() if name in ("url", "topic", "format", "provision", "endpoint")
-    }
+    both = ("url", "topic", "format", "provision", "endpoint", "envelope")
+    settings = {name: value for name, value in bus.items() if name in both}
     async with Bus(**settings, publish_timeout=60.0) as target:
         for number in range(0, count, KEYS):
             missing = list(range(number, min(number + KEYS, count)))
@@ -241,7 +251,7 @@ async def run(workers: Workers, count: int, events: Sequence[Event], *, pause: f
         again = await publishing
         # What comes once more comes now.
         await asyncio.sleep(0.5)
-        workers.look()
+        workers.browse()
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from tests.brokers import versions
 from tests.brokers._ports import free_port
-from tests.brokers._server import LocalServer, Program, java, new_folder
+from tests.brokers._programs import java
+from tests.brokers._server import LocalServer, Program, new_folder
 from tests.brokers.kafka import VARIABLE as KAFKA
 from tests.brokers.kafka import metadata, prepare
 from tests.brokers.rabbitmq import epmd, handshake, node
@@ -45,7 +47,9 @@ class Cluster:
 
 def kafka_cluster() -> Cluster:
     """Three nodes that are each broker and controller; two of three must have a message before it is confirmed."""
-    runner = java("kafka", variable=KAFKA, options=["-Xmx384m", "-Dorg.apache.logging.log4j.level=WARN"])
+    runner = java(
+        versions.chosen("kafka"), variable=KAFKA, options=["-Xmx384m", "-Dorg.apache.logging.log4j.level=WARN"]
+    )
     ports = [free_port() for _ in range(NODES)]
     controllers = [free_port() for _ in range(NODES)]
     voters = ",".join(f"{number + 1}@127.0.0.1:{port}" for number, port in enumerate(controllers))
@@ -70,6 +74,8 @@ num.partitions=3
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=3000
+broker.rack=rack-{index + 1}
+replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector
 broker.heartbeat.interval.ms=500
 """)
         prepare(runner, settings)

@@ -2,4 +2,4 @@
 
 from tests.chaos import FULL
 
-collect_ignore = [] if FULL else ["test_clusters.py"]
+collect_ignore = [] if FULL else ["test_clusters.py", "test_redis_clusters.py"]

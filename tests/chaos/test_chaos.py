@@ -22,10 +22,20 @@ from tests.brokers._server import Server
 from tests.chaos import COUNT, FULL, figures
 from tests.chaos.chaos import COMMON, KEYS, Event, Workers, run
 
-COUNTS = {"kafka": 2_000, "rabbitmq": 1_000, "redis-streams": 1_000, "redis-list": 1_000, "sqs": 400, "sqs-fifo": 400}
-RUNS = [
-    (name, strict) for name in COUNTS for strict in (False, True) if FULL or strict == (name in ("kafka", "sqs-fifo"))
-]
+COUNTS = {
+    "kafka": 2_000,
+    "kafka-share": 1_000,
+    "rabbitmq": 1_000,
+    "redis-streams": 1_000,
+    "redis-list": 1_000,
+    "sqs": 400,
+    "sqs-fifo": 400,
+    "sqlite": 1_000,
+}
+SHORT = {"kafka": True, "rabbitmq": False, "redis-streams": False, "redis-list": False, "sqs": False, "sqs-fifo": True}
+SHORT["sqlite"] = True
+"""What the short form runs, and whether strict. Share groups take a minute; tests/adapters/test_kafka_share.py has kills."""
+RUNS = [(name, strict) for name in COUNTS for strict in (False, True) if FULL or SHORT.get(name) is strict]
 WORKERS, KILLS, CUTS, RESTARTS = (3, 20, 10, 2) if FULL else (2, 2, 1, 1)
 PAUSE = 0.0 if FULL else 0.1
 
@@ -35,7 +45,8 @@ class Disturbed:
     """A broker behind a proxy.
 
     Attributes:
-        server: None where a restart empties it.
+        proxy: None where there is no connection.
+        server: None where a restart empties it, or where there is none.
         strict: whether handlers fail at random, and nothing may pass a message that failed.
         ordered: whether the order of a key holds across processes.
         window: see `Workers`.
@@ -44,7 +55,7 @@ class Disturbed:
     name: str
     strict: bool
     bus: Mapping[str, Any]
-    proxy: Proxy
+    proxy: Proxy | None
     server: Server | None
     ordered: bool = False
     window: float = 0.3
@@ -55,28 +66,36 @@ class Disturbed:
 
 
 @pytest.fixture(params=RUNS, ids=lambda run: f"{run[0]}-{'strict' if run[1] else 'calm'}")
-async def disturbed(request: pytest.FixtureRequest) -> AsyncIterator[Disturbed]:
+async def disturbed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Disturbed]:
     name: str
     strict: bool
     name, strict = request.param
     topic = f"c{uuid.uuid4().hex[:10]}"
     bus: dict[str, Any] = {**COMMON, "topic": topic, "group": "wallet", "order": "strict" if strict else "key"}
+    if name == "sqlite":
+        bus["url"] = f"sqlite:///{tmp_path}/broker.db"
+        yield Disturbed(name=name, strict=strict, bus=bus, proxy=None, server=None, ordered=True)
+        return
     async with AsyncExitStack() as stack:
-        if name == "kafka":
+        if name.startswith("kafka"):
+            is_share = name == "kafka-share"
             port = free_port()
-            broker = kafka.broker(advertised=port)
+            broker = (kafka.share_broker if is_share else kafka.broker)(advertised=port)
             host, _, real = broker.address.rpartition(":")
             proxy = await stack.enter_async_context(Proxy(host, int(real), listen=port))
             stack.push_async_callback(asyncio.to_thread, broker.server.close)
             await asyncio.to_thread(broker.start)
-            bus["url"] = f"kafka://{proxy.address}"
-            # A killed member is noticed in seconds instead of the better part of a minute.
-            bus["options"] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300}
+            bus["url"] = f"{'kafka+share' if is_share else 'kafka'}://{proxy.address}"
+            if is_share:
+                bus["lease"] = 10.0  # Its locks cannot be renewed.
+            else:
+                # A killed member is noticed in seconds instead of the better part of a minute.
+                bus["options"] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300}
             yield Disturbed(
-                name=name, strict=strict, bus=bus, proxy=proxy, server=broker.server, ordered=True, window=1.0
+                name=name, strict=strict, bus=bus, proxy=proxy, server=broker.server, ordered=not is_share, window=1.0
             )
             return
-        fixture = {"rabbitmq": "rabbit_broker", "sqs": "elasticmq_broker", "sqs-fifo": "elasticmq_broker"}
+        fixture = {"rabbitmq": "rabbit_broker", "sqs": "sqs_broker", "sqs-fifo": "sqs_broker"}
         shared = request.getfixturevalue(fixture.get(name, "redis_broker"))
         parts = urlsplit(shared.url)
         proxy = await stack.enter_async_context(Proxy(parts.hostname or "", parts.port or 0))
@@ -86,13 +105,16 @@ async def disturbed(request: pytest.FixtureRequest) -> AsyncIterator[Disturbed]:
             bus |= {"url": "sqs://us-east-1/", "endpoint": url}
             bus["topic"] += ".fifo" if name == "sqs-fifo" else ""
             server = None  # ElasticMQ keeps everything in memory
+        elif name == "redis-list":
+            bus |= {"url": url.replace("redis://", "redis+list://"), "envelope": "brokerkit"}
         else:
-            bus["url"] = url.replace("redis://", "redis+list://") if name == "redis-list" else url
+            bus["url"] = url
         yield Disturbed(name=name, strict=strict, bus=bus, proxy=proxy, server=server, ordered=name == "sqs-fifo")
 
 
 def events(workers: Workers, disturbed: Disturbed) -> list[Event]:
     async def cut() -> None:
+        assert disturbed.proxy is not None
         workers.disturb("cut")
         disturbed.proxy.cut()
 
@@ -100,7 +122,9 @@ def events(workers: Workers, disturbed: Disturbed) -> list[Event]:
         workers.disturb("restarted")
         await disturbed.restart()
 
-    planned: list[Callable[[], Awaitable[None]]] = [*[workers.kill] * KILLS, *[cut] * CUTS]
+    planned: list[Callable[[], Awaitable[None]]] = [workers.kill] * KILLS
+    if disturbed.proxy is not None:
+        planned += [cut] * CUTS
     if disturbed.server is not None:
         planned += [restart] * RESTARTS
     random.shuffle(planned)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 from tests.cli.program import PROGRAM, Cli, Result, Start
@@ -40,14 +41,20 @@ def start() -> Iterator[Start]:
     """Start the installed program; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def call(arguments: Sequence[str], *, cwd: Path | None = None, own_session: bool = False) -> subprocess.Popen[str]:
+    def call(
+        arguments: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        own_session: bool = False,
+        stderr: int | IO[str] = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, PROGRAM, *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=own_session,
         )

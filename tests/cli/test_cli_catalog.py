@@ -78,4 +78,4 @@ def test_a_name_of_several_families_lists_them(cli: Cli, monkeypatch: pytest.Mon
     monkeypatch.setattr("brokerkit.events._registry._FAMILIES", known)
     result = cli("catalog", "show", "OnGameDone")
     assert result.code == 1
-    assert "say which of evenbet:OnGameDone, twin:OnGameDone" in result.err
+    assert "choose one of evenbet:OnGameDone, twin:OnGameDone" in result.err

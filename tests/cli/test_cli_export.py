@@ -46,7 +46,7 @@ def test_on_types_writes_the_typed_on_of_a_module(cli: Cli, monkeypatch: pytest.
     made = cli("catalog", "on-types", "acme_bonus")
     assert made.out == (PACKAGES / "acme_bonus" / "_on.py").read_text("utf-8")
     wrong = cli("catalog", "on-types", "acme_bonus", "--family", "NOTHING")
-    assert (wrong.code, wrong.err) == (1, "error: acme_bonus:NOTHING is no brokerkit.events.Family\n")
+    assert (wrong.code, wrong.err) == (1, "error: acme_bonus:NOTHING is not a brokerkit.events.Family\n")
 
 
 def _front_matter(page: Path) -> dict[str, object] | dict[str, list[dict[str, str]]]:

@@ -123,7 +123,7 @@ def test_an_interrupted_replay_says_how_to_go_on(start: Start, cli: Cli, url: st
         out, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (130, "")
         there = client.xlen(f"{topic}-2")
-    assert f"stopped behind message {there}; go on with --skip {there}\n" in out
+    assert f"stopped after message {there}; go on with --skip {there}\n" in out
     result = cli("replay", str(path), "--to", url, "--topic", f"{topic}-2", "--speed", "max", "--skip", str(there))
     assert result.out.startswith(f"published {41 - there} messages in ")
 
@@ -148,7 +148,7 @@ def test_names_are_looked_for_as_they_were_when_it_was_recorded(cli: Cli, topic:
     )
     assert cli("replay", str(path), "--to", "memory://", "--topic", topic).code == 0
     refused = cli("replay", str(path), "--to", "memory://?name_from=nonsense", "--topic", topic)
-    assert "name_from: 'nonsense' is no rule" in refused.err
+    assert "name_from: 'nonsense' is not a rule" in refused.err
 
 
 def test_wrong_use_is_one_line(cli: Cli, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_published_event_reaches_a_running_service_which_drains_on_a_signal(
     out, err = process.communicate("\n", timeout=30)
     assert out == "end Heron\n"
     assert process.returncode == 0, err
-    assert f"INFO    brokerkit: running {service}:handlers until SIGTERM or SIGINT" in err
+    assert f"INFO    brokerkit.cli.run: running {service}:handlers until SIGTERM or SIGINT" in err
     assert f"{service}:handlers has stopped" in err
 
 
@@ -108,23 +108,23 @@ def test_run_refuses_what_is_no_module_and_name(cli: Cli, service: str) -> None:
 
 
 def test_run_names_the_buses_of_a_module(cli: Cli, service: str) -> None:
-    for attribute, what in (("number", "is no Bus but a int"), ("bsu", "does not exist")):
+    for attribute, what in (("number", "is not a Bus but a int"), ("bsu", "does not exist")):
         result = cli("run", f"{service}:{attribute}")
         assert result.code == 2
-        assert result.err.endswith(f"error: {service}:{attribute} {what}; what can be run here: {service}:bus\n")
+        assert result.err.endswith(f"error: {service}:{attribute} {what}; this module has {service}:bus\n")
 
 
 def test_run_asks_for_a_configuration_where_there_are_only_handlers(cli: Cli, service: str) -> None:
     result = cli("run", f"{service}:handlers")
     assert result.code == 2
-    assert "say with --config FILE on which bus they run" in result.err
+    assert "give their bus with --config FILE" in result.err
 
 
 def test_run_tells_a_missing_module_from_one_that_a_module_misses(cli: Cli, service: str, tmp_path: Path) -> None:
     assert cli("run", f"{service}.deeper:bus").code == 2
     missing = cli("run", "no_such_module:bus")
     assert missing.code == 2
-    assert missing.err == "error: there is no module 'no_such_module' here nor among the installed packages\n"
+    assert missing.err == "error: no module 'no_such_module' in the current folder or in the installed packages\n"
     (tmp_path / f"broken_{service}.py").write_text("import no_such_library")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         cli("run", f"broken_{service}:bus")
@@ -159,7 +159,7 @@ def test_publish_reads_a_file_or_standard_input(cli: Cli, tmp_path: Path, monkey
 def test_publish_warns_of_fields_that_the_event_does_not_have(cli: Cli) -> None:
     result = cli(*LOGIN, "--data", '{"nickk": "heron"}')
     assert result.code == 0
-    assert result.err == "warning: OnUserLoggedIn has no field nickk; published all the same\n"
+    assert result.err == "warning: OnUserLoggedIn has no field nickk; it is published anyway\n"
 
 
 def test_publish_takes_a_qualified_name_and_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +187,8 @@ def test_publish_chooses_among_targets(cli: Cli, tmp_path: Path) -> None:
     [
         (["--data", '{"playerId": "many"}'], 1, "evenbet:OnUserLoggedIn.playerId"),
         (["--data", "{"], 1, "evenbet:OnUserLoggedIn: EOF while parsing"),
-        ([], 2, "the payload is missing, or there twice"),
-        (["--data", "{}", "--file", "-"], 2, "the payload is missing, or there twice"),
+        ([], 2, "the payload is missing or given twice"),
+        (["--data", "{}", "--file", "-"], 2, "the payload is missing or given twice"),
         (["--data", "{}", "--header", "shift"], 2, "--header 'shift' is not NAME=VALUE"),
         (["--data", "{}", "--format", "xml"], 1, "'xml' is not known"),
     ],

@@ -21,7 +21,7 @@ from tests.brokers.redis import RedisBroker
 from tests.cli.program import PROGRAM, Cli, Start
 from tests.every_broker import Recorder, redis_streams
 
-from brokerkit.simulate import evenbet
+from brokerkit._vendors.simulate import evenbet
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.brokers.redis import RedisBroker
 from tests.cli.program import Cli, Start
 
 from brokerkit import Bus, Message
-from brokerkit.cli._supervisor import _Worker
+from brokerkit.cli._supervisor import _Slot
 from brokerkit.cli._worker import Orders, Serving, work
 
 SERVICE = """
@@ -208,7 +208,7 @@ def test_workers_share_the_work_a_killed_one_is_replaced_and_a_stop_repeats_noth
 
     os.kill(workers[1], signal.SIGKILL)
     numbers = publish(broker.url, tmp_path, numbers)
-    [death] = program.wait_for(r"worker 1 \(pid (\d+)\) failed: it ended with status 137; another one starts in")
+    [death] = program.wait_for(r"worker 1 \(pid (\d+)\) failed: it ended with status 137; a new worker starts in")
     assert int(death[1]) == workers[1]
     [(number, replacement)] = program.serving(1).items()
     assert number == 1
@@ -252,7 +252,7 @@ def test_a_second_signal_kills_workers_whose_handlers_go_on(
     wait_for_death(workers[2])
     program.process.terminate()
     assert program.end() == 137
-    assert f"worker 1 (pid {workers[1]}) is killed" in "".join(program.said)
+    assert f"killing worker 1 (pid {workers[1]});" in "".join(program.said)
 
 
 def test_ctrl_c_on_a_terminal_which_reaches_all_processes_lets_them_drain_on_uvloop_too(
@@ -279,7 +279,7 @@ def test_a_worker_that_is_stopped_alone_is_replaced(run: Run, redis_broker: Redi
     program = run(redis_broker.url)
     workers = program.serving(2)
     os.kill(workers[2], signal.SIGTERM)
-    program.wait_for(r"worker 2 \(pid \d+\) has drained; another one starts")
+    program.wait_for(r"worker 2 \(pid \d+\) has drained; a new worker starts")
     assert list(program.serving(1)) == [2]
     program.process.terminate()
     assert program.end() == 0
@@ -294,7 +294,7 @@ def test_a_worker_ends_though_a_handler_holds_up_its_loop(
     publish(redis_broker.url, tmp_path, count=1)
     os.mkfifo(tmp_path / "hanging")
     line, other = SPAWN.Pipe()
-    orders = Orders(f"{service}:handlers", Path("brokerkit.toml"), uvloop=False, log_level="error", patience=0.2)
+    orders = Orders(f"{service}:handlers", Path("brokerkit.toml"), uvloop=False, log_level="error", kill_after=0.2)
     worker = SPAWN.Process(target=work, args=(1, other, orders))
     worker.start()
     other.close()
@@ -307,7 +307,7 @@ def test_a_worker_ends_though_a_handler_holds_up_its_loop(
 
 
 def test_the_pause_before_a_replacement_grows_and_is_short_again_after_a_minute_of_serving() -> None:
-    worker, now = _Worker(1), 1000.0
+    worker, now = _Slot(1), 1000.0
     for longest in (0.5, 1, 2, 4, 8, 16, 30, 30):
         worker.fail(now)
         assert longest / 2 <= worker.start_at - now <= longest
@@ -326,7 +326,7 @@ def test_the_pause_before_a_replacement_grows_and_is_short_again_after_a_minute_
 def test_what_trying_again_does_not_help_ends_all_workers_and_is_said_once(run: Run, redis_broker: RedisBroker) -> None:
     program = run(redis_broker.wrong_password_url, workers=3)
     assert program.end() == 1
-    assert sum("another one starts" in line for line in program.said) == 0
+    assert sum("a new worker starts" in line for line in program.said) == 0
     assert sum(line.startswith("error: ") for line in program.said) == 1
 
 
@@ -334,8 +334,8 @@ def test_workers_that_never_come_to_serve_end_the_program(run: Run) -> None:
     program = run("redis://127.0.0.1:1", connect_timeout=0.1)
     assert program.end() == 1
     [error] = [line for line in program.said if line.startswith("error: ")]
-    assert re.match(r"error: worker \d \(pid \d+\) failed 5 times in a row at its start: .*127\.0\.0\.1:1", error)
-    assert sum("another one starts in" in line for line in program.said) >= 4
+    assert re.match(r"error: worker \d \(pid \d+\) failed 5 times in a row before it served: .*127\.0\.0\.1:1", error)
+    assert sum("a new worker starts in" in line for line in program.said) >= 4
 
 
 @pytest.mark.parametrize(
@@ -343,14 +343,14 @@ def test_workers_that_never_come_to_serve_end_the_program(run: Run) -> None:
     [
         ({"url": "memory://"}, "the embedded broker lives in one process"),
         ({"url": "redis+pubsub://localhost"}, "each event would be handled 2 times"),
-        ({"url": "wss://localhost"}, "each event would be handled 2 times"),
+        ({"url": "thrillconnect+wss://localhost"}, "each event would be handled 2 times"),
         ({"url": "kafka://localhost", "broadcast": True}, "each event would be handled 2 times"),
         (
             {"url": "kafka://localhost", "options": {"group.instance.id": "one"}},
             "group.instance.id is the name of one member",
         ),
         ({"url": "redis://localhost", "order": "strict"}, 'order = "strict" does not reach across processes'),
-        ({"url": "redis://localhost", "dedupe": "memory://"}, "remembers in one process alone"),
+        ({"url": "redis://localhost", "dedupe": "memory://"}, "remembers in one process only, and"),
         ({"url": "redis://localhost", "hold": -1}, "hold"),
     ],
 )

@@ -19,13 +19,17 @@ from tests.every_broker import Broker
 
 NAMES = {
     "memory": "memory",
+    "sqlite": "SQLite",
     "kafka": "Kafka",
+    "kafka-consumer": "Kafka, KIP-848",
+    "kafka-share": "Kafka share groups",
     "rabbitmq": "RabbitMQ",
     "sqs": "SQS",
     "sqs-fifo": "SQS FIFO",
     "sns": "SNS",
     "redis-streams": "Redis Streams",
     "redis-list": "Redis list",
+    "redis-list-right": "Redis list, read from the right",
     "redis-pubsub": "Redis Pub/Sub",
 }
 """What each is called in the table of results."""
@@ -36,6 +40,7 @@ class OurHarness(Harness):
 
     Args:
         broker: what all tests know of it.
+        name: what it is called in the table of results.
         restart: restarts it with what it has, where that is possible.
         advertised: the port to which a Kafka sends its clients; without one there is no proxy before it.
     """
@@ -46,6 +51,7 @@ class OurHarness(Harness):
         self,
         broker: Broker,
         *,
+        name: str,
         restart: Callable[[], Awaitable[None]] | None = None,
         advertised: int | None = None,
     ) -> None:
@@ -58,16 +64,19 @@ class OurHarness(Harness):
         self.url = self.settings.pop("url")
         if broker.name == "kafka":
             self.late = 15.0
-            # How soon a killed member is noticed; the usual is 45 s.
-            quick = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
-            self.settings["options"] = {**self.settings["options"], **quick}
+            if self.settings["options"]["group.protocol"] == "classic":
+                # How soon a killed member is noticed; the usual is 45 s. With KIP-848 the broker has the setting.
+                quick = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
+                self.settings["options"] = {**self.settings["options"], **quick}
+        if broker.name == "kafka-share":
+            self.lease = broker.lease
         if broker.name.startswith(("sqs", "sns")):
             self.connected = False
             # ElasticMQ answers a poll that waits with what is published, and not with what comes back meanwhile.
             self.late = 8.0
         if broker.name == "sns":
             self.lease = 2.0  # moto may take a second for one answer
-        self.name = NAMES[broker.name]
+        self.name = name
         self.suffix = broker.suffix
         self.largest = broker.largest
         self.topics_must_exist = broker.topics_must_exist
@@ -78,7 +87,9 @@ class OurHarness(Harness):
         self.virtual = broker.name == "memory"
 
     async def __aenter__(self) -> Self:
-        if self._broker.name == "memory" or (self._broker.name == "kafka" and self._advertised is None):
+        if self._broker.name in ("memory", "sqlite") or (
+            self._broker.name.startswith("kafka") and self._advertised is None
+        ):
             return self
         where = "endpoint" if "endpoint" in self.settings else "url"
         address = self._broker.settings[where]

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,24 +25,41 @@ SLOW = ("sqs", "sqs-fifo", "sns")
 """Seconds for each case: the stand-ins take their time. What is special about them is in tests/adapters."""
 ALWAYS = ("01", "08", "09", "13", "26", "30", "34", "35", "37", "40", "44", "45", "47", "49", "51", "56", "68")
 """The cases that are tried on them all the same."""
+GROUPED = ("kafka-consumer",)
+"""What differs from another broker only in how a group shares its partitions."""
+ABOUT_GROUPS = ("21", "35", "43", "45", "46", "50", "51")
+"""The cases that are tried on it all the same."""
+SHARE = ("kafka-share",)
+"""Seconds for each case: its groups take their time to begin."""
+ABOUT_SHARE = ("08", "13", "30", "34", "35", "45", "68")
+"""The cases that are tried on it all the same."""
 FULL = os.environ.get("BROKERKIT_CONFORMANCE") == "full"
 
 OWN: dict[str, Any] = {
     "kafka": (kafka.broker, every_broker.kafka),
+    "kafka-consumer": (kafka.broker, partial(every_broker.kafka, protocol="consumer")),
+    "kafka-share": (kafka.share_broker, every_broker.kafka_share),
     "rabbitmq": (rabbitmq.broker, every_broker.rabbitmq),
     "redis-streams": (redis.broker, every_broker.redis_streams),
     "redis-list": (redis.broker, every_broker.redis_list),
+    "redis-list-right": (redis.broker, partial(every_broker.redis_list, end="right")),
 }
 """Those that keep messages over a restart: what starts one, and what the tests know of it."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    tried = FULL or metafunc.function.__name__.removeprefix("test_case_") in ALWAYS
-    metafunc.parametrize("broker", [name for name in NAMES if tried or name not in SLOW], indirect=True)
+    case = metafunc.function.__name__.removeprefix("test_case_")
+    always = ((SLOW, ALWAYS), (GROUPED, ABOUT_GROUPS), (SHARE, ABOUT_SHARE))
+    spared = [name for names, cases in always if case not in cases for name in names]
+    metafunc.parametrize("broker", [name for name in NAMES if FULL or name not in spared], indirect=True)
 
 
 @pytest.fixture
 def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
+    if request.param == "redis-list-right":
+        return every_broker.redis_list(request.getfixturevalue("redis_broker"), end="right")
+    if request.param == "kafka-consumer":
+        return every_broker.kafka(request.getfixturevalue("kafka_broker"), protocol="consumer")
     return MADE_BY[request.param](request)
 
 
@@ -49,7 +67,7 @@ def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
 def advertised(request: pytest.FixtureRequest) -> int | None:
     """The port of the proxy to which a Kafka of its own sends its clients, for the cases that cut connections to it."""
     name, case = request.node.callspec.params["broker"], request.node.originalname
-    return free_port() if name == "kafka" and case in ("test_case_29", "test_case_57") else None
+    return free_port() if name.startswith("kafka") and case in ("test_case_29", "test_case_57") else None
 
 
 @pytest.fixture
@@ -58,7 +76,7 @@ def own_broker(request: pytest.FixtureRequest, advertised: int | None) -> Iterat
     name = request.node.callspec.params["broker"]
     with ExitStack() as stack:
         if advertised is not None:
-            yield stack.enter_context(fixtures.running(kafka.broker(advertised=advertised)))
+            yield stack.enter_context(fixtures.running(OWN[name][0](advertised=advertised)))
         elif request.node.originalname == "test_case_55" and name in OWN:
             yield stack.enter_context(fixtures.running(OWN[name][0]()))
         else:
@@ -69,11 +87,14 @@ def own_broker(request: pytest.FixtureRequest, advertised: int | None) -> Iterat
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 class TestConformance(Conformance):
     @pytest.fixture
-    def harness(self, broker: every_broker.Broker, own_broker: Any, advertised: int | None) -> Harness:
+    def harness(
+        self, request: pytest.FixtureRequest, broker: every_broker.Broker, own_broker: Any, advertised: int | None
+    ) -> Harness:
+        kind: str = request.node.callspec.params["broker"]
         if own_broker is None:
-            return OurHarness(broker)
+            return OurHarness(broker, name=NAMES[kind])
 
         async def restart() -> None:
             await asyncio.to_thread(own_broker.restart)
 
-        return OurHarness(OWN[broker.name][1](own_broker), restart=restart, advertised=advertised)
+        return OurHarness(OWN[kind][1](own_broker), name=NAMES[kind], restart=restart, advertised=advertised)

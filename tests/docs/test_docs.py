@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from brokerkit import Bus
-from brokerkit._config import BusSettings
-from brokerkit._settings import SourceSettings, TargetSettings
+from brokerkit._config._loading import BusSettings
+from brokerkit._config._settings import SourceSettings, TargetSettings
 from brokerkit.adapters import schemes
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,8 @@ def test_what_follows_from_the_code_is_what_the_generator_makes_now() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    keys = {*SourceSettings.model_fields, *TargetSettings.model_fields, *BusSettings.__slots__} - {"sources", "targets"}
+    keys = {*SourceSettings.model_fields, *TargetSettings.model_fields, *BusSettings.__slots__}
+    keys -= {"sources", "targets", "origins"}
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     assert [key for key in sorted(keys) if f"| `{key}` |" not in page] == []
 
@@ -69,6 +70,19 @@ def test_the_first_program_of_getting_started_prints_what_it_says(tmp_path: Path
     program.write_text(_blocks("docs/getting-started.md", "python")[0])
     result = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=30, check=True)
     assert result.stdout == "player 1 is ann\n"
+
+
+def test_the_durable_program_of_getting_started_handles_what_was_published_while_nothing_ran(tmp_path: Path) -> None:
+    program = tmp_path / "service.py"
+    program.write_text(_blocks("docs/getting-started.md", "python")[1])
+    for nick in ("ann", "bob"):
+        subprocess.run([sys.executable, program, nick], cwd=tmp_path, timeout=30, check=True)
+    service = subprocess.Popen([sys.executable, program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    assert [service.stdout.readline() for _ in range(2)] == ["player 1 is ann\n", "player 1 is bob\n"]
+    service.terminate()
+    service.communicate(timeout=30)
+    assert service.returncode == 0
 
 
 def test_the_readme_example_makes_a_bus(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from brokerkit import Message
 NAME = "OnPlayerSeatedDown"
 ALWAYS_FAILS = 6
 """Table whose messages the handler refuses until their attempts are used up."""
+FORGED = b"ERROR:brokerkit:forged"
+"""What a line of the worker's log looks like, and no line of it may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,7 @@ def _with_names(source: random.Random) -> Hostile:
             ("binary name", b"\xff\xfe" + source.randbytes(8)),
             ("name with a zero byte", b"On\x00Player"),
             ("name with a line break", b"On\r\nPlayer"),
+            ("name that forges a line", b"On\n" + FORGED + b"\r\xc2\x85" + FORGED + b"\x1b[1A\x1b[2K" + FORGED),
             ("name in another case", b"onplayerseateddown"),
             ("name that formats", b"%s{0}${jndi:ldap}"),
             ("name of a path", b"../../etc/passwd"),
@@ -163,6 +166,7 @@ def _with_headers(source: random.Random) -> Hostile:
             ("many headers", tuple((f"h-{number}", b"v") for number in range(500))),
             ("long header", (("h-long", b"v" * 20_000),)),
             ("long header name", (("h-" + "n" * 200, b"v"),)),
+            ("header whose name forges a line", ((f"h-\n{FORGED.decode()}\x1b[2J", b"v\n" + FORGED),)),
             ("header that looks like ours", (("h-bk-failures", b"1"), ("content-type", b"\xff"))),
             ("content type of CloudEvents", (("content-type", b"application/cloudevents+json"),)),
             ("CloudEvents headers", (("ce_specversion", b"\xff"), ("ce_id", b"\x00" * 300), ("ce_time", b"never"))),

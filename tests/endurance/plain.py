@@ -25,9 +25,11 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 from confluent_kafka import KafkaException, Producer
 
-from brokerkit._message import Outgoing
+from brokerkit._config._settings import ConnectionSettings
+from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.memory import MemoryAdapter
 from brokerkit.adapters.redis import _wire
+from brokerkit.adapters.sqlite import SqliteAdapter
 from tests.endurance.hostile import Hostile, fingerprint
 from tests.every_broker import Broker
 
@@ -41,8 +43,10 @@ def sender(broker: Broker) -> Send:
     """The plain client of a broker."""
     url = broker.settings["url"]
     match broker.name:
-        case "kafka":
-            return lambda topic, batch: _kafka(url.removeprefix("kafka://"), topic, batch)
+        case "sqlite":
+            return lambda topic, batch: _sqlite(url, topic, batch)
+        case "kafka" | "kafka-share":
+            return lambda topic, batch: _kafka(url.partition("://")[2], topic, batch)
         case "rabbitmq":
             return lambda topic, batch: _rabbitmq(url, topic, batch)
         case "sqs" | "sqs-fifo" | "sns":
@@ -67,7 +71,7 @@ def _came_out(message: Hostile, headers: Mapping[str, Any], key: bytes | str | N
     return fingerprint(body, key, headers.items())
 
 
-async def memory(adapter: MemoryAdapter, topic: str, batch: Sequence[Hostile]) -> list[str | None]:
+async def memory(adapter: MemoryAdapter | SqliteAdapter, topic: str, batch: Sequence[Hostile]) -> list[str | None]:
     """The embedded broker has no client but ours; headers and key are put there as no bus would."""
     expected: list[str | None] = []
     for message in batch:
@@ -79,6 +83,15 @@ async def memory(adapter: MemoryAdapter, topic: str, batch: Sequence[Hostile]) -
             None if isinstance(receipt, Exception) else fingerprint(message.body, message.key, headers.items())
         )
     return expected
+
+
+async def _sqlite(url: str, topic: str, batch: Sequence[Hostile]) -> list[str | None]:
+    adapter = SqliteAdapter(ConnectionSettings.model_validate({"url": url}).connection())
+    await adapter.open()
+    try:
+        return await memory(adapter, topic, batch)
+    finally:
+        await adapter.close()
 
 
 async def _kafka(address: str, topic: str, batch: Sequence[Hostile]) -> list[str | None]:

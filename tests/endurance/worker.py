@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from brokerkit import Bus, Handlers, Message
-from brokerkit._settings import ConnectionSettings
+from brokerkit._config._settings import ConnectionSettings
 from brokerkit.adapters.memory import MemoryAdapter
 from tests.endurance.hostile import ALWAYS_FAILS, NAME, fingerprint_of
 from tests.endurance.plain import memory
@@ -93,7 +93,7 @@ class Worker:
 
 def _stats(bus: Bus) -> dict[str, int]:
     stats = bus.stats["bus"]
-    names = ("received", "handled", "failed", "retried", "dead_lettered", "skipped", "released")
+    names = ("received", "handled", "failed", "retried", "dead_lettered", "skipped", "tombstones", "released")
     return {name: getattr(stats, name) for name in names}
 
 

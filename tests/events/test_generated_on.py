@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from brokerkit import _on
+from brokerkit._vendors import _on as _on
 from brokerkit.events import families, find, suggest
 from brokerkit.events._registry import BUILT_IN
 

@@ -127,7 +127,9 @@ def test_classes_are_found_by_themselves() -> None:
 
 @pytest.mark.parametrize("model", [int, list, "Granted", None])
 def test_what_is_no_model_is_refused(model: Any) -> None:
-    with pytest.raises(ConfigError, match=r"'Wrong' must be a pydantic model, a dataclass or a TypedDict"):
+    with pytest.raises(
+        ConfigError, match=r"'Wrong' must be a pydantic model, a dataclass, a TypedDict or a msgspec Struct"
+    ):
         Family("wrong", {"Wrong": model})
 
 
@@ -194,7 +196,7 @@ async def test_all_three_kinds_are_published_and_handled() -> None:
         await asyncio.wait_for(done.wait(), 10)
         with pytest.raises(InvalidMessage, match="Expired is a Expired, not a Granted"):
             await bus.publish("Expired", sent)
-        with pytest.raises(InvalidMessage, match="the payload is no Expired"):
+        with pytest.raises(InvalidMessage, match="the payload does not fit Expired"):
             await bus.publish("Expired", {"player": 1})
     assert got == [sent, ended, Paid(amount=Decimal(2))]
 

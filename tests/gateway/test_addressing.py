@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from brokerkit import Bus, formats
 from brokerkit._consuming._routes import Route
-from brokerkit._message import Delivery
+from brokerkit._messages._delivery import Delivery
+from brokerkit._vendors.gateway._clients import Client, Clients
+from brokerkit._vendors.gateway._events import Addressing, Event
+from brokerkit._vendors.gateway._settings import Keywords
 from brokerkit.gateway import Gateway, GatewaySettings, Player
-from brokerkit.gateway._clients import Client, Clients
-from brokerkit.gateway._events import Addressing, Event
-from brokerkit.gateway._settings import Keywords
 
 FEW = st.sampled_from(["a", "b"])
 ID: Any = st.none() | st.sampled_from(["", "a", "a:b", 7, True, 1.5, ["a"], {"a": "a"}])
 
 
 def delivery(body: bytes) -> Delivery:
-    made = Delivery(body, "topic", None, {}, None, None, None, 0, None, None)
+    made = Delivery(body=body, topic="topic")
     made.route = Route("PlayerBonusAdded", (), known=True)
     return made
 

@@ -74,7 +74,7 @@ async def test_the_example_serves_a_player_and_drains_on_sigterm(
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"BROKERKIT_GATEWAY__CHECK": "tokens:nobody"}, "check = 'tokens:nobody' leads to nothing"),
+        ({"BROKERKIT_GATEWAY__CHECK": "tokens:nobody"}, "check = 'tokens:nobody' cannot be imported"),
         ({"BROKERKIT_GATEWAY__PROT": "1"}, "gateway.prot is not a setting; did you mean 'port'?"),
         ({"BROKERKIT_BROADCAST": "false"}, "source 'bus' needs broadcast = true"),
         ({"BROKERKIT_GATEWAY__HOST": "192.0.2.1"}, "cannot listen"),

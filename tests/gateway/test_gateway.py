@@ -78,7 +78,11 @@ async def test_our_own_client_reads_the_gateway_and_asks_it(broker: Broker) -> N
     bus = broker.bus(**BUS)
     answers = {"PlayerOptInRequest": opt_in, "PlayerRaffleTicketsRequest": tickets}
     async with bus, gateway(bus, answers=answers) as served:
-        ours = Bus(url(served, "pl-7"), topic=["thrillgate", "thrillpots/JackpotUpdate"], format="thrillconnect")
+        ours = Bus(
+            f"thrillconnect+{url(served, 'pl-7')}",
+            topic=["thrillgate", "thrillpots/JackpotUpdate"],
+            format="thrillconnect",
+        )
         async with recorder.serving(ours):
             await until(lambda: any(each.subscriptions == 2 for each in served._clients))
             sent = [event("pl-7"), event(None, "JackpotUpdate", data={"id": "j"})]
@@ -180,19 +184,19 @@ ABOUT = {"instance_id": "i-1", "player_id": "pl-1", "brand_id": "northlight:lume
     ("frame", "reason"),
     [
         (b"{}", "a request is a text frame"),
-        ("{", "it is no JSON"),
-        ("[" * 30_000, "it is no JSON"),
+        ("{", "it is not JSON"),
+        ("[" * 30_000, "it is not JSON"),
         ("[]", "a request is one object whose only key is the request's name"),
         ('{"SubscribeRequest": {}, "b": 1}', "a request is one object whose only key is the request's name"),
         ('{"Nothing": {}}', "there is no such request"),
         ('{"SubscribeRequest": {"events": "*"}}', "events"),
         ('{"SubscribeRequest": null}', "SubscribeRequest"),
-        (json.dumps({"PlayerRaffleTicketsRequest": ABOUT}), "nobody answers this request here"),
+        (json.dumps({"PlayerRaffleTicketsRequest": ABOUT}), "this gateway does not answer this request"),
         (json.dumps({"PlayerRaffleTicketsRequest": ABOUT | {"player_id": "pl-2"}}), "another player"),
         (json.dumps({"PlayerRaffleTicketsRequest": ABOUT | {"brand_id": "lumen"}}), "another player"),
         (
             json.dumps({"PlayerOptInRequest": ABOUT | {"player_country": "SE", "opt_in": True}}),
-            "it cannot be answered now",
+            "the request cannot be answered now",
         ),
     ],
 )
@@ -301,7 +305,7 @@ async def test_it_ends_with_the_error_that_ends_its_source_and_closes_its_client
     tokens.expires["pl-1"] = time.time() + 0.5
     async with bus, gateway(bus, tokens) as first:
         # A gateway whose source is another one, with a token that runs out.
-        bus_of_second = Bus(url(first, "pl-1"), topic=["thrillgate"], format="thrillconnect")
+        bus_of_second = Bus(f"thrillconnect+{url(first, 'pl-1')}", topic=["thrillgate"], format="thrillconnect")
         second = Gateway(bus_of_second, check=Tokens(), port=0, drain=0.5)
         serving = asyncio.create_task(second.serve())
         await until(lambda: bool(second.port))
@@ -347,11 +351,11 @@ def test_a_source_that_is_not_broadcast_is_refused() -> None:
     ("settings", "message"),
     [
         ({}, "gateway.check is missing"),
-        ({"check": "no.such:function"}, "check = 'no.such:function' leads to nothing"),
+        ({"check": "no.such:function"}, "check = 'no.such:function' cannot be imported"),
         ({"check": "https://user:very-secret@auth/"}, "credentials go into check_headers"),
         ({"check": Tokens(), "prot": 1}, "did you mean 'port'"),
-        ({"check": Tokens(), "player_from": "nowhere"}, "player_from: 'nowhere' is no rule"),
-        ({"check": Tokens(), "answers": {"Nothing": print}}, "'Nothing' is no request"),
+        ({"check": Tokens(), "player_from": "nowhere"}, "player_from: 'nowhere' is not a rule"),
+        ({"check": Tokens(), "answers": {"Nothing": print}}, "'Nothing' is not a request"),
         ({"check": Tokens(), "sources": "other"}, "there is no source 'other'"),
         ({"check": Tokens(), "certificate": "/no/such.pem"}, "certificate = '/no/such.pem' cannot be used"),
     ],

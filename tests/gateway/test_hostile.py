@@ -81,11 +81,11 @@ async def test_a_client_that_asks_too_often_hears_why_it_is_closed_and_harms_nob
 
 
 async def test_a_client_may_ask_much_at_once(bus: Bus) -> None:
-    async with bus, gateway(bus, max_requests=5) as served, client(served, "pl-1") as once:
+    async with bus, gateway(bus, max_requests=5) as served, client(served, "pl-1") as idempotent:
         for _ in range(48):  # two it has sent already
-            await once.send(json.dumps({"SubscribeRequest": {"events": EVERYTHING}}))
+            await idempotent.send(json.dumps({"SubscribeRequest": {"events": EVERYTHING}}))
         await bus.publish(sent := event("pl-1"))
-        assert await receive(once) == body(sent)
+        assert await receive(idempotent) == body(sent)
         await until(lambda: served.stats.requests == 50)
         assert served.stats.flooding == 0
 
@@ -206,7 +206,7 @@ async def test_a_restart_of_the_broker_is_waited_out_with_all_clients_connected(
 
 
 async def test_connections_that_never_ask_for_anything_are_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokerkit.gateway._gateway._OPENING", 10)
+    monkeypatch.setattr("brokerkit._vendors.gateway._gateway._OPENING", 10)
     async with bus, gateway(bus, max_connections=5) as served, client(served, "pl-2") as other:
         silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
         await until(lambda: len(served._transports) == 15)

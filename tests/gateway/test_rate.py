@@ -7,8 +7,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokerkit._vendors.gateway._clients import AVERAGED, Client
 from brokerkit.gateway import Player
-from brokerkit.gateway._clients import AVERAGED, Client
 
 rates = st.floats(min_value=0.05, max_value=1000)
 pauses = st.lists(st.floats(min_value=0, max_value=30), min_size=1, max_size=200)

@@ -13,14 +13,14 @@ import sys
 from typing import Any
 
 from brokerkit import Bus
-from brokerkit._consuming import _rounds
+from brokerkit.adapters.aws import _cursor
 
 
 async def replay(settings: dict[str, Any]) -> None:
     async with Bus(settings.pop("url"), **settings) as bus:
-        await bus.replay_dead_letters()
+        await bus.dead_letters().replay()
 
 
 if __name__ == "__main__":
-    _rounds._LEASE = 2.0  # type: ignore[misc]
+    _cursor._HIDDEN, _cursor._RENEW = 2.0, 1.0  # type: ignore[misc]
     asyncio.run(replay(json.loads(sys.argv[1])))

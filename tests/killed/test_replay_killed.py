@@ -16,15 +16,16 @@ from typing import Any, Final
 import pytest
 
 from brokerkit import RetryPolicy
+from brokerkit._dead_letters._walk import BATCH
 from tests.conftest import MADE_BY
+from tests.dead_letters.test_replay import NAME, failing, listed, seated, serving
 from tests.endurance import FULL, figures
 from tests.every_broker import Broker, Recorder, until
-from tests.test_replay import NAME, failing, listed, seated, serving
 
 ROOT: Final = Path(__file__).parents[2]
 COUNT: Final = 10_000 if FULL else 400
 KILLS: Final = 3
-UNDER_WAY: Final = 100
+UNDER_WAY: Final = BATCH
 """Letters that a replay publishes at once."""
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
 from brokerkit import Bus, Message
-from brokerkit._target import Target
-from brokerkit.adapters.redis.streams import RedisStreamsSource
+from brokerkit._publishing._target import Target
+from brokerkit.adapters.redis._stream_source import RedisStreamsSource
 from brokerkit.dedupe import Dedupe, SqlStore, _sql
 from brokerkit.outbox import Outbox
 
@@ -78,7 +78,7 @@ async def main(config: str, database: str, prefix: str) -> None:
         row = {"player": event.player_id, "deal": message.id}
         await message.session.execute(text(f"INSERT INTO {prefix}_ledger VALUES (:player, :deal)"), row)
         step("effect")
-        paid = {"userId": event.player_id}
+        paid = {"playerId": event.player_id}
         await outbox.publish(message.session, "OnUserLoggedIn", paid, key=message.key, id=f"{message.id}-paid")
         step("written")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerkit import BrokerkitError, Message
+from brokerkit._vendors.simulate import evenbet
 from brokerkit.recording import Recording
 from brokerkit.recording._file import RecordingFile
 from brokerkit.recording._lines import head_line, message_line, message_of, parse
-from brokerkit.simulate import evenbet
+from brokerkit.recording._reading import lines
 
 HEAD = head_line(format="evenbet", name_from=("header:event",))
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=10)
@@ -121,13 +123,13 @@ def test_a_recording_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (b"", "is no recording"),
-        (b'{"id": 1}\n', "is no recording"),
-        (b"PK\x03\x04", "is no recording"),
-        (b"\x1f\x8b\x08\x00", "is no recording"),
+        (b"", "is not a recording"),
+        (b'{"id": 1}\n', "is not a recording"),
+        (b"PK\x03\x04", "is not a recording"),
+        (b"\x1f\x8b\x08\x00", "is not a recording"),
         (b'{"brokerkit-recording":9}\n', "is a recording of version 9; this release reads version 1"),
-        (HEAD + b'{"id": "x"}\n', "line 2 is no message"),
-        (HEAD + b"[]\n", "line 2 is no message"),
+        (HEAD + b'{"id": "x"}\n', "line 2 is not a message"),
+        (HEAD + b"[]\n", "line 2 is not a message"),
     ],
 )
 def test_what_is_no_recording_is_an_error_that_names_the_file(tmp_path: Path, content: bytes, error: str) -> None:
@@ -136,3 +138,29 @@ def test_what_is_no_recording_is_an_error_that_names_the_file(tmp_path: Path, co
         list(Recording(tmp_path / "r.jsonl"))
     with pytest.raises(BrokerkitError, match=r"none\.jsonl cannot be read: No such file"):
         Recording(tmp_path / "none.jsonl")
+
+
+def test_what_unpacks_to_far_more_than_its_size_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(HEAD + b"\0" * (200 * 2**20), compresslevel=1))
+    assert path.stat().st_size < 2 * 2**20
+    tracemalloc.start()
+    try:
+        with pytest.raises(BrokerkitError, match="is no recording: it has a line of more than 134,217,728 bytes"):
+            list(lines(path, lambda: None))
+        assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_lines_that_were_packed_well_are_all_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "well.gz"
+    path.write_bytes(gzip.compress(b"a line that comes again\n" * 400_000, compresslevel=9))
+    cut: list[bool] = []
+    tracemalloc.start()
+    try:
+        assert sum(line == b"a line that comes again" for line in lines(path, lambda: cut.append(True))) == 400_000
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert not cut

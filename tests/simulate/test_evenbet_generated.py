@@ -7,6 +7,7 @@ from itertools import islice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brokerkit._vendors.simulate import evenbet
 from brokerkit.events.evenbet import (
     FAMILY,
     OnGameDone,
@@ -22,7 +23,6 @@ from brokerkit.events.evenbet import (
     OnTournamentStateChanged,
     TournamentState,
 )
-from brokerkit.simulate import evenbet
 
 CHIPS = 20_000
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 
+from brokerkit._vendors.simulate.evenbet import Simulated, events
 from brokerkit.events.evenbet import (
     FAMILY,
     OnGameDone,
@@ -17,7 +18,6 @@ from brokerkit.events.evenbet import (
     Participation,
     TournamentState,
 )
-from brokerkit.simulate.evenbet import Simulated, events
 
 SEEDS = range(5)
 

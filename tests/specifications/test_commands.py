@@ -94,7 +94,7 @@ def test_diff_says_what_changed_and_whom_it_breaks(cli: Cli, written: Written) -
     assert out.splitlines() == [
         "Placed",
         '  breaks readers             state: may be "sent" too',
-        "  breaks writers             state: is required now; who does not send it yet is refused",
+        "  breaks writers             state: is required now; messages without it are refused",
         "break readers: 1, break writers: 1, safe: 0",
     ]
     assert cli("catalog", "diff", old, old)[1] == "no changes\n"
@@ -111,7 +111,7 @@ def test_diff_as_json(cli: Cli, written: Written) -> None:
                 "event": "Placed",
                 "path": "state",
                 "kind": "required-added",
-                "text": "is required now; who does not send it yet is refused",
+                "text": "is required now; messages without it are refused",
                 "breaksReaders": False,
                 "breaksWriters": True,
             }

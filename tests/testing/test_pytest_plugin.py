@@ -59,7 +59,8 @@ def test_the_fixture_works_and_a_failed_test_shows_what_happened(tmp_path: Path,
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "brokerkit: <Bus" in done.stdout
     assert (
-        "dead letters (1):\n  DeadLetter(name='OnPlayerSeatedDown', error_type='Reject', error='banned'" in done.stdout
+        "dead letters (1):\n  DeadLettered(name='OnPlayerSeatedDown', error_type='Reject', error='banned'"
+        in done.stdout
     )
 
 

@@ -19,8 +19,8 @@ URLS = {
     "sqs": "sqs://eu-north-1/",
     "sns": "sns://eu-north-1/",
     "redis-streams": "redis://127.0.0.1:1/0",
-    "redis-pubsub": "redis+pubsub://127.0.0.1:1/0",
-    "redis-list": "redis+list://127.0.0.1:1/0",
+    "redis-pubsub": "redis+pubsub://127.0.0.1:1/0?envelope=brokerkit",
+    "redis-list": "redis+list://127.0.0.1:1/0?envelope=brokerkit",
     "memory": "memory://theirs",
 }
 
@@ -134,7 +134,7 @@ async def test_a_crash_brings_back_what_was_not_acknowledged_and_only_that() -> 
 
 async def test_a_crash_loop_ends_at_the_limit_where_the_broker_counts() -> None:
     started = asyncio.Event()
-    bus = a_bus("sqs://eu-north-1/", max_deliveries=3)
+    bus = a_bus("sqs://eu-north-1/", max_deliveries=3, retry=RetryPolicy(attempts=2))
 
     @bus.on(NAME)
     async def handle(event: OnPlayerSeatedDown) -> None:
@@ -143,12 +143,12 @@ async def test_a_crash_loop_ends_at_the_limit_where_the_broker_counts() -> None:
 
     async with TestBus(bus) as test:
         await test.deliver(NAME, {"playerId": 1})
-        for _ in range(3):
+        for _ in range(3 + 3):
             await started.wait()
             started.clear()
             await test.crash()
         await test.settled()
-        test.assert_dead_lettered(NAME, error="delivered 4 times")
+        test.assert_dead_lettered(NAME, error="started 3 times while nothing else of its source ran")
 
 
 async def test_failures_survive_a_crash_where_the_broker_keeps_them_in_a_copy() -> None:
@@ -170,6 +170,38 @@ async def test_failures_survive_a_crash_where_the_broker_keeps_them_in_a_copy() 
         await test.settled()
         assert attempts == [1, 2]
         test.assert_dead_lettered(NAME, error=ValueError, attempts=2)
+
+
+async def test_with_exactly_once_only_what_is_settled_is_published() -> None:
+    """Nothing of an attempt that fails, and nothing of one that a crash interrupts."""
+    started, gate = asyncio.Event(), asyncio.Event()
+    begun = list[int]()
+    bus = a_bus(exactly_once=True, retry=RetryPolicy(attempts=2))
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
+        begun.append(message.attempt)
+        await bus.publish(OnGameDone(game_id=len(begun)), key="table-1")
+        if len(begun) == 1:
+            raise ValueError("no")
+        if len(begun) == 2:
+            started.set()
+            await gate.wait()
+
+    @bus.on("OnGameDone")
+    async def end(event: OnGameDone) -> None: ...
+
+    async with TestBus(bus) as test:
+        await test.deliver(NAME, {"playerId": 1})
+        await started.wait()
+        test.assert_not_published("OnGameDone")
+        await test.crash()
+        await test.settled()
+        test.assert_published("OnGameDone", times=1, game_id=3)
+        test.assert_not_published("OnGameDone", game_id=1)
+        test.assert_not_published("OnGameDone", game_id=2)
+        test.assert_no_dead_letters()
+    assert begun == [1, 2, 1]
 
 
 async def test_a_second_delivery_is_handled_a_second_time_with_the_same_id() -> None:
@@ -207,7 +239,7 @@ async def test_plain_handlers_run_in_threads_and_are_waited_for() -> None:
 async def test_dead_letters_leave_the_file_of_the_service_alone(tmp_path: Path) -> None:
     file = tmp_path / "letters.jsonl"
     bus = a_bus(dead_letter=file.as_uri())
-    before = bus._settings
+    before = bus.runtime.settings
 
     @bus.on(NAME)
     async def handle(event: OnPlayerSeatedDown) -> None:
@@ -218,7 +250,7 @@ async def test_dead_letters_leave_the_file_of_the_service_alone(tmp_path: Path) 
         await test.settled()
         assert test.assert_dead_lettered(NAME).stored_in == "poker.wallet.dlq"
     assert not file.exists()
-    assert bus._settings is before
+    assert bus.runtime.settings is before
 
 
 async def test_an_error_that_ends_a_source_is_raised_by_settled() -> None:

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel
 
-from brokerkit._message import Message
-from brokerkit._on import On
-from brokerkit._retry import RetryPolicy
+from brokerkit import Bus, Receipt
+from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._messages._message import Message
+from brokerkit._vendors._on import On
 from brokerkit.events import accelbyte, session, thrillconnect, thrillpots
 from brokerkit.events.evenbet import GameType, OnCountryInfoChanged, OnGameDone, OnUserLoggedIn
 
@@ -22,6 +23,12 @@ class Mine(BaseModel):
     ante: int
 
 
+async def published(bus: Bus, event: OnGameDone) -> Receipt:
+    """Publish in each way."""
+    bus.sync().publish("OnGameDone", {"gameId": 1}, key=b"1", headers={"a": "b"}, id=None, to=None)
+    return await bus.publish(event, key="1", headers={"a": b"b"}, id="1", to="bonus")
+
+
 def accepted(on: On) -> None:
     """Register each kind of handler."""
 
@@ -30,6 +37,17 @@ def accepted(on: On) -> None:
         if event.game_type == GameType.HOLDEM and event.participations:
             total: int | None = event.participations[0].bet
             print(total)
+
+    @on("OnGameDone")
+    async def tombstones_too(event: OnGameDone | None, message: Message) -> None:
+        if event is not None:
+            print(event.participations)
+
+    @on("*")
+    async def everything_and_tombstones(event: object | None) -> None: ...
+
+    @on(OnGameDone)
+    def class_or_tombstone(event: OnGameDone | None) -> None: ...
 
     @on("evenbet:OnGameDone")
     async def settle_with_message(event: OnGameDone, message: Message) -> None: ...

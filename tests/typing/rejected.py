@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from brokerkit._message import Message
-from brokerkit._on import On
+from brokerkit import Bus
+from brokerkit._messages._message import Message
+from brokerkit._vendors._on import On
 from brokerkit.events import accelbyte, session, thrillconnect, thrillpots
 from brokerkit.events.evenbet import OnGameDone, OnUserLoggedIn
 
@@ -28,8 +29,12 @@ def nothing() -> None:
     """Take no event."""
 
 
-def three(event: OnGameDone, message: Message, more: int) -> None:
-    """Take too much."""
+async def published(bus: Bus, event: OnGameDone) -> None:
+    """Publish in wrong ways."""
+    await bus.publish(event, kye="1")  # error: a misspelt keyword
+    await bus.publish(event, headers={"a": 1})  # error: a header that is a number
+    bus.sync().publish(event, id=1)  # error: an id that is a number
+    bus.sync().publish(event, "OnGameDone", topic="t")  # error: no such keyword
 
 
 def rejected(on: On, any_text: str) -> None:
@@ -39,13 +44,15 @@ def rejected(on: On, any_text: str) -> None:
     on("evenbet:OnUserLoggedIn")(game)  # error: the wrong model for a qualified name
     on(OnUserLoggedIn)(game)  # error: the wrong model for a class
     on("OnGameDnoe")  # error: a misspelt name
+    on("OnGameDnoe")(game)  # error: a misspelt name of a handler
+    on(OnGameDone, "OnUserLogedIn")(game)  # error: a misspelt name beside a class
+    on(game)  # error: a handler without an event
     on("ongamedone")  # error: the wrong case
     on("onGameDone")  # error: the wrong case
     on("evenbot:OnGameDone")  # error: an unknown family
     on(any_text)  # error: any text
     on("OnGameDone", "OnUserLogedIn")  # error: a misspelt second name
     on("OnGameDone")(nothing)  # error: no parameter for the event
-    on("OnGameDone")(three)  # error: a third parameter
     on("OnGameDone", timeout="5")  # error: a timeout as text
     on("OnGameDone", attempts=5)  # error: no such option
     on(OnGameDone())  # error: an event instead of its class

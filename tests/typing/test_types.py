@@ -45,3 +45,26 @@ def test_checkers_accept_right_handlers_and_refuse_exactly_the_marked_lines(
     text = (HERE / "rejected.py").read_text(encoding="utf-8").splitlines()
     marked = {number for number, line in enumerate(text, start=1) if "# error:" in line}
     assert check() == {"accepted.py": set(), "rejected.py": marked}
+
+
+_MISSPELT = """
+from brokerkit import Bus
+from brokerkit.events.evenbet import OnGameDone
+
+bus = Bus("memory://", topic="t")
+
+
+@bus.on("OnGameDnoe")
+async def settle(event: OnGameDone) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("checker", [["mypy", "--strict"], ["pyright"]], ids=["mypy", "pyright"])
+def test_a_misspelt_name_is_an_error_that_fits_a_screen(checker: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "misspelt.py"
+    file.write_text(_MISSPELT)
+    command = [str(Path(sys.executable).parent / checker[0]), *checker[1:], str(file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 1, run.stderr
+    assert "UnknownEventName" in run.stdout
+    assert len(run.stdout.replace(str(file), "")) < 1_000

@@ -3,13 +3,18 @@
 Made by ``brokerkit catalog on-types acme_bonus``; do not edit. A misspelt name is an error to the type checker, too.
 """
 
+# The last overloads take what the others do not, and return something else.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
+
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     import acme_bonus as models
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy
+    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
     from brokerkit.dedupe import Dedupe
 
 M = TypeVar("M")
@@ -38,6 +43,8 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[models.BonusExpired]: ...
     @overload
     def __call__(
@@ -49,6 +56,8 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[models.BonusGranted]: ...
     @overload
     def __call__(
@@ -60,6 +69,8 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[models.BonusPaid]: ...
     @overload
     def __call__(
@@ -71,6 +82,8 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -82,6 +95,22 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
+    ) -> Registrar[M]: ...
+    @overload
+    def __call__(
+        self,
+        name: str,
+        model: type[M],
+        /,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -94,7 +123,36 @@ class On(Protocol):
         timeout: float | None = None,
         source: str | None = None,
         dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
     ) -> Registrar[Any]: ...
+    @overload
+    def __call__(
+        self,
+        name: str,
+        /,
+        *more: str | type[Any],
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
+    ) -> Coroutine[UnknownEventName, Any, Any]: ...
+    @overload
+    def __call__(
+        self,
+        model: type[Any],
+        name: str,
+        /,
+        *more: str | type[Any],
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
+        equals: str | None = None,
+    ) -> Coroutine[UnknownEventName, Any, Any]: ...
 
 
 def on(handlers: Handlers | Bus) -> On:
