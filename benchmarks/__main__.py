@@ -16,7 +16,7 @@ from benchmarks.servers import measured, started
 
 
 def main() -> int:
-    """Measure, print, keep, and return the exit status: 1 where a measurement failed."""
+    """Measure, print, keep, and return the exit status: 1 if a measurement failed."""
     given = _arguments()
     begun = report.machine()
     failures = 0
@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
 def compare(broker: str, rounds: int, scale: float, *, uvloop: bool) -> tuple[dict[str, Any], int]:
     """All lines of one broker; also how many measurements failed.
 
-    Every round goes through all lines, and within a line the contenders take turns, another one first in each round.
+    Every round measures all lines. Within a line the contenders take turns, and each round begins with another one.
     """
     plan = lines_of(broker, uvloop=uvloop)
     lines = [Line(broker, what, size, list(counts), []) for (what, size), counts in plan.items()]

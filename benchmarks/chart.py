@@ -27,7 +27,9 @@ from matplotlib.ticker import FuncFormatter  # noqa: E402
 
 
 def comparison(kept: dict[str, Any]) -> None:
-    """For each broker brokerkit ÷ each contender: a bar from 1 to the median, the smallest and the largest its whiskers."""
+    """For each broker, brokerkit ÷ each contender: a bar from 1 to the median, with the smallest and the largest as
+    whiskers.
+    """
     brokers = [broker for broker in PLAN if broker in kept["brokers"]]
     if not brokers:
         return
@@ -71,7 +73,7 @@ def _bars(broker: str, kept: dict[str, Any]) -> list[tuple[str, Spread]]:
 
 
 def curves(kept: dict[str, Any]) -> None:
-    """For each curve the figure that says most, with the smallest and the largest."""
+    """For each curve its most telling figure, with the smallest and the largest."""
     found = kept["curves"]
     if not found:
         return

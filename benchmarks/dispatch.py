@@ -1,7 +1,7 @@
 """What the core itself costs, on the embedded broker: `python -m benchmarks.dispatch [--rounds N]`.
 
-Each round reads a topic that was filled before. With empty objects for bodies nothing is measured but the way of a
-message from the source to its handler and back; with the events of the other benchmarks what reading one takes, too.
+Each round reads a topic that was filled before. With empty objects as bodies, it measures only the way of a message from the
+source to its handler and back. With the events of the other benchmarks, it also measures the reading of an event.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from benchmarks.work import work
 from brokerkit import Bus, Handlers, Message
-from brokerkit._message import ACK
-from brokerkit._transport import Subscription
+from brokerkit._messages._delivery import ACK
+from brokerkit.adapters.api import Subscription
 from brokerkit.events import Family, register
 
 COUNT: Final = 10_000
@@ -36,7 +36,7 @@ register(Family("dispatch", dict.fromkeys(NAMES, Empty)))
 EMPTY: Final = b"{}"
 
 
-async def once(sent: Sequence[str], handled: Sequence[str], body: bytes) -> float:
+async def idempotent(sent: Sequence[str], handled: Sequence[str], body: bytes) -> float:
     """Microseconds of CPU for each message of a topic with these names, of which some are handled and others skipped."""
     handlers, bus = Handlers(), Bus(f"memory://{uuid.uuid4().hex}", topic="bench", group="bench", format="json")
     for name in handled:
@@ -46,7 +46,7 @@ async def once(sent: Sequence[str], handled: Sequence[str], body: bytes) -> floa
         await bus.publish_many(_messages(sent, body))
         async with bus.serving():
             [seen] = bus.stats.values()
-            # Routes are made when their name comes for the first time, which costs once.
+            # A route is made when its name comes for the first time.
             while (before := seen.handled + seen.skipped) < COUNT // 10:
                 await asyncio.sleep(0)
             begun = time.process_time()
@@ -94,13 +94,13 @@ def main() -> None:
     gc.freeze()
     small, large = work("small"), work("large")
     cases: dict[str, Callable[[], Coroutine[Any, Any, float]]] = {
-        "empty, one name, handled": lambda: once(NAMES[:1], NAMES[:1], EMPTY),
-        "empty, 500 names, all handled": lambda: once(NAMES, NAMES, EMPTY),
-        "empty, not wanted": lambda: once(NAMES[:1], NAMES[1:2], EMPTY),
-        "270 bytes, handled": lambda: once([small.name], [small.name], small.body),
-        "270 bytes, not wanted": lambda: once([small.name], [large.name], small.body),
-        "4.3 kB, handled": lambda: once([large.name], [large.name], large.body),
-        "4.3 kB, not wanted": lambda: once([large.name], [small.name], large.body),
+        "empty, one name, handled": lambda: idempotent(NAMES[:1], NAMES[:1], EMPTY),
+        "empty, 500 names, all handled": lambda: idempotent(NAMES, NAMES, EMPTY),
+        "empty, not wanted": lambda: idempotent(NAMES[:1], NAMES[1:2], EMPTY),
+        "270 bytes, handled": lambda: idempotent([small.name], [small.name], small.body),
+        "270 bytes, not wanted": lambda: idempotent([small.name], [large.name], small.body),
+        "4.3 kB, handled": lambda: idempotent([large.name], [large.name], large.body),
+        "4.3 kB, not wanted": lambda: idempotent([large.name], [small.name], large.body),
         "the embedded broker alone": lambda: alone(EMPTY),
     }
     figures: dict[str, list[float]] = {case: [] for case in cases}

@@ -1,8 +1,8 @@
 """The gateway under load: `python -m benchmarks.gateway` (make bench-gateway). One line of figures for each phase.
 
 A Redis of the tests, the gateway in a process of its own, and all clients in another: 2,000 that only wait and 500 that
-get events, each for one player. A latency is from the publish to the client that has read the frame. The publisher and
-the clients share the machine with the gateway, so what is shown is the least that it does.
+get events, each for one player. A latency is from the publish to the client that has read the frame. The publisher and the
+clients share the machine with the gateway, so the figures are the least that it can do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUBSCRIBE = json.dumps({"SubscribeRequest": {"events": [{"source": "thrillgate"
 
 
 def serve(url: str, topic: str, *, uvloop: bool) -> None:
-    """The gateway; says its port on standard output, and its memory and counts whenever a line comes in."""
+    """The gateway. It prints its port, and its memory and counts whenever a line comes in."""
     from brokerkit import Bus
     from brokerkit.gateway import Credentials, Gateway, Player
 
@@ -82,7 +82,7 @@ async def _read(connection: ClientConnection, latencies: list[float]) -> None:
 
 
 def clients(port: int, idle: int, active: int) -> None:
-    """All clients; says when they are there, and the latencies since the last line whenever a line comes in."""
+    """All clients. Prints when they are connected, and the latencies since the last line whenever a line comes in."""
 
     async def main() -> None:
         latencies: list[float] = []
@@ -108,7 +108,7 @@ def clients(port: int, idle: int, active: int) -> None:
 async def publish(url: str, active: int, rate: int, seconds: float) -> None:
     """Events for the active players in turn, at an even rate, written by a plain client."""
     head = {"msg_type": "Event", "source": "thrillgate", "msg_name": "PlayerBonusAdded", "timestamp": 1767040591759}
-    place = {"operator_id": "northlight", "brand_id": "lumen"}
+    area = {"operator_id": "northlight", "brand_id": "lumen"}
     data = {
         "bonus_id": "3082e958-5fd4-4cfc-a5d3-6db4a20b6aad",
         "name": "Ten free spins",
@@ -116,7 +116,7 @@ async def publish(url: str, active: int, rate: int, seconds: float) -> None:
         "currency": "EUR",
     }
     bodies = [
-        json.dumps({**head, **place, "player_id": f"player-{number}", "data": data}).encode()[:-1] + f",{_AT}".encode()
+        json.dumps({**head, **area, "player_id": f"player-{number}", "data": data}).encode()[:-1] + f",{_AT}".encode()
         for number in range(active)
     ]
     number, step = 0, 0.01

@@ -15,24 +15,24 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measure import in_another_process, peak_memory, place
-from benchmarks.work import Meter, Place, Work, work
+from benchmarks.measure import in_another_process, peak_memory, testbed
+from benchmarks.work import Meter, Testbed, Work, work
 from brokerkit import Bus
 
 NOTED: Final = 200
-"""Messages after which a worker notes the time and its count; the rest at the end is not seen."""
+"""Messages after which a worker notes the time and its count. A rest at the end is not noted."""
 
 
 async def names(point: int) -> dict[str, float]:
     """So many names are registered and arrive in turn, on the embedded broker: the core alone."""
-    from benchmarks.dispatch import EMPTY, NAMES, once
+    from benchmarks.dispatch import EMPTY, NAMES, idempotent
 
-    figures = [await once(NAMES[:point], NAMES[:point], EMPTY) for _ in range(5)]
+    figures = [await idempotent(NAMES[:point], NAMES[:point], EMPTY) for _ in range(5)]
     return {"cpu": round(statistics.median(figures), 3)}
 
 
 async def consume(
-    at: Place, job: Work, count: int, topics: list[str], wait: float = 0, **more: Any
+    at: Testbed, job: Work, count: int, topics: list[str], wait: float = 0, **more: Any
 ) -> dict[str, float]:
     """One bus handles so many messages of these topics; its handler waits for so many seconds."""
     settings = {"format": "evenbet", "topic": topics, "group": "growth", **at.settings, **more}
@@ -51,7 +51,7 @@ async def consume(
     return {"rate": count / meter.seconds, "cpu": meter.cpu / count * 1e6, "memory": peak_memory()}
 
 
-async def fill(at: Place, job: Work, count: int, topics: list[str], keys: int = 1000) -> None:
+async def fill(at: Testbed, job: Work, count: int, topics: list[str], keys: int = 1000) -> None:
     """Put so many messages into these topics of Redis or Kafka, with so many keys."""
     if at.kind == "kafka":
         from benchmarks import raw_kafka
@@ -70,14 +70,14 @@ async def fill(at: Place, job: Work, count: int, topics: list[str], keys: int = 
                 await pipe.execute()
 
 
-async def drop(at: Place) -> None:
+async def drop(at: Testbed) -> None:
     """Give the memory of the large events back to Redis."""
     from benchmarks import raw_redis
 
     await raw_redis.drop(at, "growth")
 
 
-def workers(at: Place, number: int, count: int) -> dict[str, float]:
+def workers(at: Testbed, number: int, count: int) -> dict[str, float]:
     """`brokerkit run --workers`: what all of them handled a second, between the last one's start and the first one's end."""
     with tempfile.TemporaryDirectory() as folder:
         told = {"BENCHMARK_TOPIC": at.topic, "BENCHMARK_FOLDER": folder, "BENCHMARK_NOTED": str(NOTED)}
@@ -115,7 +115,7 @@ def main(kind: str, curve: str, point: int, count: int) -> dict[str, float]:
     """Fill the topics in a process of its own, then take the figures."""
     if curve == "names":
         return asyncio.run(names(point))
-    at, job = place(kind), work("large" if curve == "workers" else "small")
+    at, job = testbed(kind), work("large" if curve == "workers" else "small")
     topics = [f"{at.topic}-{number}" for number in range(point)] if curve == "topics" else [at.topic]
     keys = point if curve == "keys" else 10_000 if curve == "waiting" else 1_000
     in_another_process(lambda: fill(at, job, count, topics, keys))

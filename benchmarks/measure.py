@@ -20,17 +20,17 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.plan import MODULES, Size
-from benchmarks.work import Meter, Place, Stopwatch, Work, work
+from benchmarks.work import Meter, Stopwatch, Testbed, Work, work
 from brokerkit._signals import loop_factory
 
 
-def module(place: Place, contender: str) -> ModuleType:
-    """Where a contender is written down. Nobody loads the others, which would count as its memory."""
-    raw = f"raw_{place.kind.removesuffix('-list')}"
+def module(at: Testbed, contender: str) -> ModuleType:
+    """The module of a contender. The others are not loaded, because they would count as its memory."""
+    raw = f"raw_{at.kind.removesuffix('-list')}"
     return import_module(f"benchmarks.{MODULES.get(contender, raw)}")
 
 
-async def prepare(at: Place, contender: str, job: Work, filled: int) -> None:
+async def prepare(at: Testbed, contender: str, job: Work, filled: int) -> None:
     """Make the topic with the contender's group, and fill it."""
     if at.kind == "redis-list":  # each contender reads what it writes itself
         await module(at, contender).fill(at, job, filled)
@@ -43,7 +43,7 @@ async def prepare(at: Place, contender: str, job: Work, filled: int) -> None:
         await raw.fill(at, job, filled)
 
 
-async def measure(at: Place, what: str, contender: str, job: Work, count: int) -> dict[str, float]:
+async def measure(at: Testbed, what: str, contender: str, job: Work, count: int) -> dict[str, float]:
     """The figures of one contender: rate, CPU per message, peak memory; or the percentiles of the latency."""
     run = getattr(module(at, contender), what)
     # As `Bus.run` has it, and the same for everybody: it is the process of a service and of nothing else.
@@ -67,9 +67,9 @@ def peak_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-def place(kind: str) -> Place:
+def testbed(kind: str) -> Testbed:
     """A topic of its own at the broker that the environment names."""
-    return Place(
+    return Testbed(
         kind,
         os.environ["BENCHMARK_ADDRESS"],
         json.loads(os.environ["BENCHMARK_SETTINGS"]),
@@ -78,7 +78,7 @@ def place(kind: str) -> Place:
 
 
 def in_another_process(what: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it to its end in a process of its own, which takes its memory along."""
+    """Run it to its end in a process of its own, so that its memory is freed."""
     child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(what()))
     child.start()
     child.join()
@@ -88,13 +88,13 @@ def in_another_process(what: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def main(kind: str, what: str, contender: str, size: Size, count: int, filled: int) -> None:
     """Prepare, measure, print."""
-    at, job = place(kind), work(size)
+    at, job = testbed(kind), work(size)
     contender, _, loop = contender.partition("+")
     in_another_process(lambda: prepare(at, contender, job, filled))
     with asyncio.Runner(loop_factory=loop_factory(uvloop=loop == "uvloop")) as runner:
         figures = runner.run(measure(at, what, contender, job, count))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
-    # What is left lies in the memory of most brokers, and would be in the way of the next turns.
+    # Most brokers keep what is left in memory, which would disturb the next turns.
     asyncio.run(module(at, "raw").drop(at, contender))
 
 

@@ -74,7 +74,7 @@ MODULES: Final = {
     "kombu": "with_kombu",
     "aiormq": "raw_aiormq",
 }
-"""Where a contender is written down; the raw client of a broker is in ``raw_`` and its name."""
+"""The module of a contender. The raw client of a broker is in ``raw_`` and its name."""
 
 NAMES: Final = {
     ("kafka", "raw"): "confluent-kafka",
@@ -84,4 +84,4 @@ NAMES: Final = {
     "faststream": "FastStream",
     "asyncfast": "AsyncFast",
 }
-"""How the tables call a contender where its own word is not it."""
+"""The name of a contender in the tables, if it differs."""

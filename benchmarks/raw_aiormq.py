@@ -7,10 +7,10 @@ import asyncio
 import aiormq
 from aiormq.abc import DeliveredMessage
 
-from benchmarks.work import Meter, Place, Work
+from benchmarks.work import Meter, Testbed, Work
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """Parse and handle each message; acknowledge together what arrived together."""
     read, tick, loop = work.model.model_validate_json, meter.tick, asyncio.get_running_loop()
     connection = await aiormq.connect(at.address)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 
 
 def _producer(address: str) -> Producer:
@@ -24,21 +24,21 @@ def _producer(address: str) -> Producer:
     )
 
 
-async def create(at: Place, _reader: str) -> None:
+async def create(at: Testbed, _reader: str) -> None:
     """A topic of four partitions."""
     admin = AdminClient({"bootstrap.servers": at.address})
     for made in admin.create_topics([NewTopic(at.topic, num_partitions=4)]).values():
         await asyncio.wrap_future(made)
 
 
-async def drop(at: Place, _reader: str) -> None:
+async def drop(at: Testbed, _reader: str) -> None:
     """Delete the topic."""
     admin = AdminClient({"bootstrap.servers": at.address})
     for deleted in admin.delete_topics([at.topic]).values():
         await asyncio.wrap_future(deleted)
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())
 
@@ -58,7 +58,7 @@ def _consumer(address: str, group: str) -> Consumer:
     )
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """One thread polls a batch, parses and handles each message, and stores what is done."""
 
     def loop() -> None:
@@ -82,7 +82,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
         await asyncio.get_running_loop().run_in_executor(threads, loop)
 
 
-async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """Produce and flush."""
     producer, confirmed = _producer(at.address), 0
 
@@ -108,7 +108,7 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
     assert confirmed == count
 
 
-async def latency(at: Place, work: Work, count: int) -> list[float]:
+async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of produce to the parsed event."""
     producer, consumer = _producer(at.address), _consumer(at.address, "raw-latency")
     consumer.subscribe([at.topic])

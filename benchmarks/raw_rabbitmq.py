@@ -8,12 +8,12 @@ import time
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 
 _QUORUM = {"x-queue-type": "quorum"}
 
 
-async def create(at: Place, reader: str) -> None:
+async def create(at: Testbed, reader: str) -> None:
     """An exchange with one quorum queue, since each more costs the broker as much; brokerkit makes its own."""
     async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel()
@@ -23,7 +23,7 @@ async def create(at: Place, reader: str) -> None:
             await queue.bind(exchange, "#")
 
 
-async def drop(at: Place, reader: str) -> None:
+async def drop(at: Testbed, reader: str) -> None:
     """Delete the exchange and its queue."""
     async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel()
@@ -31,12 +31,12 @@ async def drop(at: Place, reader: str) -> None:
         await channel.queue_delete(f"{at.topic}.{reader}")
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """A callback for each message parses, handles and acknowledges it."""
     read, tick = work.model.model_validate_json, meter.tick
 
@@ -53,7 +53,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
         await meter.done.wait()
 
 
-async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """Gathers of 500 confirmed publishes."""
     async with await aio_pika.connect(at.address) as connection:
         channel = await connection.channel(on_return_raises=True)
@@ -70,7 +70,7 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
                 await asyncio.gather(*(one(number) for number in range(first, min(first + 500, count))))
 
 
-async def latency(at: Place, work: Work, count: int) -> list[float]:
+async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of publish to the parsed event."""
     figures: list[float] = []
     arrived: asyncio.Queue[float] = asyncio.Queue()

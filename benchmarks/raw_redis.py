@@ -7,29 +7,29 @@ import time
 
 import redis.asyncio
 
-from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 
 BATCH = 500
 
 
-async def create(at: Place, reader: str) -> None:
+async def create(at: Testbed, reader: str) -> None:
     """The stream with the group that will read it."""
     async with redis.asyncio.from_url(at.address) as client:
         await client.xgroup_create(at.topic, reader, id="0", mkstream=True)
 
 
-async def drop(at: Place, reader: str) -> None:
+async def drop(at: Testbed, reader: str) -> None:
     """Delete the stream, or the list of a contender that has named it itself."""
     async with redis.asyncio.from_url(at.address) as client:
         await client.delete(at.topic, f"{at.topic}.{reader}")
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """Read 500, parse and handle each, acknowledge 500."""
     read, tick, name = work.model.model_validate_json, meter.tick, work.name.encode()
     async with redis.asyncio.from_url(at.address, socket_timeout=None) as client:
@@ -42,7 +42,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
                 await client.xack(at.topic, "raw", *(number for number, _ in entries))
 
 
-async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """Pipelines of 500 XADD."""
     async with redis.asyncio.from_url(at.address) as client:
         await client.ping()
@@ -54,7 +54,7 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
                     await pipe.execute()
 
 
-async def latency(at: Place, work: Work, count: int) -> list[float]:
+async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of XADD to the parsed event."""
     figures: list[float] = []
     async with redis.asyncio.from_url(at.address) as writer, redis.asyncio.from_url(at.address) as reader:

@@ -10,7 +10,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 
 
 def _client(address: str) -> AbstractAsyncContextManager[Any]:
@@ -18,24 +18,24 @@ def _client(address: str) -> AbstractAsyncContextManager[Any]:
     return get_session().create_client("sqs", endpoint_url=address, config=config)
 
 
-async def create(at: Place, _reader: str) -> None:
+async def create(at: Testbed, _reader: str) -> None:
     """A standard queue."""
     async with _client(at.address) as client:
         await client.create_queue(QueueName=at.topic)
 
 
-async def drop(at: Place, _reader: str) -> None:
+async def drop(at: Testbed, _reader: str) -> None:
     """Delete the queue."""
     async with _client(at.address) as client:
         await client.delete_queue(QueueUrl=(await client.get_queue_url(QueueName=at.topic))["QueueUrl"])
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there."""
     await publish(at, work, count, Stopwatch())
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """Eight tasks receive ten, parse and handle them, delete ten."""
     read, tick = work.model.model_validate_json, meter.tick
     async with _client(at.address) as client:
@@ -52,15 +52,15 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
                     if message["MessageAttributes"]["event"]["StringValue"] == work.name:
                         tick(read(message["Body"]))
                 entries = [
-                    {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
-                    for place, message in enumerate(messages)
+                    {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]}
+                    for index, message in enumerate(messages)
                 ]
                 await client.delete_message_batch(QueueUrl=url, Entries=entries)
 
         await asyncio.gather(*(receive() for _ in range(8)))
 
 
-async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """Eight tasks send ten at a time."""
     async with _client(at.address) as client:
         url = (await client.get_queue_url(QueueName=at.topic))["QueueUrl"]
@@ -87,7 +87,7 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
             await asyncio.gather(*(send() for _ in range(8)))
 
 
-async def latency(at: Place, work: Work, count: int) -> list[float]:
+async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of send to the parsed event."""
     figures: list[float] = []
     async with _client(at.address) as client:

@@ -36,8 +36,8 @@ def show(part: str, name: str, found: dict[str, Any]) -> None:
     """Print the table of one broker or curve."""
     head, rows = results.table(part, name, found)
     table = Table(title=name)
-    for place, title in enumerate(head):
-        table.add_column(title, justify="left" if part == "brokers" and place < 3 else "right")
+    for column, title in enumerate(head):
+        table.add_column(title, justify="left" if part == "brokers" and column < 3 else "right")
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(table)

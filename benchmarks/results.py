@@ -1,8 +1,8 @@
 """What a run collected, and what the tables and charts say of it. Nothing here measures or prints.
 
 A run is kept in docs/benchmarks.json: for each broker its lines, for each line the turns, for each turn the figures of each
-contender (nothing where a measurement failed). Ratios are taken within one turn and only then is the median taken, since a
-machine whose speed changes from minute to minute changes it for the neighbours of a turn alike.
+contender (nothing where a measurement failed). Ratios are taken within one turn, and the median is taken of the ratios. A
+machine whose speed changes from minute to minute is equally fast for all contenders of one turn.
 """
 
 from __future__ import annotations

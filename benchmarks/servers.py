@@ -25,7 +25,7 @@ def started(kind: str) -> Generator[dict[str, str], None, None]:
         with running(rabbitmq.broker()) as broker:
             yield _environment(broker.url, url=broker.url)
     elif kind == "sqs":
-        with running(aws.elasticmq()) as broker:
+        with running(aws.sqs()) as broker:
             yield {
                 **_environment(broker.url, url=f"sqs://{aws.REGION}/", endpoint=broker.url),
                 "AWS_ACCESS_KEY_ID": aws.ACCESS_KEY,
@@ -34,8 +34,11 @@ def started(kind: str) -> Generator[dict[str, str], None, None]:
             }
     else:
         with running(redis.broker()) as broker:
-            url = broker.url.replace("redis://", "redis+list://") if kind == "redis-list" else broker.url
-            yield _environment(broker.url, url=url)
+            if kind == "redis-list":
+                settings = {"url": broker.url.replace("redis://", "redis+list://"), "envelope": "brokerkit"}
+            else:
+                settings = {"url": broker.url}
+            yield _environment(broker.url, **settings)
 
 
 def _environment(address: str, **settings: str) -> dict[str, str]:

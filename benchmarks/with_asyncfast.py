@@ -7,10 +7,10 @@ from typing import Any
 
 from asyncfast import AsyncFast
 
-from benchmarks.work import Meter, Place, Stopwatch, Work
+from benchmarks.work import Meter, Stopwatch, Testbed, Work
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """One channel with the model as its payload; its servers acknowledge after the handler."""
     app = AsyncFast()
 
@@ -26,7 +26,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
     await serving
 
 
-def _server(at: Place, app: AsyncFast) -> Any:
+def _server(at: Testbed, app: AsyncFast) -> Any:
     if at.kind == "kafka":
         from amgi_aiokafka import Server
 
@@ -36,7 +36,7 @@ def _server(at: Place, app: AsyncFast) -> Any:
     return SqsServer(app, at.topic, endpoint_url=at.address)
 
 
-async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish_each(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """What its handlers send with, on SQS: 100 concurrent calls, again and again, sent ten at a time."""
     from amgi_aiobotocore.sqs import MessageSend
 

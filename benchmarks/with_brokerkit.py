@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.work import PAUSE, Meter, Place, Stopwatch, Work
+from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 from brokerkit import Bus, Message, Receipt
 
 
-def _bus(at: Place) -> Bus:
+def _bus(at: Testbed) -> Bus:
     # As an integrator reads EvenBet: where a broker has a routing key, the name is there.
     given = {"format": "evenbet", "topic": at.topic, "group": "brokerkit", **at.settings}
     if at.kind == "redis-list":
@@ -18,12 +18,12 @@ def _bus(at: Place) -> Bus:
     return Bus(given.pop("url"), **given)
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there, as brokerkit writes them."""
     await publish(at, work, count, Stopwatch())
 
 
-async def prepare(at: Place) -> None:
+async def prepare(at: Testbed) -> None:
     """Make the group, which must be there before the messages on RabbitMQ."""
     bus = _bus(at)
     bus.on("*")(_nothing)
@@ -34,7 +34,7 @@ async def prepare(at: Place) -> None:
 async def _nothing(_event: object) -> None: ...
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """One handler."""
     bus, tick = _bus(at), meter.tick
 
@@ -46,7 +46,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
         await meter.done.wait()
 
 
-async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """`publish_many` of ready messages, 500 at a time; the raw client has its bytes ready as well."""
     async with _bus(at) as bus:
         with watch:
@@ -59,7 +59,7 @@ async def publish(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
                 assert all(isinstance(result, Receipt) for result in results), results[0]
 
 
-async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish_each(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """100 concurrent calls of `publish`, again and again: FastStream's Redis takes no more."""
     event = work.model.model_validate_json(work.body)
     async with _bus(at) as bus:
@@ -68,7 +68,7 @@ async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> N
                 await asyncio.gather(*(bus.publish(event, key=str(n)) for n in range(min(100, count - first))))
 
 
-async def latency(at: Place, work: Work, count: int) -> list[float]:
+async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of publish to the handler."""
     bus, figures = _bus(at), list[float]()
     arrived: asyncio.Queue[float] = asyncio.Queue()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from benchmarks.work import Meter, Place, Stopwatch, Work
+from benchmarks.work import Meter, Stopwatch, Testbed, Work
 
 
-def _broker(at: Place) -> Any:
+def _broker(at: Testbed) -> Any:
     if at.kind == "kafka":
         from faststream.confluent import KafkaBroker
 
@@ -22,7 +22,7 @@ def _broker(at: Place) -> Any:
     return RabbitBroker(at.address, logger=None)
 
 
-def _subscriber(at: Place, broker: Any) -> Any:
+def _subscriber(at: Testbed, broker: Any) -> Any:
     if at.kind == "kafka":
         from faststream import AckPolicy
 
@@ -39,7 +39,7 @@ def _subscriber(at: Place, broker: Any) -> Any:
     return broker.subscriber(queue, channel=Channel(prefetch_count=500))
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """One handler with the model as its parameter."""
     broker = _broker(at)
 
@@ -53,7 +53,7 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
         await meter.done.wait()
 
 
-async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish_each(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """100 concurrent calls of `publish`, again and again: FastStream's Redis takes no more."""
     event = work.model.model_validate_json(work.body)
     async with _broker(at) as broker:

@@ -9,20 +9,20 @@ from typing import Any
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.pools import get_limit, producers
 
-from benchmarks.work import Meter, Place, Stopwatch, Work
+from benchmarks.work import Meter, Stopwatch, Testbed, Work
 
 
-def _connection(at: Place) -> Connection:
+def _connection(at: Testbed) -> Connection:
     return Connection(at.address, transport_options={"confirm_publish": True} if at.kind == "rabbitmq" else {})
 
 
-def _queue(at: Place) -> Queue:
+def _queue(at: Testbed) -> Queue:
     # The quorum queue of RabbitMQ is there already; a queue of Redis is known once it has been declared.
     exchange = Exchange(at.topic, type="topic", no_declare=at.kind == "rabbitmq")
     return Queue(f"{at.topic}.kombu", exchange, routing_key="#", no_declare=at.kind == "rabbitmq")
 
 
-async def consume(at: Place, work: Work, meter: Meter) -> None:
+async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """A callback parses, handles and acknowledges each message, of which 500 may be on their way."""
     read, tick = work.model.model_validate_json, meter.tick
 
@@ -42,12 +42,12 @@ async def consume(at: Place, work: Work, meter: Meter) -> None:
     await asyncio.to_thread(loop)
 
 
-async def fill(at: Place, work: Work, count: int) -> None:
+async def fill(at: Testbed, work: Work, count: int) -> None:
     """Put messages there, as kombu writes them."""
     await publish_each(at, work, count, Stopwatch())
 
 
-async def publish_each(at: Place, work: Work, count: int, watch: Stopwatch) -> None:
+async def publish_each(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """As many threads as its pool has producers (10), since each call waits for the broker."""
     event, pool = work.model.model_validate_json(work.body), producers[_connection(at)]
     declare = [_queue(at)] if at.kind == "redis-list" else []

@@ -38,7 +38,7 @@ _PLAYER: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Testbed:
     """Where one figure is taken: nobody has used the topic before.
 
     Attributes:
