@@ -1,6 +1,9 @@
-"""Follow ThrillConnect's WebSocket: typed events as they come, and a request with its answer beside them.
+"""Follow ThrillConnect's WebSocket: typed events as they come, and a request with its answer.
 
-Run it: THRILLCONNECT_TOKEN=... python examples/jackpots.py 'wss://HOST/v1/events/OPERATOR/BRAND?currency=EUR' PLAYER
+Run it:
+
+    export THRILLCONNECT_TOKEN=...
+    python examples/jackpots.py 'thrillconnect+wss://HOST/v1/events/OPERATOR/BRAND?currency=EUR' PLAYER
 """
 
 import asyncio
@@ -8,8 +11,8 @@ import os
 import sys
 
 from brokerkit import Bus, Handlers
-from brokerkit.adapters.websocket import RequestFailed, client_of
 from brokerkit.events.thrillconnect import JackpotUpdate, RaffleTicketQuestion, RaffleWinEvent
+from brokerkit.thrillconnect import RequestFailed, client_of
 
 handlers = Handlers()
 drawn: asyncio.Queue[str] = asyncio.Queue()

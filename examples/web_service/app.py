@@ -29,7 +29,8 @@ async def count(event: OnUserLoggedIn) -> None:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Connect before the first request, drain after the last."""
-    async with bus, bus.serving():
+    # If an error ends the source, the service still answers: its probe says that it is not ready.
+    async with bus, bus.serving(on_source_failure="log"):
         yield
 
 
