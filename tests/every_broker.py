@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, Protocol
 import aio_pika
 import redis.asyncio
 from aiobotocore.session import get_session
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from brokerkit import Bus, Handlers, Message, adapters
@@ -257,7 +256,7 @@ def kafka(broker: KafkaBroker, *, protocol: str = "classic") -> Broker:
     async def plain(
         topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
     ) -> None:
-        producer = Producer({"bootstrap.servers": broker.address, "allow.auto.create.topics": False})
+        producer = broker.producer(**{"allow.auto.create.topics": False})
         for name, body in messages:
             settings_of_section = [(header, value.encode()) for header, value in _headers(name, place, headers).items()]
             producer.produce(topic, body, key=name if place == "key" else None, headers=settings_of_section)

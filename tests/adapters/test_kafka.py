@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 from confluent_kafka.admin import AdminClient
 from tests.brokers.kafka import KafkaBroker
 
@@ -183,7 +183,7 @@ async def test_null_and_empty_stay_apart(kafka: KafkaAdapter, topic: str) -> Non
 async def test_a_plain_producers_message_is_delivered(
     kafka_broker: KafkaBroker, kafka: KafkaAdapter, topic: str
 ) -> None:
-    plain = Producer({"bootstrap.servers": kafka_broker.address})
+    plain = kafka_broker.producer()
     plain.produce(topic, b"plain", headers=[("twice", b"1"), ("twice", b"2"), ("null", None)])
     plain.flush()
     async with reading(kafka, topic) as source:

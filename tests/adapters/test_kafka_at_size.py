@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +72,7 @@ async def test_a_bus_of_many_topics_starts_and_its_threads_are_as_many_as_those_
 
     async with bus(many[0]) as one, one.serving():
         alone = threads()
-    producer = Producer({"bootstrap.servers": kafka_broker.address})
+    producer = kafka_broker.producer()
     async with bus(*many) as all_of_them, all_of_them.serving():
         for number, topic in enumerate(many):
             body = json.dumps({"playerId": number, "tableId": 1}).encode()
@@ -226,9 +225,7 @@ async def test_what_fits_only_compressed_is_stored_compressed_as_a_dead_letter_a
         raise RuntimeError("no")
 
     async with bus:
-        producer = Producer(
-            {"bootstrap.servers": kafka_broker.address, "message.max.bytes": 10_000_000, "compression.type": "zstd"}
-        )
+        producer = kafka_broker.producer(**{"message.max.bytes": 10_000_000, "compression.type": "zstd"})
         producer.produce(topic, body, key="k", headers={"event": "OnPlayerSeatedDown"})  # type: ignore[arg-type]
         producer.flush()
         async with bus.serving():

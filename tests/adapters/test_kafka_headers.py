@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from tests.brokers.kafka import KafkaBroker
 from tests.every_broker import until
 
@@ -45,7 +44,7 @@ SENT: dict[str, list[bytes | None]] = {
 
 
 def write(broker: KafkaBroker, topic: str) -> None:
-    producer = Producer({"bootstrap.servers": broker.address})
+    producer = broker.producer()
     producer.produce(topic, json.dumps({"playerId": 1, "tableId": 1}).encode(), "k", headers=PAIRS)
     assert producer.flush(30) == 0
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,7 +58,7 @@ class Scene:
             await bus.adapter().ensure([f"{self.brand}.{name}" for name in names], is_queue=False, create=True)
 
     def write(self, name: str, *numbers: int) -> None:
-        producer = Producer({"bootstrap.servers": self.broker.address})
+        producer = self.broker.producer()
         for number in numbers:
             body = json.dumps({"playerId": number, "tableId": 1}).encode()
             producer.produce(f"{self.brand}.{name}", body, headers={"event": "OnPlayerSeatedDown"})  # type: ignore[arg-type]

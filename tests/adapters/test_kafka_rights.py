@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from tests.adapters.kafka_roles import ROLES, Acl, Role
 from tests.adapters.kafka_users import PASSWORD, make_user
@@ -78,7 +78,7 @@ class Account:
         await asyncio.to_thread(self._send, topic, names)
 
     def _send(self, topic: str, names: Iterable[str]) -> None:
-        producer = Producer({"bootstrap.servers": self.broker.address, "log_level": 0})
+        producer = self.broker.producer(log_level=0)
         for name in names:
             producer.produce(topic, body(name), headers={"event": "Paid"})
         assert producer.flush(30) == 0

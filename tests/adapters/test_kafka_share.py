@@ -86,7 +86,7 @@ async def reading(
 
 
 async def publish(broker: KafkaBroker, topic: str, count: int, **fields: Any) -> None:
-    producer = Producer({"bootstrap.servers": broker.address})
+    producer = broker.producer()
     for number in range(count):
         producer.produce(topic, str(number).encode(), key=b"k", headers={"h": b"\xff", "empty": None}, **fields)
     assert await asyncio.to_thread(producer.flush, 10) == 0
@@ -348,7 +348,7 @@ async def test_a_topic_that_is_deleted_is_waited_for_and_read_when_it_is_made_an
 async def test_what_anybody_writes_to_a_topic_is_no_copy_of_the_groups_own(
     kafka_share_broker: KafkaBroker, topic: str, group: str
 ) -> None:
-    producer = Producer({"bootstrap.servers": kafka_share_broker.address})
+    producer = kafka_share_broker.producer()
     carried = json.dumps(["other", 7, 7, None, 99]).encode()
     producer.produce(topic, b"forged", headers={"bk-carried": carried, "bk-failures": b"3"})
     assert await asyncio.to_thread(producer.flush, 10) == 0

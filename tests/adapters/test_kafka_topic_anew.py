@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from tests.brokers.kafka import KafkaBroker
 from tests.every_broker import until, until_async
@@ -51,7 +50,7 @@ class Scene:
         await until_async(created)
 
     async def write(self, *numbers: int) -> None:
-        producer = Producer({"bootstrap.servers": self.broker.address})
+        producer = self.broker.producer()
         for number in numbers:
             body = json.dumps({"playerId": number, "tableId": 1}).encode()
             producer.produce(self.topic, body, key=str(number), headers={"event": "OnPlayerSeatedDown"})  # type: ignore[arg-type]

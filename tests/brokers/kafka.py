@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tests.brokers import versions
@@ -44,6 +45,10 @@ class KafkaBroker:
     def wrong_password(self) -> str:
         """A password the SASL listener refuses."""
         return WRONG_PASSWORD
+
+    def producer(self, **options: object) -> Producer:
+        """A raw producer. Idempotent: without that a repeated request, as to a new topic, overtakes an earlier one."""
+        return Producer({"bootstrap.servers": self.address, "enable.idempotence": True, **options})
 
     def exports(self) -> dict[str, str]:
         """The environment that names this broker."""

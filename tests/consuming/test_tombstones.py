@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from brokerkit import Bus, ConfigError, Handlers, Message, Reject
 from brokerkit.events.evenbet import OnPlayerSeatedDown, OnUserLoggedIn
@@ -117,7 +116,7 @@ def test_the_model_beside_none_is_checked_as_ever() -> None:
 @pytest.fixture
 async def topic(kafka_broker: KafkaBroker) -> AsyncIterator[str]:
     name = f"states-{uuid.uuid4().hex[:10]}"
-    producer = Producer({"bootstrap.servers": kafka_broker.address})
+    producer = kafka_broker.producer()
     async with Bus(kafka_broker.url, topic=name, provision="all", format="json"):
         value = json.dumps({"playerId": 7, "tableId": 1}).encode()
         for body, headers in (

@@ -95,7 +95,7 @@ async def _sqlite(url: str, topic: str, batch: Sequence[Hostile]) -> list[str | 
 
 
 async def _kafka(address: str, topic: str, batch: Sequence[Hostile]) -> list[str | None]:
-    producer = Producer({"bootstrap.servers": address, "message.max.bytes": 2_000_000, "linger.ms": 5})
+    producer = Producer({"bootstrap.servers": address, "enable.idempotence": True, "message.max.bytes": 2_000_000})
     expected: list[str | None] = [None] * len(batch)
 
     def produce() -> None:
