@@ -16,6 +16,7 @@ from brokerkit._messages._name_rules import NOT_JSON, parsed
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.formats._faststream import FASTSTREAM, MAGIC
 from brokerkit.formats._format import Format
+from brokerkit.formats._kombu import KOMBU, TYPE, VALUE
 
 CLASS_NAME: Final = r"""^"?(?:[^,;\[]*[.:/\\+$])?([A-Za-z_][\w-]*)"""
 r"""The bare name in the full name of a class: ``a.b.Paid``, ``A\B\Paid``, ``urn:message:A:Paid``, ``A.Paid, Assembly``."""
@@ -87,8 +88,14 @@ def _is_celery(delivery: Delivery) -> bool:
             return False
 
 
+_TYPE: Final = f'"{TYPE}"'.encode()
+_VALUE: Final = f'"{VALUE}"'.encode()
+
+
 def _is_kombu(delivery: Delivery) -> bool:
-    return has_fields("body", "content-type", "properties")(delivery)
+    # Its envelope; or on RabbitMQ, where there is none, the values that JSON has no type for.
+    body = delivery.body or b""
+    return has_fields("body", "content-type", "properties")(delivery) or (_TYPE in body and _VALUE in body)
 
 
 def _is_kombu_on_sqs(delivery: Delivery) -> bool:
@@ -114,6 +121,7 @@ def _is_text_in(key: str, *others: str) -> Recognises:
 
 
 register_codec(FASTSTREAM)
+register_codec(KOMBU)
 
 _KOMBU_BODY: Final = "field:body|base64|decompress|json"
 _SQS: Final = "body|base64|json|field:body|base64|decompress|json"
@@ -146,20 +154,20 @@ PEERS: Final = (
             name_from=("header:task", "field:headers.task", "body|base64|json|field:headers.task", "field:task"),
             id_from=("header:id", "field:headers.id", "body|base64|json|field:headers.id", "field:id"),
             payload_from=(
-                "field:1|nonempty",
-                "field:0[0]",
-                f"{_KOMBU_BODY}|field:1|nonempty",
-                f"{_KOMBU_BODY}|field:0[0]",
-                f"{_SQS}|field:1|nonempty",
-                f"{_SQS}|field:0[0]",
-                "field:kwargs|nonempty",
-                "field:args[0]",
+                "field:1|nonempty|kombu",
+                "field:0[0]|kombu",
+                f"{_KOMBU_BODY}|field:1|nonempty|kombu",
+                f"{_KOMBU_BODY}|field:0[0]|kombu",
+                f"{_SQS}|field:1|nonempty|kombu",
+                f"{_SQS}|field:0[0]|kombu",
+                "field:kwargs|nonempty|kombu",
+                "field:args[0]|kombu",
             ),
         ),
         any_of(_is_celery, _is_kombu_on_sqs),
     ),
     Peer(
-        "a kombu message, its body in base64",
+        "a kombu message",
         Format(
             name="kombu",
             read_only=True,
@@ -171,7 +179,7 @@ PEERS: Final = (
                 "body|base64|json|field:properties.delivery_info.routing_key",
                 "routing_key",
             ),
-            payload_from=(_KOMBU_BODY, _SQS, "body"),
+            payload_from=(f"{_KOMBU_BODY}|kombu", f"{_SQS}|kombu", "body|json|kombu"),
         ),
         _is_kombu,
     ),
