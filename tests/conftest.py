@@ -7,12 +7,17 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import every_broker
 from tests.brokers import versions
 
 pytest_plugins = ["tests.brokers.fixtures"]
+
+# How long an example takes says how busy the machine is. A test that takes too long ends at pytest's own timeout.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 MADE_BY = {
     "memory": lambda _: every_broker.memory(),

@@ -176,7 +176,7 @@ async def test_without_a_place_or_a_queue_there_is_an_error(memory: Broker) -> N
 texts = st.one_of(st.text(), st.binary())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     body=st.none() | st.binary(),
     key=st.none() | texts,

@@ -19,7 +19,7 @@ from brokerkit.adapters.aws import _wire as aws
 from brokerkit.adapters.redis import _wire as redis
 from tests.endurance.hostile import NAME, bodies, envelopes, forged, messages
 
-UNTIMED = settings(deadline=None, max_examples=25)
+FEWER = settings(max_examples=25)
 SOURCES = st.integers(0, 10_000).map(random.Random)
 
 
@@ -27,7 +27,7 @@ def _delivery(body: bytes | None, headers: dict[str, Any] | None = None) -> Deli
     return Delivery(body=body, topic="topic", headers=headers or {})
 
 
-@UNTIMED
+@FEWER
 @given(SOURCES, st.sampled_from(formats.names()))
 def test_every_body_is_read_or_is_a_decode_error(source: random.Random, form: str) -> None:
     handlers = Handlers()
@@ -53,7 +53,7 @@ def test_every_body_is_read_or_is_a_decode_error(source: random.Random, form: st
                 assert body is None
 
 
-@UNTIMED
+@FEWER
 @given(SOURCES)
 def test_forged_headers_make_a_retry_state_that_can_be_written_again(source: random.Random) -> None:
     for _ in range(50):
@@ -63,7 +63,7 @@ def test_forged_headers_make_a_retry_state_that_can_be_written_again(source: ran
         assert RetryState.from_headers(written).failures == retry_state.failures
 
 
-@UNTIMED
+@FEWER
 @given(SOURCES)
 def test_a_strange_envelope_loses_no_byte_and_can_be_published_again(source: random.Random) -> None:
     for data in envelopes(source).values():
@@ -71,7 +71,7 @@ def test_a_strange_envelope_loses_no_byte_and_can_be_published_again(source: ran
         assert (body, key, id, headers) == (data, None, None, {})
 
 
-@UNTIMED
+@FEWER
 @given(SOURCES)
 def test_every_attribute_and_body_on_sqs_becomes_a_delivery_that_can_be_published_again(source: random.Random) -> None:
     for message in messages(source.randrange(10**6), 40, large=1000):

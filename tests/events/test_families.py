@@ -39,7 +39,7 @@ def test_whatever_is_written_reads_back_equal(family: Family, name: str) -> None
     model = family.models[name]
     assert issubclass(model, WireObject)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(events(model))
     def check(event: WireObject) -> None:
         written = family.write(event)
@@ -58,7 +58,7 @@ def test_hostile_bodies_raise_decode_error_and_nothing_else(family: Family, name
             family.read(name, body)
         assert (caught.value.family, caught.value.event) == (family.name, name)
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(st.binary(max_size=40) | st.dictionaries(st.text(max_size=5), st.text(max_size=3), max_size=3))
     def check(body: Any) -> None:
         try:

@@ -100,7 +100,7 @@ RULES: Final = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(
     st.sampled_from(EVENTS).flatmap(
         lambda one: st.tuples(st.just(one), events(families()[one[0]].models[one[1]]))  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ async def test_a_message_that_is_refused_ends_it_before_that_message(write: Writ
     assert (replay.published, replay.position) == (0, 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(0, 1_200), stop_after=st.integers(0, 1_200))
 def test_two_parts_are_the_whole(write: Write, count: int, stop_after: int) -> None:
     recording = write([0.0] * count)

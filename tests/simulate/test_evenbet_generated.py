@@ -112,7 +112,7 @@ class Follower:
         assert not (hand.tournament_id and hand.total_rake)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(), length=st.integers(100, 2_500))
 def test_every_event_follows_from_those_before(seed: int, length: int) -> None:
     follower = Follower()
@@ -120,7 +120,7 @@ def test_every_event_follows_from_those_before(seed: int, length: int) -> None:
         follower.read(event)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers())
 def test_every_message_is_a_valid_event_that_is_written_as_it_was_read(seed: int) -> None:
     for simulated in islice(evenbet.events(seed), 400):

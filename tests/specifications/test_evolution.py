@@ -200,7 +200,7 @@ def composed(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict
 schemas = st.recursive(leaves, composed, max_leaves=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(schemas, schemas)
 def test_any_schema_equals_itself_and_compares_with_any_other(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert changes(version(one, Shared=other), version(one, Shared=other)) == []
@@ -242,7 +242,7 @@ BODIES: list[Any] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(flat, flat)
 def test_no_instance_breaks_where_nothing_is_said_to_break(old: dict[str, Any], new: dict[str, Any]) -> None:
     found = compared(old, new)
