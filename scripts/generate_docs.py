@@ -149,6 +149,8 @@ def _setting_type(annotation: Any) -> str:
     if origin is Callable:
         return _SETTING_TYPES[Callable]
     if origin in (Union, types.UnionType):
+        if SecretStr in arguments:  # alone it is a URL that may have a password
+            return "text"
         return _setting_type(next(one for one in arguments if one is not type(None)))
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)

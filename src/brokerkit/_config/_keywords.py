@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 from brokerkit._config._retry_policy import RetryPolicy
@@ -48,6 +49,8 @@ class Settings(TypedDict, total=False):
     envelope: Envelope
     read_from: ReadFrom
     large_payloads: str
+    password: str | Callable[[], str]
+    password_file: str | Path
     publish_timeout: float
     propagate: bool
     stop_timeout: float

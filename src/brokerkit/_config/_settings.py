@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from brokerkit import formats
+from brokerkit._config import _password
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import ConfigError
 from brokerkit._messages._event_names import EventNames, compile_pattern
@@ -164,6 +166,9 @@ class ConnectionSettings(Section):
             pushes with LPUSH leaves the oldest value on the right. Published values are pushed at the other end.
         large_payloads: ``s3://BUCKET/PREFIX`` for bodies that are too large for SQS or SNS: the body becomes an object, and
             the message has a pointer to it, as with AWS's extended clients. See docs/aws.md.
+        password: the password of the URL's user, for a URL that has none (RabbitMQ, Redis). In code also a function
+            that returns it, in a thread: it is called for each new connection, so a rotated password is found.
+        password_file: a file with the password, which is read for each new connection.
     """
 
     model_config = ConfigDict(
@@ -176,7 +181,7 @@ class ConnectionSettings(Section):
     )
 
     TABLES = frozenset({"options", "names"})
-    SECRETS = frozenset({"url", "dead_letter", "dedupe", "options", "endpoint", "large_payloads"})
+    SECRETS = frozenset({"url", "dead_letter", "dedupe", "options", "endpoint", "large_payloads", "password"})
 
     url: Annotated[SecretStr, PlainSerializer(str)]
     format: str = "cloudevents"
@@ -192,11 +197,15 @@ class ConnectionSettings(Section):
     envelope: Envelope | None = None
     read_from: ReadFrom | None = None
     large_payloads: str | None = Field(default=None, repr=False)
+    password: _password.Password = Field(default=None, repr=False)
+    password_file: Path | None = None
 
     @model_validator(mode="after")
     def _check_format(self) -> Self:
         formats.get(self.format)
-        scheme = Url.parse(self.url.get_secret_value()).scheme
+        url = Url.parse(self.url.get_secret_value())
+        scheme = url.scheme
+        _password.check(scheme, url.password, self.password, self.password_file)
         if self.read_from is not None and scheme not in _LISTS:
             raise ConfigError(f"read_from is for Redis lists (redis+list://), not for {scheme}://")
         if self.large_payloads is not None and scheme not in ("sqs", "sns"):
@@ -221,6 +230,7 @@ class ConnectionSettings(Section):
         """
         return Connection(
             url=Url.parse(self.url.get_secret_value()),
+            password=_password.reader(self.password, self.password_file),
             options=self.options,
             connect_timeout=self.connect_timeout,
             endpoint=self.endpoint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -152,6 +152,8 @@ class Connection:
         read_from: the end of a Redis list that is read.
         envelope: how a published message is stored in a Redis list or channel. Received messages may have either form.
         large_payloads: URL of the S3 bucket for bodies that are too large for SQS and SNS, or None.
+        password: returns the password that counts now, for each new connection; None if it is in the URL, or nowhere. It
+            may take seconds: call it in a thread. It raises ConnectionLost if there is none now.
     """
 
     url: Url
@@ -162,6 +164,7 @@ class Connection:
     read_from: ReadFrom = "left"
     envelope: Envelope = "plain"
     large_payloads: str | None = field(default=None, repr=False)
+    password: Callable[[], str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,7 @@ from brokerkit._messages._headers import (
     without_internal,
 )
 from brokerkit._messages._outgoing import Offloaded, Outgoing, Receipt
+from brokerkit._tls import TlsFiles, no_prompt
 from brokerkit._url import Url
 from brokerkit._version import __version__
 from brokerkit.adapters._browsing import (
@@ -147,6 +148,7 @@ __all__ = [
     "Start",
     "State",
     "Subscription",
+    "TlsFiles",
     "Transactional",
     "Unroutable",
     "UnsupportedFeature",
@@ -168,6 +170,7 @@ __all__ = [
     "ignore_lost",
     "is_pattern",
     "is_role",
+    "no_prompt",
     "plausible_time",
     "refuse_to_follow",
     "start",

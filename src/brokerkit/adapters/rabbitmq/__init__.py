@@ -7,7 +7,8 @@ URL and options
 
     Options are the parameters of aio-pika's connection URL: ``heartbeat`` (seconds, 10 by default), ``name`` (shown by the
     broker), ``auth`` (``plain``, ``external``), ``cafile``, ``capath``, ``cadata``, ``certfile``, ``keyfile``,
-    ``no_verify_ssl``, ``happy_eyeballs_delay`` and ``interleave``; in code also ``ssl_context`` and ``client_properties``.
+    ``key_password`` (the pass phrase of the key), ``no_verify_ssl``, ``happy_eyeballs_delay`` and ``interleave``; in code
+    also ``ssl_context`` and ``client_properties``.
     The option ``consumer_timeout`` (seconds, 1800 by default) must match the broker's setting of that name up to 4.2. From
     4.3 on, quorum queues use it for our consumers. RabbitMQ 3.10 or later is needed.
 

@@ -38,6 +38,7 @@ from brokerkit.adapters.api import (
     Connection,
     ConnectionLost,
     NotFound,
+    TlsFiles,
     describe,
 )
 from brokerkit.adapters.rabbitmq._client_log import logged_as_ours
@@ -73,7 +74,8 @@ time. A hundred at once settle in fewer calls, which saves half the time of a me
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _FILES: Final = ("cafile", "capath", "certfile", "keyfile")
-_TLS: Final = frozenset({*_FILES, "cadata", "no_verify_ssl", "ssl_context"})
+_OWN_CONTEXT: Final = frozenset({*_FILES, "cadata", "key_password", "no_verify_ssl"})
+_TLS: Final = _OWN_CONTEXT | {"ssl_context"}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
@@ -110,13 +112,14 @@ def _parse_file(value: object) -> str:
     return str(value)
 
 
-# Parameters of a connection URL for aiormq. Below: keyword arguments of aio_pika.connect.
+# Parameters of a connection URL for aiormq, and what a TLS context is made of. Below: keyword arguments of aio_pika.connect.
 _PARAMETERS: Final[Mapping[str, Callable[[object], str | int | float]]] = {
     "auth": _parse_mechanism,
     "cadata": _parse_text,
     "happy_eyeballs_delay": lambda value: float(str(value)),
     "heartbeat": _parse_whole,
     "interleave": _parse_whole,
+    "key_password": _parse_text,
     "name": _parse_text,
     "no_verify_ssl": _parse_flag,
     **dict.fromkeys(_FILES, _parse_file),
@@ -153,11 +156,20 @@ class Link:
                 try:
                     parameters[name] = _PARAMETERS[name](value)
                 except ValueError as error:
-                    shown = "" if name == "cadata" else f" {value!r}"
+                    shown = "" if name in ("cadata", "key_password") else f" {value!r}"
                     raise ConfigError(f"{url}: option {name!r}:{shown} {error}") from None
             elif name not in _KEYWORDS:
                 known = ", ".join(sorted({*_PARAMETERS, *_KEYWORDS, "consumer_timeout", "management"}))
                 raise ConfigError(f"{url}: aio-pika has no connection option {name!r}; it has {known}")
+        cafile = str(parameters.get("cafile", ""))
+        tls = {name: parameters.pop(name) for name in _OWN_CONTEXT & parameters.keys()}
+        self._verify = not tls.pop("no_verify_ssl", 0)
+        self._files = None
+        if url.scheme == "amqps" and "ssl_context" not in self._keywords:
+            names = {"certfile": "certificate", "keyfile": "key", "key_password": "password"}
+            self._files = TlsFiles(**{names.get(name, name): str(value) for name, value in tls.items()})
+            self._files.check(str(url))
+        self._password = connection.password
         self._addresses = [
             URL.build(
                 scheme=url.scheme,
@@ -176,9 +188,9 @@ class Link:
             self.management = Management(
                 str(management),
                 user=url.user or "guest",
-                password=url.password or "guest",
+                password=self._password or (lambda: url.password or "guest"),
                 vhost=url.path or "/",
-                cafile=str(parameters.get("cafile", "")),
+                cafile=cafile,
                 timeout=self.timeout,
             )
 
@@ -205,6 +217,7 @@ class Link:
         loop = asyncio.get_running_loop()
         give_up, lost = loop.time() + self.timeout, list[str]()
         hosts = len(self._addresses)
+        password, keywords = await self._credentials()
         for number in range(hosts):
             index = self._first
             address, self._first = self._addresses[index], (index + 1) % hosts
@@ -213,7 +226,9 @@ class Link:
                 with self.translated("connect"), logged_as_ours():
                     async with asyncio.timeout(left / (hosts - number)):
                         connection: AbstractConnection = await aio_pika.connect(
-                            address, connection_class=TolerantConnection, **self._keywords
+                            address if password is None else address.with_password(password),
+                            connection_class=TolerantConnection,
+                            **keywords,
                         )
                         self._first = index
                         return connection
@@ -222,6 +237,21 @@ class Link:
                     raise
                 lost.append(f"{address.host}:{address.port}: {error.__cause__ or error}")
         raise ConnectionLost(f"{self.url}: cannot connect to any of {len(lost)} hosts: {'; '.join(lost)}")
+
+    async def _credentials(self) -> tuple[str | None, dict[str, Any]]:
+        """The password and the keywords of a new connection. TlsFiles are read again: they may have been rotated."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                password = None if self._password is None else await asyncio.to_thread(self._password)
+        except TimeoutError as error:
+            raise ConnectionLost(f"{self.url}: the password did not come within {self.timeout:g} s") from error
+        if self._files is None:
+            return password, self._keywords
+        try:
+            context = await asyncio.to_thread(self._files.client, verify=self._verify)
+        except OSError as error:
+            raise ConnectionLost(f"{self.url}: a certificate cannot be used: {error}") from error
+        return password, {**self._keywords, "ssl_context": context}
 
     async def channel(self, connection: AbstractConnection) -> Channel:
         """Open a channel of aiormq, with publisher confirms. A returned message raises."""

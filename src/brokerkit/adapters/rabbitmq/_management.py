@@ -7,7 +7,7 @@ import json
 import ssl
 import urllib.request
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
 
@@ -26,7 +26,7 @@ class Management:
     Args:
         url: ``http://host:15672`` or ``https://…``; it may have a user and a password.
         user: for a URL that has none.
-        password: the user's.
+        password: returns the user's that counts now; it is called in a thread.
         vhost: the virtual host.
         cafile: certificates of authorities, for ``https``; "" for those of the system.
         timeout: seconds for an answer.
@@ -35,13 +35,16 @@ class Management:
         ConfigError: it is not such a URL.
     """
 
-    def __init__(self, url: str, *, user: str, password: str, vhost: str, cafile: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, *, user: str, password: Callable[[], str], vhost: str, cafile: str, timeout: float
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError("RabbitMQ: option 'management' is not a URL such as http://host:15672")
         self._where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
-        login = f"{parts.username or user}:{parts.password or password}"
-        self._headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"}
+        self._user = parts.username or user
+        own = parts.password
+        self._password: Callable[[], str] = (lambda: own) if own else password
         self._vhost = vhost
         self._cafile = cafile
         self._timeout = timeout
@@ -69,7 +72,9 @@ class Management:
         return QueueFacts(str(found.get("type", "")), _merged(arguments, policy), found.get("auto_delete") is True)
 
     def _get(self, path: str) -> Mapping[str, Any]:
-        request = urllib.request.Request(self._where + path, headers=self._headers)  # noqa: S310 (the scheme is checked)
+        login = b64encode(f"{self._user}:{self._password()}".encode()).decode()
+        headers = {"authorization": f"Basic {login}"}
+        request = urllib.request.Request(self._where + path, headers=headers)  # noqa: S310 (the scheme is checked)
         secure = self._where.startswith("https:")
         context = ssl.create_default_context(cafile=self._cafile or None) if secure else None
         with urllib.request.urlopen(request, timeout=self._timeout, context=context) as answer:  # noqa: S310

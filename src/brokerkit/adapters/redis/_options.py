@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 
-from brokerkit.adapters.api import ConfigError, Connection, Url
+from brokerkit.adapters.api import ConfigError, Connection, TlsFiles, Url, no_prompt
 
 Deployment = Literal["server", "cluster", "sentinel"]
 """What a URL leads to: one server (or whatever stands behind its address), a cluster, or the primary that Sentinel names."""
@@ -110,13 +112,15 @@ def options_of(connection: Connection) -> Options:
         for name in [name for name in given if name in _OF_SENTINEL]:
             sentinel[name] = _converted(url, name, _OF_SENTINEL[name], given.pop(name))
     known = inspect.signature(RedisCluster if kind == "cluster" else Redis).parameters
-    client = _settings(url, given, known) | _credentials(url, given)
+    client = _settings(url, given, known) | _credentials(connection, given)
     service, database = _path(url, kind)
     secure = url.scheme.startswith("rediss")
     # Where there is another server to turn to, one that does not answer is given up sooner.
     connecting = connection.connect_timeout if kind == "server" else min(connection.connect_timeout, LOOK_UP)
     client = {"socket_connect_timeout": connecting, "socket_timeout": ANSWER_TIMEOUT} | client
     client |= {"db": database, "ssl": secure, **_fixed()}
+    if secure:
+        _check_files(str(url), client)
     addresses: tuple[tuple[str, int], ...] = ()
     if kind != "server":
         addresses = tuple(url.addresses(6379 if kind == "cluster" else 26379))
@@ -131,6 +135,19 @@ def options_of(connection: Connection) -> Options:
         sentinel=sentinel,
         wait_replicas=wait_replicas,
     )
+
+
+def _check_files(where: str, client: dict[str, Any]) -> None:
+    """Refuse certificates that cannot be used, before redis-py reads them for each connection."""
+    TlsFiles(
+        cafile=client.get("ssl_ca_certs"),
+        capath=client.get("ssl_ca_path"),
+        cadata=client.get("ssl_ca_data"),
+        certificate=client.get("ssl_certfile"),
+        key=client.get("ssl_keyfile"),
+        password=client.get("ssl_password"),
+    ).check(where)
+    client.setdefault("ssl_password", no_prompt)
 
 
 def _fixed() -> dict[str, Any]:
@@ -155,12 +172,33 @@ def _settings(url: Url, given: Mapping[str, object], known: Mapping[str, Any], p
     return settings
 
 
-def _credentials(url: Url, given: Mapping[str, object]) -> dict[str, str]:
-    found = {name: value for name, value in (("username", url.user), ("password", url.password)) if value is not None}
-    for name in found:
+def _credentials(connection: Connection, given: Mapping[str, object]) -> dict[str, object]:
+    url = connection.url
+    found: dict[str, object] = {
+        name: value for name, value in (("username", url.user), ("password", url.password)) if value is not None
+    }
+    taken = {*found, "password"} if connection.password is not None else found.keys()
+    for name in taken:
         if name in given:
-            raise ConfigError(f"{url}: {name} is given twice, in the URL and as an option")
+            raise ConfigError(f"{url}: {name} is given twice, in the URL or as a setting, and as an option")
+    if connection.password is not None:
+        return {"credential_provider": _Credentials(url.user, connection.password)}
     return found
+
+
+class _Credentials(CredentialProvider):
+    """What redis-py asks for each new connection."""
+
+    def __init__(self, user: str | None, password: Callable[[], str]) -> None:
+        self._user = user
+        self._password = password
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._password()
+        return (password,) if self._user is None else (self._user, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return await asyncio.to_thread(self.get_credentials)
 
 
 def _path(url: Url, kind: Deployment) -> tuple[str, int]:
