@@ -16,13 +16,15 @@ from tests.brokers.aws import AwsBroker
 from tests.every_broker import until, until_async
 
 from brokerkit import Bus, ConfigError, Message, RetryPolicy
-from brokerkit._errors import BrokerkitError, NotFound
+from brokerkit._dead_letters._letter import DeadLetter
+from brokerkit._errors import AccessDenied, BrokerkitError, NotFound
 from brokerkit._messages._delivery import ACK, Delivery, Settled
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
 from brokerkit.adapters.api import Connection, Subscription
 from brokerkit.adapters.aws import _source
-from brokerkit.adapters.aws._s3 import LargePayloads
+from brokerkit.adapters.aws._pointers import Pointer
+from brokerkit.adapters.aws._s3 import LargePayloads, PayloadStore
 from brokerkit.adapters.aws.sns import group_queue
 from brokerkit.adapters.aws.sqs import SqsAdapter
 from brokerkit.testing import Proxy
@@ -349,17 +351,68 @@ async def test_a_publish_without_s3_is_refused_and_nothing_is_sent(bench: Bench)
             await proxy.accept()
 
 
-async def test_pointers_without_the_setting_stop_the_source_before_anything_is_acknowledged(bench: Bench) -> None:
+async def letters(bus: Bus, count: int) -> list[DeadLetter]:
+    """Wait until there are so many dead letters."""
+    async with asyncio.timeout(30):
+        while len(found := [letter async for letter in bus.dead_letters()]) < count:
+            await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize("setting", [None, "its bucket"])
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+async def test_a_forged_pointer_is_a_dead_letter_and_ends_no_source(
+    bench: Bench, suffix: str, setting: str | None
+) -> None:
+    bench.topic += suffix
+    bus = bench.handling(bench.bus(large_payloads=setting and bench.setting()))
+    more = {"MessageGroupId": "one", "MessageDeduplicationId": "forged"} if suffix else {}
+    async with bus:
+        await bench.send_pointer("forged", bucket="nobodys", **more)
+        async with bus.serving():
+            forged = (await letters(bus, 1))[0]
+            await bus.publish(paid(1, "small", key="one"))
+            await until(lambda: bool(bench.handled))
+            assert await is_ready(bus)
+    assert bench.handled == [(1, 5)]
+    assert ("reads only objects below" if setting else "set large_payloads = 's3://nobodys'") in forged.error
+    assert b"nobodys" in (forged.message.body or b"")
+
+
+async def test_pointers_that_were_read_without_the_setting_are_handled_when_they_are_replayed_with_it(
+    bench: Bench,
+) -> None:
     bus = bench.handling(bench.bus(large_payloads=None))
     async with bus:
         await bench.put("money/theirs")
         await bench.send_pointer("money/theirs")
-        with pytest.raises(ConfigError, match=f"set large_payloads = 's3://{bench.bucket}'"):
-            async with asyncio.timeout(20), bus.serving():
-                await asyncio.Event().wait()
+        async with bus.serving():
+            await letters(bus, 1)
     bus = bench.handling(bench.bus())
     async with bus, bus.serving():
+        assert await bus.dead_letters().replay() == 1
         await until(lambda: bool(bench.handled))
+
+
+async def test_a_first_body_that_may_not_be_read_waits_until_the_right_is_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = PayloadStore.get
+
+    async def refuse(store: PayloadStore, pointer: Pointer) -> tuple[Pointer, bytes]:
+        raise AccessDenied("S3 refused GetObject")
+
+    monkeypatch.setattr(PayloadStore, "get", refuse)
+    bus = bench.handling(bench.bus())
+    async with bus:
+        await bench.put("money/theirs")
+        await bench.send_pointer("money/theirs")
+        async with bus.serving():
+            await until_async(lambda: waits_for_s3(bus))
+            monkeypatch.setattr(PayloadStore, "get", get)
+            await until(lambda: bool(bench.handled), seconds=60)
+            await until_async(lambda: is_ready(bus))
+            assert [letter async for letter in bus.dead_letters()] == []
 
 
 async def test_a_pointer_to_elsewhere_is_not_followed(bench: Bench) -> None:

@@ -365,6 +365,25 @@ async def test_nobody_at_the_endpoint_is_a_lost_connection_in_time(aws_environme
     await adapter.close()
 
 
+async def test_an_answer_in_html_is_a_lost_connection(aws_environment: None) -> None:
+    """So answers a load balancer, or a proxy, while what is behind it is away."""
+    page = b"<!doctype html><html><title>503</title><h1>Away</h1></html>"
+    head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/html\r\nconnection: close\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(page) + page)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        adapter = SnsAdapter(connection(f"http://127.0.0.1:{port}", options={"retries.max_attempts": 0}))
+        with pytest.raises(ConnectionLost, match="not of its protocol"):
+            await adapter.open()
+        await adapter.close()
+
+
 def test_order_is_promised_on_fifo_alone() -> None:
     adapter = SnsAdapter(connection(None))
     assert adapter.capabilities("orders").order == "none"

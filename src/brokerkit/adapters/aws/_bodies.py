@@ -39,7 +39,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """S3 does not answer.
+    """S3 does not answer, or refused the first body.
 
     Attributes:
         put_off: ids of the messages that wait in the queue meanwhile.
@@ -52,8 +52,9 @@ class Outage:
 class Bodies:
     """Reads the bodies of what a source receives, and keeps its messages meanwhile.
 
-    Until one body was read, a refusal means that the settings are wrong, and is raised. Later it is the fault of that
-    message. If no bucket is set, the first message without a pointer shows that the settings are right.
+    No message ends the source: whoever may write to the queue chooses the pointer. One that leads elsewhere, or for which
+    no bucket is set, is the fault of its message. Until one body was read, an object that the caller may not read means that
+    a right is missing, and its message waits as in an outage; later it is the fault of that message.
 
     Args:
         client: of SQS.
@@ -78,12 +79,9 @@ class Bodies:
         """Read the bodies of received messages, by message id.
 
         Raises:
-            ConfigError: no bucket is set, or another one than the first message needs.
-            AccessDenied: the first body may not be read, or AWS does not know the caller.
+            AccessDenied: AWS does not know the caller.
         """
         pointers = find_pointers(natives, reading)
-        if self._payloads is None and len(pointers) < len(natives):
-            self._doubtful = False
         if not pointers:
             return {}, None
         under_way = asyncio.gather(*(read_body(self._payloads, pointer) for pointer in pointers.values()))
@@ -96,8 +94,7 @@ class Bodies:
         if any(body.content is not None for body in found.values()):
             self._doubtful = False
         for body in found.values():
-            refused = isinstance(body.error, AccessDenied | ConfigError) and self._doubtful
-            if body.error is not None and (refused or isinstance(body.error, BadCredentials)):
+            if isinstance(body.error, BadCredentials):
                 await self._hide(natives, reading, 0)
                 raise body.error
         return found, await self._put_off(natives, found, reading)
@@ -105,7 +102,7 @@ class Bodies:
     async def _put_off(
         self, natives: Sequence[Mapping[str, Any]], bodies: Mapping[str, Body], reading: Reading
     ) -> Outage | None:
-        """Have those wait in the queue whose bodies S3 does not give, and what follows them in their FIFO groups."""
+        """Have those wait in the queue whose bodies S3 does not give yet, and what follows them in their FIFO groups."""
         error: ConnectionLost | None = None
         waits: dict[int, list[Mapping[str, Any]]] = {}
         groups: set[str] = set()
@@ -115,6 +112,8 @@ class Bodies:
             failed = bodies[id].error if id in bodies else None
             if isinstance(failed, ConnectionLost):
                 error = failed
+            elif isinstance(failed, AccessDenied) and self._doubtful:
+                error = ConnectionLost(f"{failed}; no body could be read yet, so the message waits in its queue")
             elif group not in groups:
                 continue
             if group is not None:

@@ -31,6 +31,7 @@ from brokerkit.adapters.api import (
 
 _library: Any = importlib.import_module("aiobotocore")
 _botocore: Any = importlib.import_module("botocore.exceptions")
+_parsers: Any = importlib.import_module("botocore.parsers")
 _config: Any = importlib.import_module("aiobotocore.config")
 _session: Any = importlib.import_module("aiobotocore.session")
 
@@ -360,6 +361,7 @@ LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (
     _botocore.BotoCoreError,
     _botocore.ClientError,
     _botocore.HTTPClientError,
+    _parsers.ResponseParserError,
     aiohttp.ClientError,
     OSError,
 )
@@ -380,6 +382,11 @@ def translated(error: Exception, where: str) -> BrokerkitError:
         return ConfigError(f"{where} needs a region: write sqs://eu-west-1/, or set AWS_DEFAULT_REGION")
     if isinstance(error, (_botocore.HTTPClientError, _botocore.ConnectionError, aiohttp.ClientError, OSError)):
         return ConnectionLost(f"{where} cannot be reached ({type(error).__name__}); check the endpoint and the network")
+    if isinstance(error, _parsers.ResponseParserError):
+        # A proxy or a load balancer answers in HTML while the service behind it is away. SNS and S3 speak XML.
+        return ConnectionLost(
+            f"{where} gave an answer that is not of its protocol; check the endpoint and what is before it"
+        )
     if isinstance(error, (_botocore.ProfileNotFound, _botocore.UnknownServiceError, _botocore.DataNotFoundError)):
         return ConfigError(f"{where}: {error}")
     return Refused(f"the request to {where} was not sent: {error}", code=type(error).__name__)
