@@ -14,7 +14,8 @@ from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
 from brokerkit._messages._name_rules import parsed
 from brokerkit.formats._format import Format
-from brokerkit.formats._others import PEERS, Recognises, begins, has_fields, value
+from brokerkit.formats._others import PEERS
+from brokerkit.formats._recognition import Recognises, begins, has_fields, value
 from brokerkit.formats.cloudevents import CLOUDEVENTS, CLOUDEVENTS_STRUCTURED, PREFIXES
 
 

@@ -7,21 +7,20 @@ in tests/formats are such messages.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from brokerkit._messages._codecs import register_codec
 from brokerkit._messages._delivery import Delivery
-from brokerkit._messages._name_rules import NOT_JSON, parsed
+from brokerkit._messages._name_rules import parsed
 from brokerkit._messages._outgoing import Outgoing
+from brokerkit.formats._connect import CONNECT
 from brokerkit.formats._faststream import FASTSTREAM, MAGIC
 from brokerkit.formats._format import Format
 from brokerkit.formats._kombu import KOMBU, TYPE, VALUE
+from brokerkit.formats._recognition import Recognises, all_of, any_of, begins, has_fields, has_header, value
 
 CLASS_NAME: Final = r"""^"?(?:[^,;\[]*[.:/\\+$])?([A-Za-z_][\w-]*)"""
 r"""The bare name in the full name of a class: ``a.b.Paid``, ``A\B\Paid``, ``urn:message:A:Paid``, ``A.Paid, Assembly``."""
-
-Recognises = Callable[[Delivery], bool]
 
 
 class Peer(NamedTuple):
@@ -35,47 +34,6 @@ class Peer(NamedTuple):
     what: str
     format: Format
     recognises: Recognises
-
-
-def has_fields(*keys: str) -> Recognises:
-    """Whether the body is a JSON object with these keys."""
-
-    def holds(delivery: Delivery) -> bool:
-        body = parsed(delivery)
-        return isinstance(body, dict) and set(keys) <= cast("dict[str, Any]", body).keys()
-
-    return holds
-
-
-def has_header(name: str) -> Recognises:
-    """Whether a header is there."""
-    return lambda delivery: name in delivery.headers
-
-
-def begins(*starts: bytes) -> Recognises:
-    """Whether the body begins with one of these."""
-    return lambda delivery: (delivery.body or b"").startswith(starts)
-
-
-def any_of(*ways: Recognises) -> Recognises:
-    """Whether any of these does."""
-    return lambda delivery: any(way(delivery) for way in ways)
-
-
-def all_of(*ways: Recognises) -> Recognises:
-    """Whether all of these do."""
-    return lambda delivery: all(way(delivery) for way in ways)
-
-
-def value(delivery: Delivery, *path: str | int) -> Any:
-    """Return what is behind keys and indices in the body; None if nothing is."""
-    found: Any = parsed(delivery)
-    for step in path:
-        try:
-            found = found[step]
-        except (LookupError, TypeError):
-            return None
-    return None if found is NOT_JSON else found
 
 
 def _is_celery(delivery: Delivery) -> bool:
@@ -120,8 +78,8 @@ def _is_text_in(key: str, *others: str) -> Recognises:
     return all_of(has_fields(key, *others), lambda delivery: isinstance(value(delivery, key), str))
 
 
-register_codec(FASTSTREAM)
-register_codec(KOMBU)
+for _codec in (CONNECT, FASTSTREAM, KOMBU):
+    register_codec(_codec)
 
 _KOMBU_BODY: Final = "field:body|base64|decompress|json"
 _SQS: Final = "body|base64|json|field:body|base64|decompress|json"
@@ -381,7 +339,10 @@ PEERS: Final = (
     Peer(
         "a Kafka Connect record with its schema",
         Format(
-            name="connect", read_only=True, name_from=("header:event", "topic"), payload_from=("field:payload|json",)
+            name="connect",
+            read_only=True,
+            name_from=("header:event", "topic"),
+            payload_from=("body|json|connect|json",),
         ),
         has_fields("schema", "payload"),
     ),
