@@ -142,7 +142,7 @@ async def test_a_program_that_cannot_refresh_credentials_for_a_while_is_an_outag
     process.write_text(f"print(open({str(given)!r}).read())")
     chain.write(f"[profile games]\nregion = us-east-1\ncredential_process = {sys.executable} {process}\n")
     given.write_text(_given(*key))
-    async with chain.bus(options={"profile": "games"}, publish_timeout=1.0) as bus:
+    async with chain.bus(options={"profile": "games"}, publish_timeout=4.0) as bus:
         given.unlink()
         with pytest.raises(ConnectionLost, match="cannot be refreshed"):
             await bus.publish(Message("Paid", b"{}", headers={"event": "Paid"}))

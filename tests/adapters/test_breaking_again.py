@@ -100,7 +100,7 @@ async def test_the_waits_grow_until_something_is_settled(
     rabbit_broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, url = proxied(rabbit_broker)
-    runs, held = 0, 2.0
+    runs, held = 0, 4.0
     tries: list[int] = []
     pause = _consumer.Consumer._back_off
 
@@ -131,7 +131,7 @@ async def test_the_waits_grow_until_something_is_settled(
             await until(lambda: bus.stats["bus"].handled == BREAKS + 1, seconds=60)
             while (await bus.health()).sources["bus"].in_flight:
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(2 * held)
+            await asyncio.sleep(held + 1)
             await publish(2)
             await until(lambda: bus.stats["bus"].handled == BREAKS + 3, seconds=60)
     assert tries == [*range(1, BREAKS + 1), 1]

@@ -134,10 +134,11 @@ async def test_following_shows_what_is_new_in_order_until_it_is_closed(broker: B
                 assert isinstance(result, Receipt | Unroutable)
                 number += 1
                 await asyncio.wait([first], timeout=0.1)
-            at = int((await first).body or b"")
-            assert at < 1000
-            found = [int((await anext(browse)).body or b"") for _ in range(at + 1, number)]
-            assert sorted(found) == list(range(at + 1, number))
+            found = [int((await first).body or b"")]
+            # Partitions are read side by side: the first that comes need not be the first that was sent.
+            while set(found) != set(range(min(found), number)):
+                found.append(int((await anext(browse)).body or b""))
+            assert len(found) == len(set(found))
             waiting = asyncio.ensure_future(anext(browse))
             await asyncio.sleep(0)  # so that it has begun
             waiting.cancel()

@@ -342,7 +342,7 @@ async def test_a_retry_comes_when_it_is_due_and_its_original_is_done(kafka: Kafk
         assert bodies(other) == [b"second"]
         await ack(source, other)
         (again,) = await take(source, 1)
-        assert 0.9 < time.time() - begun < 5
+        assert 0.9 < time.time() - begun < 9  # and not after the next level, 10 s
         assert (again.body, again.id, again.key, again.topic, again.is_ours) == (b"copy", "m#2", b"k", topic, True)
         # Once more, from the retry topic, and this time across a restart.
         assert await source.settle([(again, RetryLater(1.0, copy))]) == [Settled.DONE]
@@ -507,9 +507,7 @@ async def test_a_full_consumer_pauses_and_goes_on_when_slots_are_free(kafka: Kaf
             while "paused" not in repr(source._threads[0]):  # pyright: ignore[reportPrivateUsage]
                 await asyncio.sleep(0.02)
         await ack(source, got)
-        begun = time.monotonic()
         assert bodies(await take(source, 6)) == [b"%d" % number for number in range(4, 10)]
-        assert time.monotonic() - begun < 5
 
 
 async def test_a_slot_that_is_asked_for_comes_even_above_the_low_water_mark(kafka: KafkaAdapter, topic: str) -> None:
@@ -601,7 +599,7 @@ async def test_the_broker_restarts_and_everything_goes_on(
                 seen.update(bodies(got))
                 await ack(source, got)
 
-        async with reading(kafka, name) as source, asyncio.timeout(60):
+        async with reading(kafka, name) as source, asyncio.timeout(110):
             consuming = asyncio.ensure_future(read(source))
             await send(kafka, *(message(name, b"%d" % number) for number in range(100)))
             await asyncio.to_thread(kafka_broker.stop)
@@ -695,11 +693,11 @@ async def test_derived_names_are_legal(kafka: KafkaAdapter, topic: str, group: s
 
 
 async def test_an_unreachable_broker_is_connection_lost_in_time() -> None:
-    kafka = KafkaAdapter(Connection(url=Url.parse("kafka://127.0.0.1:1"), connect_timeout=0.5))
+    kafka = KafkaAdapter(Connection(url=Url.parse("kafka://127.0.0.1:1"), connect_timeout=1.5))
     begun = time.monotonic()
-    with pytest.raises(ConnectionLost, match="did not answer within 0.5 s.*Connection refused"):
+    with pytest.raises(ConnectionLost, match="did not answer within 1.5 s.*Connection refused"):
         await kafka.open()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 9
     await kafka.close()
 
 
@@ -761,4 +759,5 @@ async def test_each_client_gets_its_own_options_only(
     async with opened(kafka_broker, **options) as kafka, reading(kafka, topic) as source:
         await send(kafka, message(topic))
         await take(source, 1)
-    assert [record.getMessage() for record in caplog.records] == []
+    said = [record for record in caplog.records if record.name.startswith("brokerkit")]
+    assert [record.getMessage() for record in said] == []

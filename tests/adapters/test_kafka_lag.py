@@ -58,7 +58,7 @@ async def test_a_source_tells_that_the_cluster_hangs_long_before_its_client_does
 ) -> None:
     monkeypatch.setattr(_watch, "LOOK", 0.2)
     bus = Bus(
-        f"kafka://{proxy.address}", topic="deals", group="wallet", provision="all", format="json", connect_timeout=2
+        f"kafka://{proxy.address}", topic="deals", group="wallet", provision="all", format="json", connect_timeout=5
     )
 
     @bus.on("*")

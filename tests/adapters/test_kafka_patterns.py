@@ -86,8 +86,12 @@ async def test_every_topic_that_the_pattern_finds_is_read_and_new_ones_from_thei
         await scene.create("three")
         scene.write("three", 3)
         await until(lambda: len(scene.handled) == 3)
-        health = (await bus.health(lag=True)).sources["bus"]
-        assert (health.lag, health.state) == (0, "consuming")
+
+        async def is_done() -> bool:
+            health = (await bus.health(lag=True)).sources["bus"]
+            return (health.lag, health.state) == (0, "consuming")
+
+        await until_async(is_done)
     assert sorted(scene.handled, key=str) == [
         (number, f"{scene.brand}.{name}", 1) for number, name in enumerate(("one", "two", "three"), 1)
     ]

@@ -92,13 +92,14 @@ def threads() -> list[str]:
 
 
 async def test_a_close_with_nothing_unconfirmed_does_not_wait_because_the_broker_was_away(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client counts what it has to tell of the broker among its messages, and nobody asked it meanwhile."""
     adapter = KafkaAdapter(connection())
     adapter._producer = producer = ProducerThread(adapter._settings, adapter._on_error)
-    await until(lambda: len(producer) > 0, seconds=5)
-    async with asyncio.timeout(3):
+    monkeypatch.setattr("brokerkit.adapters.kafka.FLUSH", 60.0)
+    await until(lambda: len(producer) > 0)
+    async with asyncio.timeout(30):
         await adapter.close()
     assert "gave up" not in caplog.text
 
@@ -131,13 +132,13 @@ async def test_the_thread_of_a_client_that_forgets_messages_ends_with_it(clients
 async def test_a_message_that_is_confirmed_as_its_time_ends_does_not_cost_the_others_their_producer(
     clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokerkit.adapters.kafka.REPORT_GRACE", 0.2)
+    monkeypatch.setattr("brokerkit.adapters.kafka.REPORT_GRACE", 1.5)
     async with producing(**{"delivery.timeout.ms": 100}) as adapter:
         producer = adapter._producer
         sending = asyncio.ensure_future(adapter.send([message()]))
         await until(lambda: bool(clients[0].taken))
         # The event loop stands still, as in a handler that computes: then both are due.
-        time.sleep(0.4)
+        time.sleep(1.8)
         confirming = threading.Thread(target=clients[0].confirm)
         confirming.start()
         confirming.join()

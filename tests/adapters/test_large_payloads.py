@@ -340,7 +340,7 @@ async def test_a_publish_without_s3_is_refused_and_nothing_is_sent(bench: Bench)
     where = urlsplit(bench.s3_endpoint)
     async with Proxy(str(where.hostname), int(where.port or 0)) as proxy:
         setting = bench.setting(endpoint=f"http://{proxy.address}")
-        settings: dict[str, Any] = {"options": {"retries.max_attempts": 0}, "publish_timeout": 1.0}
+        settings: dict[str, Any] = {"options": {"retries.max_attempts": 0}, "publish_timeout": 4.0}
         async with bench.bus(large_payloads=setting, **settings) as bus:
             proxy.refuse()
             proxy.cut()

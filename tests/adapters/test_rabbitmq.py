@@ -39,7 +39,7 @@ from brokerkit.adapters.rabbitmq._cursor import RabbitCursor
 from brokerkit.adapters.rabbitmq._link import GIVES_BACK_FREELY, server_version
 from brokerkit.adapters.rabbitmq._source import RabbitSource
 
-TIMEOUT = 15.0
+TIMEOUT = 30.0
 
 
 class Lost:
@@ -431,7 +431,7 @@ async def test_a_durable_retry_comes_back_to_this_group_alone(bench: Bench) -> N
     began = time.monotonic()
     await settle(source, [one], RetryLater(1.5, copy))
     [again] = await take(source, 1)
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 9  # and not after the next level, 10 s
     assert (again.id, again.topic, again.key, again.routing_key, again.count) == ("copy", topic, "k", "poker.done", 1)
     assert again.headers["bk-failures"] == "1"
     assert again.time == one.time
@@ -894,12 +894,12 @@ async def test_sends_during_a_cut_all_end_and_the_next_send_reconnects(bench: Be
 
 
 async def test_a_send_without_confirmation_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_publisher, "CONFIRM_TIMEOUT", 0.3)
     topic = bench.topic()
     proxy, url = await bench.proxy()
     behind = await bench.adapter(url)
     await bench.source(await bench.adapter(), topic)
     await send(behind, outgoing(topic))
+    monkeypatch.setattr(_publisher, "CONFIRM_TIMEOUT", 0.3)
     proxy.freeze()
     async with asyncio.timeout(TIMEOUT):
         [result] = await behind.send([outgoing(topic)])
@@ -1107,7 +1107,7 @@ async def test_stop_ends_a_receive_that_reconnects(bench: Bench) -> None:
     receiving = asyncio.create_task(source.receive(1))
     await asyncio.sleep(0)
     await source.stop()
-    assert await asyncio.wait_for(receiving, 2) == []
+    assert await asyncio.wait_for(receiving, 8) == []  # sooner than the connect timeout
 
 
 async def test_close_frees_everything(bench: Bench) -> None:

@@ -219,12 +219,12 @@ async def test_a_dedupe_store_remembers_in_every_slot(servers: RedisCluster) -> 
     store = RedisStore(servers.url() + "?wait_replicas=1", prefix=f"{unique()}:")
     await store.open()
     try:
-        claims = [await store.claim(str(number), lease=5, keep=60) for number in range(20)]
-        assert isinstance(await store.claim("3", lease=5, keep=60), Taken)
+        claims = [await store.claim(str(number), lease=60, keep=60) for number in range(20)]
+        assert isinstance(await store.claim("3", lease=60, keep=60), Taken)
         for claim in claims:
             assert not isinstance(claim, Taken) and claim is not DONE
             assert await claim.extend() and await claim.done()  # type: ignore[union-attr]
-        assert [await store.claim(str(number), lease=5, keep=60) for number in range(20)] == [DONE] * 20
+        assert [await store.claim(str(number), lease=60, keep=60) for number in range(20)] == [DONE] * 20
     finally:
         await store.close()
 

@@ -162,12 +162,12 @@ async def test_an_unacknowledged_entry_of_a_dead_member_is_taken_over_and_counte
 
 async def test_extending_keeps_a_delivery_and_tells_when_it_is_lost(adapter: RedisStreamsAdapter) -> None:
     topic = await made(adapter)
-    async with reading(adapter, topic, **ALL, lease=1.5) as owner, reading(adapter, topic, **ALL, lease=1.5) as other:
+    async with reading(adapter, topic, **ALL, lease=3) as owner, reading(adapter, topic, **ALL, lease=3) as other:
         await adapter.send([outgoing(topic)])
         (delivery,) = await receive(owner, 1)
-        for _ in range(3):
+        for _ in range(4):
             assert await owner.extend([delivery]) == [Settled.DONE]
-            assert await other.receive(1) == []  # Each read waits for most of a lease.
+            assert await other.receive(1) == []  # Each read waits for a second.
         (taken,) = await receive(other, 1)
         assert await owner.extend([delivery]) == [Settled.LOST]
         assert await owner.settle([(delivery, RELEASE)]) == [Settled.LOST]
@@ -202,7 +202,7 @@ async def test_a_retry_comes_when_it_is_due_with_the_headers_of_its_copy(
         assert (await raw.xpending(topic, "g"))["pending"] == 0
         assert await has_lag(source, raw, 1)
         (again,) = await receive(source, 1)
-        assert 1.0 <= asyncio.get_running_loop().time() - start < 3.5
+        assert 1.0 <= asyncio.get_running_loop().time() - start < 9
         assert (again.body, again.topic, again.key, again.id) == (bytes(range(256)), topic, b"k", "copy-1")
         assert texts([again]) == {"bk-failures": "1", "data": "x"}
         # A retry can be retried, released and acknowledged like anything else.
@@ -555,7 +555,7 @@ async def test_opening_and_closing_leaves_no_connection(redis_broker: RedisBroke
         await adapter.close()
         (result,) = await adapter.send([outgoing(topic)])
         assert isinstance(result, Closed)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(await raw.client_list()) > before:
             await asyncio.sleep(0.01)
 
@@ -689,7 +689,8 @@ async def test_stale_consumers_of_ours_are_forgotten_and_others_kept(
 async def test_a_source_of_a_thousand_topics_asks_little_and_hears_each_at_once(
     adapter: RedisStreamsAdapter, redis_broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topics, turns, converse = [unique() for _ in range(1_000)], 0, _client._converse
+    stem = unique()
+    topics, turns, converse = [f"{stem}-{number}" for number in range(1_000)], 0, _client._converse
 
     async def counted(*arguments: Any) -> list[Any]:
         nonlocal turns
@@ -701,10 +702,12 @@ async def test_a_source_of_a_thousand_topics_asks_little_and_hears_each_at_once(
             for _ in range(3):
                 assert await source.receive(100) == []
             monkeypatch.setattr(_client, "_converse", counted)
+            begun = asyncio.get_running_loop().time()
             for _ in range(5):
                 assert await source.receive(100) == []
+            seconds = asyncio.get_running_loop().time() - begun
         # Five reads that block for a second at most; beside them two looks a second at all topics, and a sweep.
-        assert turns <= 5 + 11 * 4 + 2 * 8
+        assert turns <= 5 + (2 * seconds + 1) * 4 + 2 * 8 * (1 + seconds / 10)
         for number in (0, 500, 999):
             assert confirmed(await adapter.send([outgoing(topics[number], number)]))
             (delivery,) = await receive(source, 1)
@@ -712,7 +715,7 @@ async def test_a_source_of_a_thousand_topics_asks_little_and_hears_each_at_once(
             assert await source.settle([(delivery, ACK)]) == [Settled.DONE]
         async with raw_client(redis_broker.url) as raw:
             assert int((await raw.info("clients"))["connected_clients"]) < 60
-            await raw.delete(*[key async for key in raw.scan_iter("*topic-*", count=10_000)])
+            await raw.delete(*[key async for key in raw.scan_iter(f"*{stem}-*", count=10_000)])
 
 
 async def test_few_slots_take_turns_among_many_topics_and_are_never_exceeded(adapter: RedisStreamsAdapter) -> None:

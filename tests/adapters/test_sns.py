@@ -339,7 +339,7 @@ async def test_a_dead_letter_queue_of_somebody_else_that_loses_letters_is_warned
     await sqs.create_queue(QueueName=queue, Attributes=attributes)
     for _ in range(2):
         await adapter.ensure([ours], is_queue=True, create=True)
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.name.startswith("brokerkit")]
     await adapter.ensure([queue], is_queue=True, create=False)
     assert f"{queue} drops dead letters after 3600 s" in caplog.text and f"{queue} has a redrive policy" in caplog.text
 
@@ -359,7 +359,7 @@ async def test_a_name_that_no_topic_can_have_is_a_config_error(adapter: SnsAdapt
 
 async def test_nobody_at_the_endpoint_is_a_lost_connection_in_time(aws_environment: None) -> None:
     adapter = SnsAdapter(connection("http://127.0.0.1:1", connect_timeout=0.5))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(8):
         with pytest.raises(ConnectionLost):
             await adapter.open()
     await adapter.close()

@@ -28,14 +28,17 @@ KILLS = 8
 
 MEMBER = textwrap.dedent(
     """
-    import asyncio, os, sys
+    import asyncio, glob, os, sys
     from brokerkit import Bus
 
-    url, log, lease = sys.argv[1:4]
+    url, log, lease, members = sys.argv[1:5]
     bus = Bus(url, topic="t", group="g", format="json", lease=float(lease), max_in_flight=40, concurrency=8)
 
     @bus.on("*")
     async def handle(event, message):
+        open(f"{log}-begun-{os.getpid()}", "a").close()
+        while len(glob.glob(f"{log}-begun-*")) < int(members):
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.002)
         with open(log, "a") as file:
             file.write(f"{os.getpid()} {message.key} {message.id}\\n")
@@ -62,9 +65,11 @@ async def start(url: str, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts members of a group as processes of their own; those that are left are killed."""
     running: list[Process] = []
 
-    async def member(log: Path, *, lease: float = 1.0) -> Process:
+    async def member(log: Path, *, lease: float = 1.0, members: int = 1) -> Process:
+        """One of so many: the first handlers of each wait until all have begun."""
+        given = (url, str(log), str(lease), str(members))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", MEMBER, url, str(log), str(lease), cwd=ROOT, env={**os.environ}, stderr=PIPE
+            sys.executable, "-c", MEMBER, *given, cwd=ROOT, env={**os.environ}, stderr=PIPE
         )
         running.append(process)
         return process
@@ -109,14 +114,15 @@ async def test_nothing_is_lost_by_members_that_are_killed_again_and_again(
 
 async def test_order_by_key_holds_across_processes(url: str, start: Start, tmp_path: Path) -> None:
     log = tmp_path / "handled"
-    await publish_numbered(url, 1, keys=1)  # the topic is there
+    async with bus_on(url):
+        pass  # the topic is there
     for _ in range(2):
-        await start(log, lease=30.0)
+        await start(log, lease=30.0, members=2)
     readers = folder_of(tmp_path / "broker.db")
     await until(lambda: readers.exists() and len(list(readers.iterdir())) == 2, seconds=60)
     await publish_numbered(url, MANY, keys=150)
-    await until(lambda: len(handled(log)) > MANY, seconds=60)
-    found = handled(log)[1:]
+    await until(lambda: len(handled(log)) >= MANY, seconds=60)
+    found = handled(log)
     assert len({process for process, _, _ in found}) == 2
     for key in {key for _, key, _ in found}:
         assert [id for _, k, id in found if k == key] == sorted(id for _, k, id in found if k == key)
@@ -159,7 +165,7 @@ async def test_a_socket_whose_process_was_killed_is_removed_by_the_next_publish(
 
 
 async def test_a_full_disk_is_an_error_that_says_so_and_nothing_is_half_written(url: str, tmp_path: Path) -> None:
-    async with bus_on(url, publish_timeout=0.5) as bus:
+    async with bus_on(url, publish_timeout=3.0) as bus:
         await bus.publish(Message("E", b"{}", id="before"))
         await _limit_pages(bus)
         with pytest.raises((ConnectionLost, PublishError), match="full"):
@@ -171,7 +177,7 @@ async def test_a_full_disk_is_an_error_that_says_so_and_nothing_is_half_written(
 
 async def test_consuming_waits_while_the_disk_is_full_and_goes_on_when_there_is_room(url: str) -> None:
     counts, sent = Counter[str | None](), list[str]()
-    bus = bus_on(url, publish_timeout=0.5)
+    bus = bus_on(url, publish_timeout=3.0)
 
     @bus.on("*")
     async def handle(event: Any, message: Message) -> None:

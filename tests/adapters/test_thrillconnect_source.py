@@ -401,7 +401,7 @@ async def test_a_server_that_accepts_and_closes_is_asked_less_and_less_often(
 
 
 async def test_a_server_that_falls_silent_is_found_out(server: ThrillConnectServer, noted: Noted) -> None:
-    bus = make_bus(server, noted, options={"ping_interval": 0.2, "ping_timeout": 0.5})
+    bus = make_bus(server, noted, options={"ping_interval": 0.2, "ping_timeout": 3})
     async with consuming(bus, server) as client:
         [connection] = server.connections
         connection.transport.pause_reading()

@@ -144,7 +144,7 @@ async def test_what_the_target_can_never_take_is_a_dead_letter_and_the_others_go
 @pytest.mark.parametrize("pair", [("memory", "redis-streams")], indirect=True, ids="-to-".join)
 async def test_everything_waits_in_order_while_the_target_is_away(pair: Pair, redis_broker: RedisBroker) -> None:
     messages = [Message("E", b"%d" % number, key=f"k{number % 3}", id=f"{number}") for number in range(300)]
-    async with pair.bridge(publish_timeout=0.3) as bridge, bridge.serving(), pair.producer() as producer:
+    async with pair.bridge(publish_timeout=2.0) as bridge, bridge.serving(), pair.producer() as producer:
         async with pair.reading() as got:
             await publish(producer, *messages[:100])
             await until(lambda: len(got) == 100)

@@ -69,7 +69,7 @@ class Producer:
     async def more(self, count: int = 100) -> None:
         """Wait until so many more were published."""
         enough = len(self.published) + count
-        await until(lambda: len(self.published) >= enough)
+        await until(lambda: len(self.published) >= enough, seconds=60)
 
 
 @asynccontextmanager
@@ -100,7 +100,7 @@ async def test_change_brokers_under_a_running_service(pair: Pair) -> None:
                 bridge = await bridging.enter_async_context(running(pair.bridge(format="evenbet")))
                 begun = len(producer.published)
                 await producer.more()
-                await until(lambda: {*producer.published[:begun]} <= service.done.keys())
+                await until(lambda: {*producer.published[:begun]} <= service.done.keys(), seconds=60)
                 # 2. The consumers move: first the new ones come, then the old ones go.
                 on_new = await bridging.enter_async_context(running(service.on("new")))
                 await producer.more()
@@ -112,6 +112,6 @@ async def test_change_brokers_under_a_running_service(pair: Pair) -> None:
             await producer.more()
         # 4. The rest is drained, and 5. the bridge stops.
         await nothing_waits(bridge, FROM)
-        await until(lambda: {*producer.published} <= service.done.keys())
+        await until(lambda: {*producer.published} <= service.done.keys(), seconds=60)
         assert on_new.stats["bus"].dead_lettered == 0
     assert service.done == Counter(producer.published)
