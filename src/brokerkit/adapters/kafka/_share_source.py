@@ -211,11 +211,12 @@ class ShareSource:
     def _grow(self) -> None:
         """Add members where some wait for handlers for a while, and the core has room for more messages."""
         self._growing = None
-        if self._waiter is None or self._stopped or not self._batches:
+        if self._stopped or not self._batches:
             return
         now = self._loop.time()
         oldest = min(batch.since for batch in self._batches)
-        if now - oldest >= BUSY:
+        # Where the core asks for nothing now it may do so later, with no message in between.
+        if self._waiter is not None and now - oldest >= BUSY:
             # Messages come one by one, or there would be enough of them here.
             records = max(1, self._subscription.max_in_flight // self._most_members)
             count = len(self._members)
