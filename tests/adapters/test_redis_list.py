@@ -387,10 +387,10 @@ def test_the_end_to_read_from_is_for_lists_alone() -> None:
 
 
 async def test_a_source_of_a_thousand_lists_asks_little_and_takes_from_each(
-    adapter: RedisListAdapter, raw: Any, monkeypatch: pytest.MonkeyPatch
+    adapter: RedisListAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stem = unique()
-    topics, turns, converse = [f"{stem}-{number}" for number in range(1_000)], 0, _client._converse
+    stem, turns, converse = unique(), 0, _client._converse
+    topics = [f"{stem}-{number}" for number in range(1_000)]
 
     async def counted(*arguments: Any) -> list[Any]:
         nonlocal turns
@@ -417,4 +417,3 @@ async def test_a_source_of_a_thousand_lists_asks_little_and_takes_from_each(
         (again,) = await receive(source, 1)
         assert (again.topic, numbers([again])) == (later.topic, [7])
         assert await source.settle([(again, ACK)]) == [Settled.DONE]
-    await raw.delete(*[key async for key in raw.scan_iter(f"*{stem}-*", count=10_000)])

@@ -689,8 +689,8 @@ async def test_stale_consumers_of_ours_are_forgotten_and_others_kept(
 async def test_a_source_of_a_thousand_topics_asks_little_and_hears_each_at_once(
     adapter: RedisStreamsAdapter, redis_broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stem = unique()
-    topics, turns, converse = [f"{stem}-{number}" for number in range(1_000)], 0, _client._converse
+    stem, turns, converse = unique(), 0, _client._converse
+    topics = [f"{stem}-{number}" for number in range(1_000)]
 
     async def counted(*arguments: Any) -> list[Any]:
         nonlocal turns
