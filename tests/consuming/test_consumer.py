@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -32,11 +32,19 @@ from brokerkit._url import Url
 from brokerkit.adapters.api import Connection, Lost, Subscription
 from brokerkit.adapters.memory import MemoryAdapter, MemorySource
 from brokerkit.events.evenbet import OnGameDone, OnPlayerSeatedDown
+from brokerkit.testing import virtual_time
 from tests import every_broker
 from tests.every_broker import Broker, Recorder, until, until_async
 
 NAME: Final = "OnPlayerSeatedDown"
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
+
+
+@pytest.fixture(autouse=True)
+async def _virtual_time() -> AsyncIterator[None]:
+    """Time passes only while nothing else is to be done: a busy machine brings no retry before its time."""
+    with virtual_time():
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import pytest
 from brokerkit import Bus, Handlers, Message, RetryPolicy
 from brokerkit._messages._headers import as_text
 from brokerkit.events.evenbet import OnPlayerSeatedDown
+from brokerkit.testing import virtual_time
 from tests import every_broker
 from tests.every_broker import Broker, until
 
@@ -20,6 +22,13 @@ NAME: Final = "OnPlayerSeatedDown"
 ONCE = RetryPolicy(attempts=1)
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
 variable: ContextVar[int] = ContextVar("variable", default=0)
+
+
+@pytest.fixture(autouse=True)
+async def _virtual_time() -> AsyncIterator[None]:
+    """Time passes only while nothing else is to be done: a busy machine brings no timeout before its time."""
+    with virtual_time():
+        yield
 
 
 @pytest.fixture
@@ -80,7 +89,7 @@ async def test_a_plain_handler_past_its_timeout_has_failed_and_the_log_says_that
 ) -> None:
     handlers, over = Handlers(), threading.Event()
 
-    @handlers.on(NAME, timeout=0.05)
+    @handlers.on(NAME, timeout=0.5)  # long enough for its thread to begin
     def slow(event: OnPlayerSeatedDown) -> None:
         over.wait(10)
 
@@ -159,7 +168,7 @@ async def test_as_many_handlers_run_at_once_as_were_asked_for_and_never_more(mem
 
 
 async def test_plain_handlers_run_side_by_side(memory: Broker) -> None:
-    handlers, together = Handlers(), threading.Barrier(3, timeout=5)
+    handlers, together = Handlers(), threading.Barrier(3, timeout=60)
 
     @handlers.on(NAME)
     def handle(event: OnPlayerSeatedDown) -> None:
