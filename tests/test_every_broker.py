@@ -83,7 +83,7 @@ async def test_a_long_retry_is_made_durable_and_lets_the_key_go_on(broker: Broke
         await bus.publish(seated(2), key="k")
         await until(lambda: len(times.get(1, [])) == 2 and 2 in times, seconds=30)
     first, second = times[1]
-    assert 1.9 < second - first < 6.0
+    assert 1.9 < second - first < 20.0
     if not broker.at_most_once and broker.name != "sqs-fifo":  # FIFO keeps a group in order across a retry
         assert times[2][0] < second
 
@@ -216,7 +216,7 @@ async def test_a_wrong_password_is_one_clear_error_in_time(broker: Broker) -> No
     if not settings:
         return  # nothing to reach, or a stand-in that takes any password
     with pytest.raises(AccessDenied) as error:
-        async with asyncio.timeout(8), broker.bus(connect_timeout=3.0, **settings):
+        async with asyncio.timeout(30), broker.bus(connect_timeout=3.0, **settings):
             pass
     shown = f"{error.value!r} {error.value}"
     assert "secret" not in shown

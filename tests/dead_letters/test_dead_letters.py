@@ -46,10 +46,10 @@ def failing(error: Exception | None = None) -> Handlers:
 async def let_fail(bus: Bus, *messages: Message, error: Exception | None = None) -> None:
     """Let all messages fail, and wait until they are stored."""
     bus.include(failing(error))
-    async with asyncio.timeout(10), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         for message in messages:
             await bus.publish(message)
-        await until(lambda: bus.stats["bus"].dead_lettered == len(messages), seconds=5)
+        await until(lambda: bus.stats["bus"].dead_lettered == len(messages))
 
 
 def lines(path: Path) -> list[Any]:
@@ -94,7 +94,7 @@ async def test_another_broker_gets_them(memory: Broker, idempotent: dict[str, An
     async def note(event: Any, message: Message) -> None:
         got.put_nowait(message)
 
-    async with asyncio.timeout(5), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         letter = await got.get()
     assert (letter.name, json.loads(letter.body or b"")) == (NAME, {"playerId": 1})
 
@@ -109,7 +109,7 @@ async def test_a_file_that_cannot_be_written_is_an_error_at_the_start(memory: Br
     bus = memory.bus(dead_letter=f"file://{tmp_path}/missing/letters")
     bus.include(failing())
     with pytest.raises(BrokerkitError, match="cannot be written"):
-        await asyncio.wait_for(bus.serve(), 5)
+        await asyncio.wait_for(bus.serve(), 30)
 
 
 async def test_what_is_too_large_with_its_failure_headers_loses_them_first(
@@ -151,7 +151,7 @@ async def test_a_letter_that_cannot_be_stored_stays_in_the_source(memory: Broker
         raise RuntimeError
 
     bus.include(handlers)
-    async with asyncio.timeout(10), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         await bus.publish(seated())
         await called.wait()
         await until(lambda: bus.stats["bus"].failed == 1)
@@ -159,7 +159,7 @@ async def test_a_letter_that_cannot_be_stored_stays_in_the_source(memory: Broker
     assert (stats.dead_lettered, stats.released) == (0, 1)
     recorder = every_broker.Recorder().record(NAME)
     async with recorder.serving(memory.bus()):
-        await recorder.wait_for(1, seconds=5)
+        await recorder.wait_for(1)
 
 
 def test_what_a_copy_says_of_its_failures_can_be_read_back() -> None:

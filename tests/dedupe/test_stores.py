@@ -17,6 +17,7 @@ from brokerkit import ConfigError, ConnectionLost, MissingExtra, NotFound
 from brokerkit._consuming._idempotent import key_text
 from brokerkit.dedupe import DONE, Claim, Dedupe, MemoryStore, RedisStore, SqlStore, Store, Taken, _sql
 from brokerkit.dedupe._dedupe import as_dedupe
+from brokerkit.testing import virtual_time
 from tests.brokers.postgresql import PostgresqlServer
 from tests.brokers.redis import RedisBroker
 from tests.stores import STORES, MakeStore, make_store
@@ -85,9 +86,9 @@ async def test_on_sqlite_one_waits_for_the_other(stores: tuple[Store, Store]) ->
 
 async def test_what_is_done_is_forgotten_after_a_while(stores: tuple[Store, Store]) -> None:
     one, other = stores
-    assert await (await claimed(one, keep=2.0)).done()
+    assert await (await claimed(one, keep=4.0)).done()
     assert await other.claim(KEY, lease=30, keep=60) is DONE
-    await asyncio.sleep(2.05)
+    await asyncio.sleep(4.05)
     assert await (await claimed(other, keep=60)).done()
     assert await one.claim(KEY, lease=30, keep=60) is DONE
 
@@ -97,10 +98,10 @@ async def test_a_claim_ends_with_its_lease_and_its_owner_cannot_end_that_of_anot
     stores: tuple[Store, Store],
 ) -> None:
     one, other = stores
-    late = await claimed(one, lease=2.0)
+    late = await claimed(one, lease=4.0)
     answer = await other.claim(KEY, lease=30, keep=60)
-    assert isinstance(answer, Taken) and answer.wait <= 2.0
-    await asyncio.sleep(2.05)
+    assert isinstance(answer, Taken) and answer.wait <= 4.0
+    await asyncio.sleep(4.05)
     second = await claimed(other)
     assert not await late.extend()
     assert not await late.done()
@@ -121,9 +122,9 @@ async def test_a_claim_that_ended_and_that_nobody_took_is_done_all_the_same(stor
 
 @pytest.mark.parametrize("make", LEASED, indirect=True)
 async def test_a_claim_that_is_extended_does_not_end(stores: tuple[Store, Store]) -> None:
-    claim = await claimed(stores[0], lease=2.0)
+    claim = await claimed(stores[0], lease=4.0)
     for _ in range(5):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.0)
         assert await claim.extend()
     assert isinstance(await stores[1].claim(KEY, lease=30, keep=60), Taken)
     assert await claim.done()
@@ -148,17 +149,18 @@ async def test_a_memory_forgets_what_has_expired() -> None:
 
 
 async def test_a_memory_forgets_few_expired_keys_with_the_next_claim() -> None:
-    store = MemoryStore()
-    kept = await claimed(store, "kept", lease=0.01)
-    for number in range(50):
-        await (await claimed(store, str(number), keep=0.02)).done()
-    await (await claimed(store, "given back", lease=0.01)).release()
-    assert await kept.extend()
-    await kept.done()
-    await asyncio.sleep(0.05)
-    await claimed(store, "next")
-    assert repr(store) == "<MemoryStore of 2 keys>"
-    assert await store.claim("kept", lease=1, keep=1) is DONE
+    with virtual_time():
+        store = MemoryStore()
+        kept = await claimed(store, "kept", lease=0.01)
+        for number in range(50):
+            await (await claimed(store, str(number), keep=0.02)).done()
+        await (await claimed(store, "given back", lease=0.01)).release()
+        assert await kept.extend()
+        await kept.done()
+        await asyncio.sleep(0.05)
+        await claimed(store, "next")
+        assert repr(store) == "<MemoryStore of 2 keys>"
+        assert await store.claim("kept", lease=1, keep=1) is DONE
 
 
 # ---- transactions --------------------------------------------------------------------------------------------

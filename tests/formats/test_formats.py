@@ -110,7 +110,7 @@ async def test_what_a_format_writes_its_reader_understands(name: str) -> None:
     memory, recorder = every_broker.memory(), Recorder().record(NAME)
     async with recorder.serving(memory.bus(format=name)) as bus:
         await bus.publish(OnPlayerSeatedDown(player_id=7), id="id-1", headers={"x": "y"}, key="k")
-        [(found, event, message)] = await recorder.wait_for(1, seconds=5)
+        [(found, event, message)] = await recorder.wait_for(1)
     assert (found, event, message.id, message.key) == (NAME, OnPlayerSeatedDown(player_id=7), "id-1", "k")
     assert message.headers["x"] == "y"
 
@@ -123,7 +123,7 @@ async def test_events_of_other_writers_are_read_in_both_modes_whichever_is_writt
     body, headers = (b'{"playerId": 7}', headers) if mode == "binary" else (structured(data={"playerId": 7}), {})
     async with recorder.serving(memory.bus(format=reader)), memory.bus(format="json", name_from="type") as plain:
         await plain.publish(Message("whatever", body, headers=headers))
-        [(found, event, message)] = await recorder.wait_for(1, seconds=5)
+        [(found, event, message)] = await recorder.wait_for(1)
     assert (found, event, message.id) == (NAME, OnPlayerSeatedDown(player_id=7), "id-1")
 
 
@@ -134,7 +134,7 @@ async def test_an_id_in_the_body_of_what_is_no_cloudevent_is_not_the_messages_id
     async with recorder.serving(bus), memory.bus(format="json") as plain:
         for _ in range(2):
             await plain.publish(Message(NAME, b'{"id": "the same thing", "playerId": 7}'))
-        got = await recorder.wait_for(2, seconds=5)
+        got = await recorder.wait_for(2)
     assert len({message.id for _, _, message in got}) == 2
 
 
@@ -144,5 +144,5 @@ async def test_plain_bodies_are_read_flat_and_under_params(name: str, body: byte
     memory, recorder = every_broker.memory(), Recorder().record(NAME)
     async with recorder.serving(memory.bus(format=name, name_from="header:event")):
         await memory.plain(memory.topic(), [(NAME, body)], place="header:event")
-        [(_, event, _)] = await recorder.wait_for(1, seconds=5)
+        [(_, event, _)] = await recorder.wait_for(1)
     assert event == OnPlayerSeatedDown(player_id=7)

@@ -12,7 +12,7 @@ import pytest
 from brokerkit import Bus, Message, MessageTooLarge
 from brokerkit._publishing._paced import PacedPublisher
 from brokerkit.testing import virtual_time
-from tests.every_broker import Recorder
+from tests.every_broker import Recorder, until
 
 
 def bus() -> Bus:
@@ -78,6 +78,8 @@ async def test_the_first_failure_ends_it_and_it_says_what_went_out_all_the_same(
 async def test_a_stop_ends_a_long_pause() -> None:
     async with bus() as opened:
         feed = PacedPublisher(opened)
-        asyncio.get_running_loop().call_later(0.05, feed.stop)
-        await feed.run(numbered(iter([0.0, 3_600.0])))
+        running = asyncio.create_task(feed.run(numbered(iter([0.0, 3_600.0]))))
+        await until(lambda: feed.done == 1)
+        feed.stop()
+        await running
     assert feed.done == 1

@@ -44,7 +44,7 @@ async def test_hooks_are_told_of_failures_dead_letters_and_the_stop_and_of_nothi
         if event.player_id == 2:
             raise RuntimeError("no luck")
 
-    async with asyncio.timeout(5), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         await bus.publish(OnPlayerSeatedDown(player_id=1))
         await bus.publish(OnPlayerSeatedDown(player_id=2), id="the-second")
         await until(lambda: bus.stats["bus"].dead_lettered == 1 and bus.stats["bus"].handled == 1)
@@ -73,7 +73,7 @@ async def test_a_hook_that_fails_is_logged_and_changes_nothing(
     async def handle(event: OnPlayerSeatedDown) -> None:
         raise Retry(after=0)
 
-    async with asyncio.timeout(5), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         await bus.publish(OnPlayerSeatedDown(player_id=1))
         await until(lambda: bus.stats["bus"].dead_lettered == 1)
     assert "a hook failed for a notice of kind 'failed'" in caplog.text
@@ -160,7 +160,7 @@ async def test_a_lost_connection_and_its_return_are_seen_and_logged(
     async def handle(event: OnPlayerSeatedDown) -> None:
         got.append(event.player_id or 0)
 
-    async with asyncio.timeout(20), bus, bus.serving():
+    async with asyncio.timeout(30), bus, bus.serving():
         made[0].away = True
         publishing = asyncio.create_task(bus.publish(OnPlayerSeatedDown(player_id=1)))
         await until(lambda: kinds(notices).count("connection_lost") == 2)
@@ -196,7 +196,7 @@ async def test_a_source_that_failed_is_not_ready_and_says_why(memory: Broker, ma
     async def handle(event: OnPlayerSeatedDown) -> None:
         raise AssertionError("nothing was published")
 
-    async with asyncio.timeout(5), bus:
+    async with asyncio.timeout(30), bus:
         serving = asyncio.create_task(bus.serve())
         await until(lambda: bool(bus.stats))
         made[0].refusing = True

@@ -29,7 +29,7 @@ def raw(name: str = NAME, *, id: str | None = None, key: str | None = None) -> M
 
 async def over(bus: Bus, count: int) -> None:
     stats = bus.stats["bus"]
-    await until(lambda: stats.handled + stats.dead_lettered + stats.skipped >= count, seconds=8)
+    await until(lambda: stats.handled + stats.dead_lettered + stats.skipped >= count)
 
 
 def with_traceback(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
