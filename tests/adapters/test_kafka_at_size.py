@@ -52,8 +52,9 @@ def threads() -> int:
 def many(kafka_broker: KafkaBroker) -> Iterator[list[str]]:
     topics = [f"{fresh('many')}-{number}" for number in range(MANY)]
     yield topics
-    for deletion in AdminClient({"bootstrap.servers": kafka_broker.address}).delete_topics(topics).values():
-        deletion.exception(60)
+    client = AdminClient({"bootstrap.servers": kafka_broker.address})
+    for deletion in client.delete_topics(topics, request_timeout=100).values():
+        deletion.exception()
 
 
 @pytest.mark.timeout(240)
