@@ -22,7 +22,7 @@ COUNTING: Final = [*(SELDOM if FULL else ()), "rabbitmq", "sqs", "sqs-fifo", "sn
 OTHERS: Final = 20
 KILLER: Final = 7
 
-pytestmark = pytest.mark.parametrize("broker", COUNTING, indirect=True)
+pytestmark = [pytest.mark.parametrize("broker", COUNTING, indirect=True), pytest.mark.timeout(300)]
 
 
 async def publish(broker: Broker, *, keys: int) -> None:

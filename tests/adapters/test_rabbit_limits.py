@@ -113,6 +113,7 @@ async def _lost(deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
     """Lost with its process."""
 
 
+@pytest.mark.timeout(300)
 async def test_nothing_is_lost_around_messages_that_end_every_process(queue: Queue, tmp_path: Path) -> None:
     """With the defaults of brokerkit, 25 deliveries and five lone starts would come too late."""
     await queue.declare(6)

@@ -88,6 +88,7 @@ async def feed(producer: Bus, got: Arrived) -> None:
             assert isinstance(result, Receipt), result
 
 
+@pytest.mark.timeout(3_600 if FULL else 300)
 @pytest.mark.parametrize("pair", PAIRS, indirect=True, ids="-to-".join)
 async def test_killed_five_times_nothing_is_lost(pair: Pair, tmp_path: Path) -> None:
     log = tmp_path / "bridge.log"

@@ -131,6 +131,7 @@ def events(workers: Workers, disturbed: Disturbed) -> list[Event]:
     return planned
 
 
+@pytest.mark.timeout(7_200 if FULL else 300)
 async def test_nothing_is_lost_whatever_dies(disturbed: Disturbed, tmp_path: Path) -> None:
     count = COUNT or COUNTS[disturbed.name]
     failing = 0.02 if disturbed.strict else 0.0

@@ -24,6 +24,7 @@ BROKERS = {
 WORKERS, KILLS = (3, 5) if FULL else (2, 1)
 
 
+@pytest.mark.timeout(7_200 if FULL else 300)
 @pytest.mark.parametrize("name", [name for name in BROKERS if FULL or name != "sqlite"])
 async def test_only_the_message_that_kills_is_a_dead_letter(
     name: str, request: pytest.FixtureRequest, tmp_path: Path

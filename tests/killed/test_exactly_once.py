@@ -149,6 +149,7 @@ STATIC = {"group.instance.id": "'one'"}
 MEMBERS = {"static member": STATIC, **({"any member": {}} if FULL else {})}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("wallet", MEMBERS.values(), indirect=True, ids=MEMBERS)
 async def test_wallets_that_are_killed_at_each_step_of_a_transaction_have_paid_each_deal_once(wallet: Wallet) -> None:
     """One after another is killed in its second transaction, each a step later; the last one lives."""
@@ -170,6 +171,7 @@ async def test_wallets_that_are_killed_at_each_step_of_a_transaction_have_paid_e
         await end(living)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("wallet", [{}], indirect=True, ids=[""])
 @pytest.mark.parametrize("step", STEPS if FULL else ["before commit"])
 async def test_a_wallet_that_stands_still_in_a_transaction_pays_nothing_twice(wallet: Wallet, step: str) -> None:

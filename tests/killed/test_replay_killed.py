@@ -68,13 +68,14 @@ async def _killed_at(broker: Broker, recorder: Recorder, count: int) -> None:
             await asyncio.gather(*ends, return_exceptions=True)
 
 
+@pytest.mark.timeout(1_800 if FULL else 300)
 async def test_a_killed_replay_loses_nothing_and_repeats_what_was_under_way(broker: Broker) -> None:
     async with serving(broker.bus(retry=RetryPolicy(attempts=1)), failing()) as bus:
         for result in await bus.publish_many([seated(number, key=str(number)) for number in range(COUNT)]):
             assert not isinstance(result, Exception)
         await until(lambda: bus.stats["bus"].dead_lettered == COUNT, seconds=600 if FULL else 60)
     recorder = Recorder().record(NAME)
-    async with asyncio.timeout(1_200 if FULL else 100), recorder.serving(broker.bus()) as bus:
+    async with asyncio.timeout(1_200 if FULL else 200), recorder.serving(broker.bus()) as bus:
         # A group of Kafka may need seconds to form: in these a replay would come to its end, and not be killed.
         await bus.publish(seated(COUNT, key=str(COUNT)))
         await recorder.wait_for(1, seconds=60)
