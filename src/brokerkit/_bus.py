@@ -267,7 +267,7 @@ class Bus:
             Closed: the bus is not open.
         """
         target = self.runtime.target(to)
-        if self._inside:
+        if self._inside.middleware:
             return await self._inside.one(target, Publication(what, payload, target=target.name, **options))
         return await target.publish(target.prepare(what, payload, **options))
 
@@ -293,12 +293,12 @@ class Bus:
             Closed: the bus is not open.
         """
         target = self.runtime.target(to)
-        pairs = (item if isinstance(item, tuple) else (item, None) for item in batch)
-        if self._inside:
-            publications = [Publication(what, payload, key, target=target.name, **options) for what, payload in pairs]
-            return await self._inside.many(target, publications)
+        if self._inside.middleware:
+            pairs = (item if isinstance(item, tuple) else (item, None) for item in batch)
+            return await self._inside.many(target, [Publication(*one, key, target=target.name, **options) for one in pairs])
         prepared: list[Any] = []
-        for what, payload in pairs:
+        for item in batch:
+            what, payload = item if isinstance(item, tuple) else (item, None)
             try:
                 prepared.append(target.prepare(what, payload, key=key, **options))
             except BrokerkitError as error:

@@ -92,6 +92,7 @@ class Runtime:
             # A bus with only a topic has a target for it too, unless the topic is a pattern, which cannot be published to.
             if name != ONLY or not self.adapter_for(target).capabilities(target.topic or "").pattern
         }
+        self._only_target = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self.dead_letters = {name: self._dead_letter_store(name, source) for name, source in settings.sources.items()}
         self._refuse_unpromised()
         self.consumers: dict[str, Consumer] = {}
@@ -180,14 +181,13 @@ class Runtime:
                 "this bus was opened in another event loop: publish from that one, or through bus.sync(), "
                 "which any thread can use"
             )
-        if name is None and len(self.targets) == 1:
-            return next(iter(self.targets.values()))
-        if name is None or name not in self.targets:
+        found = self._only_target if name is None else self.targets.get(name)
+        if found is None:
             there = f"there are {', '.join(self.targets) or 'none'}"
             raise ConfigError(
                 f"to= must name a target; {there}" if name is None else f"there is no target {name!r}; {there}"
             )
-        return self.targets[name]
+        return found
 
     def must_be_open(self) -> None:
         """Refuse anything that needs connections.

@@ -285,7 +285,7 @@ class Routes:
                 raise DecodeError("the message has no body", family=family.name, event=name)
             else:
                 event = family.read(name, body, model=model, headers=delivery.headers)
-            if suspects is not None and judge is not None and suspects(event):
+            if suspects is not None and suspects(event) and judge is not None:
                 self.foreign(judge, delivery)
             return event
 

@@ -60,9 +60,6 @@ class PublishInside:
     def __repr__(self) -> str:
         return f"<PublishInside {len(self.middleware)} middleware>"
 
-    def __bool__(self) -> bool:
-        return bool(self.middleware)
-
     async def one(self, target: Target, publication: Publication) -> Receipt:
         """Publish one message.
 

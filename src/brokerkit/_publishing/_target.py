@@ -114,7 +114,14 @@ class Target:
                 or something that was given cannot be sent to this target.
             UnsupportedFeature: the broker cannot deliver it when or as was asked for.
         """
-        outgoing = self._prepare(what, payload, key=key, headers=headers, id=id)
+        if headers and (internal := [header for header in headers if header.startswith(INTERNAL_PREFIX)]):
+            raise InvalidMessage(
+                f"header {internal[0]!r}: names that begin with {INTERNAL_PREFIX!r} are brokerkit's own"
+            )
+        if isinstance(what, Message):
+            outgoing = self._unchanged(what, key, headers, id)
+        else:
+            outgoing = self._written(what, payload, key, headers, id)
         if options:
             self._later.apply(outgoing, **options)
         if self._bare is not None:
@@ -122,21 +129,14 @@ class Target:
             self._bare.strip(outgoing, given, key=key, headers=headers, id=id)
         return outgoing
 
-    def _prepare(
+    def _written(
         self,
-        what: EventObject | Message | str,
+        what: EventObject | str,
         payload: Mapping[str, Any] | EventObject | None,
-        *,
         key: str | bytes | None,
         headers: Headers | None,
         id: str | None,
     ) -> Outgoing:
-        if headers and (internal := [header for header in headers if header.startswith(INTERNAL_PREFIX)]):
-            raise InvalidMessage(
-                f"header {internal[0]!r}: names that begin with {INTERNAL_PREFIX!r} are brokerkit's own"
-            )
-        if isinstance(what, Message):
-            return self._unchanged(what, key=key, headers=headers, id=id)
         found, event = _event(what, payload)
         plan = self._plans.get(found)
         if plan is None:
@@ -176,7 +176,7 @@ class Target:
                 raise error if self._bare is None else self._bare.explained(error) from None
 
     def _unchanged(
-        self, message: Message, *, key: str | bytes | None, headers: Headers | None, id: str | None
+        self, message: Message, key: str | bytes | None, headers: Headers | None, id: str | None
     ) -> Outgoing:
         """Return a message as it is. Its name is added only if a reader would find none."""
         found: Headers = {**message.headers, **headers} if headers else message.headers
@@ -249,7 +249,7 @@ class Target:
             ConnectionLost: the broker could not be reached for ``publish_timeout`` seconds.
             Closed: the bus is closed.
         """
-        return await self.begin(outgoing)
+        return _only(await self._send([outgoing]))
 
     def begin(self, outgoing: Outgoing) -> Awaitable[Receipt]:
         """Hand one message to the sender at once. `publish` also waits for the result.
@@ -260,10 +260,7 @@ class Target:
         sent = self._send([outgoing])
 
         async def wait() -> Receipt:
-            [result] = await sent
-            if isinstance(result, BrokerkitError):
-                raise result
-            return result
+            return _only(await sent)
 
         return wait()
 
@@ -305,9 +302,16 @@ def _new_ids() -> Iterator[str]:
     return (f"{prefix}-{number}" for number in itertools.count(1))
 
 
+def _only(results: Sequence[Result]) -> Receipt:
+    [result] = results
+    if isinstance(result, BrokerkitError):
+        raise result
+    return result
+
+
 def _content_type(headers: Headers) -> tuple[str | None, Headers]:
     """Return the media type from the headers, which is sent separately, and the other headers."""
-    if not isinstance(named := headers.get(CONTENT_TYPE), str):
+    if CONTENT_TYPE not in headers or not isinstance(named := headers[CONTENT_TYPE], str):
         return None, headers
     return named, {header: value for header, value in headers.items() if header != CONTENT_TYPE}
 
@@ -324,11 +328,11 @@ def _event(what: EventObject | str, payload: Mapping[str, Any] | EventObject | N
             raise InvalidMessage(f"{shown} is an event of several names: {choices}; publish(NAME, event) says which")
         hint = events.suggest(what) if isinstance(what, str) else ""
         raise InvalidMessage(f"no registered family knows the event {shown}{hint}")
-    family, name, model = found[0]
     if not isinstance(what, str):
         if payload is not None:
-            raise InvalidMessage(f"publish({name} event) takes no payload: the event has it already")
+            raise InvalidMessage(f"publish({found[0].name} event) takes no payload: the event has it already")
         return found[0], what
+    family, name, model = found[0]
     if payload is None:
         raise InvalidMessage(f"publish({what!r}) needs a payload as well as the name")
     if not isinstance(payload, Mapping):

@@ -23,7 +23,7 @@ import itertools
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -220,11 +220,11 @@ class MemoryAdapter:
         if not self._open:
             return Closed(f"{self._url} is closed")
         try:
-            names = sum(len(name.encode()) for name in message.headers)
-            values = sum(len(value.encode() if isinstance(value, str) else value) for value in message.headers.values())
+            size = len(message.body or b"")
+            for name, value in message.headers.items():
+                size += len(name.encode()) + len(value.encode() if isinstance(value, str) else value)
         except (UnicodeEncodeError, AttributeError, TypeError) as error:
             return InvalidMessage(f"a header of {message.name} is not text: {error}")
-        size = len(message.body or b"") + names + values
         if size > self._limit:
             return MessageTooLarge(size=size, limit=self._limit, what=str(self._url))
         if message.topic not in self._broker.topics and message.topic not in self._broker.own:
@@ -359,7 +359,7 @@ class MemorySource:
                     raise NotFound(f'topic {name!r} has no group {group!r} yet; provision = "group" creates it')
                 queue = topic.groups[group] = _Queue()
                 if wanted.start == "earliest" and not wanted.broadcast:
-                    queue.put([replace(entry) for entry in topic.log])
+                    queue.put([_Entry(entry.message, entry.number, entry.time) for entry in topic.log])
             queue = topic.groups[group]
             queue.readers.add(self)
             self._queues.append((name, queue))
@@ -387,13 +387,13 @@ class MemorySource:
         self._wakeup.set()
 
     def _take(self, limit: int) -> list[Delivery]:
-        until = self._loop.time() + (self._lease or 0.0)
+        until, all_ours = self._loop.time() + (self._lease or 0.0), self._subscription.is_queue
         batch: list[Delivery] = []
         for name, queue in self._queues:
             for entry in [queue.ready.popleft() for _ in range(min(len(queue.ready), limit - len(batch)))]:
                 entry.count += 1
                 entry.leased_until = until
-                is_ours = (entry.own or self._subscription.is_queue) and self._own_queues
+                is_ours = (entry.own or all_ours) and self._own_queues
                 kind = _OwnEntryDelivery if is_ours else _EntryDelivery
                 delivery = kind(entry, name, entry.count if self._counts else 0)
                 self._held[entry] = (delivery, queue)
