@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from brokerkit._backoff import backoff
 from brokerkit._errors import BrokerkitError
 from brokerkit._guard import Failed, guarded
 from brokerkit._logging import get_logger
@@ -160,7 +161,7 @@ class Settlement:
         if self._stopping.is_set():
             logger.error("source %s: %s could not be settled; it comes again", self._name, delivery)
             return False
-        pause = min(0.2 * retry_state.settling, _LONGEST_PAUSE)
+        pause = backoff(retry_state.settling, first=0.2, cap=_LONGEST_PAUSE)
         self._put_off += 1
         asyncio.get_running_loop().call_later(pause, guarded(self._add_again, self._crashed), delivery, outcome)
         return True

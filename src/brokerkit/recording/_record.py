@@ -206,7 +206,7 @@ class Recorder:
             pairs = again
             if pairs:
                 failures += 1
-                await wait_for_event(self._stopping, min(0.2 * failures, 2.0))
+                await wait_for_event(self._stopping, backoff(failures, first=0.2, cap=2.0))
 
     async def _lost(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         """See `Lost`. Wait until what is being written is settled; the broker has everything else."""
