@@ -293,12 +293,12 @@ class Bus:
             Closed: the bus is not open.
         """
         target = self.runtime.target(to)
+        pairs = (item if isinstance(item, tuple) else (item, None) for item in batch)
         if self._inside.middleware:
-            pairs = (item if isinstance(item, tuple) else (item, None) for item in batch)
-            return await self._inside.many(target, [Publication(*one, key, target=target.name, **options) for one in pairs])
+            publications = [Publication(what, payload, key, target=target.name, **options) for what, payload in pairs]
+            return await self._inside.many(target, publications)
         prepared: list[Any] = []
-        for item in batch:
-            what, payload = item if isinstance(item, tuple) else (item, None)
+        for what, payload in pairs:
             try:
                 prepared.append(target.prepare(what, payload, key=key, **options))
             except BrokerkitError as error:
