@@ -104,7 +104,7 @@ async def test_the_error_of_a_password_function_keeps_its_text(redis_broker: Red
         ("redis://ann:secret@h", {"password": "other"}, "given twice: as password and part of the URL"),
         ("redis://h", {"password": "x", "password_file": "y"}, "given twice: as password and password_file"),
         ("redis://h", {"password_file": "/nowhere/x"}, "cannot be read: No such file"),
-        ("sqs://eu-west-1", {"password": "x"}, "password is for RabbitMQ and Redis"),
+        ("sqs://eu-west-1", {"password": "x"}, "password is for Kafka, RabbitMQ and Redis"),
         ("redis://h", {"password": "x", "options": {"password": "y"}}, "given twice"),
     ],
 )

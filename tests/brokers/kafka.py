@@ -79,18 +79,21 @@ def share_broker(*, advertised: int | None = None) -> KafkaBroker:
     return broker(advertised=advertised, variable=SHARE_VARIABLE)
 
 
-def broker(*, own: bool = False, advertised: int | None = None, variable: str = VARIABLE) -> KafkaBroker:
+def broker(
+    *, own: bool = False, advertised: int | None = None, variable: str = VARIABLE, more: str = ""
+) -> KafkaBroker:
     """Return the Kafka of the environment, or one of our own; not started yet.
 
     Args:
         own: one of our own, whatever the environment names.
         advertised: the port that it sends its clients to, where that of a proxy is meant; it is our own then.
         variable: the variable of the environment that names it.
+        more: further settings, which win; it is our own then.
 
     Raises:
         BrokerUnavailable: it would have to be our own, and is not installed; or one of two variables is missing.
     """
-    if not own and advertised is None and (address := os.environ.get(variable)):
+    if not own and not more and advertised is None and (address := os.environ.get(variable)):
         user, password, sasl_address = split_credentials(os.environ.get(f"{variable}{SASL}", ""))
         if not (user and password):
             raise BrokerUnavailable(f"{variable} is set: set {variable}{SASL}=user:password@host:port as well")
@@ -112,6 +115,7 @@ def broker(*, own: bool = False, advertised: int | None = None, variable: str = 
     settings.write_text(
         _settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port)
         + f"advertised.listeners=PLAINTEXT://127.0.0.1:{advertised or port},SASL://127.0.0.1:{sasl_port}\n"
+        + more
     )
     prepare(runner, settings)
     address = f"127.0.0.1:{port}"

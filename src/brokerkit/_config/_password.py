@@ -12,7 +12,7 @@ from pydantic import PlainValidator, SecretStr
 from brokerkit._errors import ConfigError, ConnectionLost
 from brokerkit.adapters.api import describe
 
-_BROKERS: Final = ("amqp", "amqps", "redis", "rediss")
+_BROKERS: Final = ("kafka", "amqp", "amqps", "redis", "rediss")
 
 
 def as_password(value: object) -> object:
@@ -54,7 +54,7 @@ def check(scheme: str, in_url: str | None, password: object, file: Path | None) 
     if not given:
         return
     if scheme.partition("+")[0] not in _BROKERS:
-        raise ConfigError(f"{given[0]} is for RabbitMQ and Redis, not for {scheme}://")
+        raise ConfigError(f"{given[0]} is for Kafka, RabbitMQ and Redis, not for {scheme}://")
     if len(given) > 1 or in_url is not None:
         places = [*given, "part of the URL"] if in_url is not None else given
         raise ConfigError(f"the password is given twice: as {' and '.join(places)}")

@@ -166,7 +166,7 @@ class ConnectionSettings(Section):
             pushes with LPUSH leaves the oldest value on the right. Published values are pushed at the other end.
         large_payloads: ``s3://BUCKET/PREFIX`` for bodies that are too large for SQS or SNS: the body becomes an object, and
             the message has a pointer to it, as with AWS's extended clients. See docs/aws.md.
-        password: the password of the URL's user, for a URL that has none (RabbitMQ, Redis). In code also a function
+        password: the password of the URL's user, for a URL that has none (Kafka, RabbitMQ, Redis). In code also a function
             that returns it, in a thread: it is called for each new connection, so a rotated password is found.
         password_file: a file with the password, which is read for each new connection.
     """

@@ -5,6 +5,12 @@ URL and options
     PLAIN over TLS. ``sasl.mechanism`` chooses another mechanism. ``security.protocol=SASL_PLAINTEXT`` sends the password in
     clear: use it only for a broker on the same host.
 
+    A rotated password comes from the setting ``password_file``, or in code from a function in ``password``. It is read for
+    each new client, and again when the broker refuses it. ``oauth_cb``, for ``sasl.mechanism=OAUTHBEARER``, is a function
+    that returns a token and its time of expiry. Making a bus does not call it, and only threads do. If it fails at the
+    start, that is an error with its text. Later it is a warning, and it is called again after ten seconds.
+    ``ssl.key.password`` is the pass phrase of an encrypted client key.
+
     Options are librdkafka's settings, for the producer and the consumer alike; each client gets those that it knows.
     brokerkit sets these defaults, and an option overrides each of them: an idempotent producer with ``acks=all``, the Java
     client's partitioner, a publish given up after 30 s, cooperative-sticky assignment, a commit every 200 ms, and a check
@@ -187,6 +193,7 @@ class KafkaAdapter:
         self._large: ProducerThread | None = None
         self._fatal: KafkaError | None = None
         self._broken = False
+        self._making = asyncio.Lock()
         self._sources: WeakSet[KafkaSource] = WeakSet()
         self._reminder = Reminder(quiet=_OUTAGE)
 
@@ -203,7 +210,7 @@ class KafkaAdapter:
     async def open(self) -> None:
         if self._admin is not None:
             return
-        admin = KafkaAdmin(self._settings)
+        admin = await asyncio.to_thread(KafkaAdmin, self._settings)
         await admin.reach()
         self._admin = admin
 
@@ -258,13 +265,13 @@ class KafkaAdapter:
         if not batch:
             return []
         self._drop_broken()
-        if self._producer is None:
+        if (producer := self._producer) is None:
             try:
                 # Not earlier: an idempotent producer has a fatal error where the user may only read.
-                self._producer = ProducerThread(self._settings, self._on_error)
+                producer = await self._make_producer()
             except BrokerkitError as error:
                 return [error for _ in batch]
-        pending = await self._send_batch(PendingBatch(batch, partition), self._producer)
+        pending = await self._send_batch(PendingBatch(batch, partition), producer)
         if pending.failed:
             for index, result in enumerate(pending.results):
                 if isinstance(result, KafkaError):
@@ -272,6 +279,16 @@ class KafkaAdapter:
                 elif isinstance(result, MessageTooLarge) and (copies or batch[index].is_queue):
                     pending.results[index] = await self._send_large(batch[index])
         return cast("list[Receipt | BrokerkitError]", pending.results)
+
+    async def _make_producer(self) -> ProducerThread:
+        if not self._settings.login.changes:
+            self._producer = ProducerThread(self._settings, self._on_error)
+            return self._producer
+        async with self._making:
+            if self._producer is None:
+                # It may wait for a password or a token, and the event loop may not.
+                self._producer = await asyncio.to_thread(ProducerThread, self._settings, self._on_error)
+            return self._producer
 
     async def _send_batch(self, pending: PendingBatch, producer: ProducerThread) -> PendingBatch:
         await self._produce(pending, producer)
@@ -292,7 +309,11 @@ class KafkaAdapter:
         """
         if self._large is None:
             try:
-                self._large = ProducerThread(self._settings, self._on_large_error, large=True)
+                async with self._making:
+                    if self._large is None:
+                        self._large = await asyncio.to_thread(
+                            ProducerThread, self._settings, self._on_large_error, large=True
+                        )
             except BrokerkitError as error:
                 return error
         [result] = (await self._send_batch(PendingBatch([outgoing], ANY_PARTITION), self._large)).results

@@ -71,12 +71,17 @@ class KafkaAdmin:
         self._settings = settings
         self._last_error: KafkaError | None = None
         with translated(f"cannot make a client of {settings.where}"):
-            self._open: Any = library.AdminClient(settings.configure_admin(self._on_error), logger=LIBRDKAFKA)
+            self._open: Any = settings.login.make(
+                library.AdminClient, settings.configure_admin(self._on_error), logger=LIBRDKAFKA
+            )
 
     @property
     def _client(self) -> Any:
         if self._open is None:
             raise Closed(f"{self._settings.where} is closed")
+        if self._settings.login.changes:
+            # Errors wait for a poll, and a refused password is read again when its error arrives.
+            self._open.poll(0)
         return self._open
 
     def __repr__(self) -> str:

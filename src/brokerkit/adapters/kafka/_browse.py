@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -30,7 +31,7 @@ async def browse_topics(
     ends = await admin.ends(partitions)
     begins = await admin.ends(partitions, first=True) if past else ends
     doing = f"browse {', '.join(map(repr, topics))}"
-    reader = PartitionReader(settings, doing, begins, None if follow else ends)
+    reader = await asyncio.to_thread(PartitionReader, settings, doing, begins, None if follow else ends)
     try:
         while batch := await reader.read(_BATCH):
             for tp, message in batch:

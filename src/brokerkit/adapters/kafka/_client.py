@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from brokerkit.adapters.api import ConfigError, Connection, compile_pattern, get_logger, is_pattern
 from brokerkit.adapters.kafka._errors import Needed, kafka_error
+from brokerkit.adapters.kafka._login import OAUTH, Login, OnError, OnToken
 
 
 def _as_detail(record: logging.LogRecord) -> bool:
@@ -27,8 +29,6 @@ def _as_detail(record: logging.LogRecord) -> bool:
 
 LIBRDKAFKA: Final = get_logger("brokerkit.adapters.kafka.librdkafka")
 LIBRDKAFKA.addFilter(_as_detail)
-
-OnError = Callable[[KafkaError], None]
 
 Partition = tuple[str, int]
 """A topic, and the number of one of its partitions."""
@@ -67,8 +67,8 @@ _OURS: Final = {
     "test.mock.num.brokers": "the URL names the brokers",
 }
 
-
-OAUTH: Final = "oauth_cb"
+_FILES: Final = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location"})
+"""librdkafka's error for a missing one names neither the file nor what is wrong with it. "probe" is a word of its own."""
 
 
 def check_topic(name: str) -> None:
@@ -150,6 +150,7 @@ class Settings:
     """The configuration of all clients of one adapter. It is checked at creation, without connecting.
 
     Attributes:
+        login: makes the clients.
         classic: whether the members of the group assign partitions; with KIP-848 the broker does.
         common: what every client needs to log in.
         servers: the brokers, as the client library wants them.
@@ -167,9 +168,15 @@ class Settings:
             raise ConfigError(f"{url}: a Kafka URL ends after the hosts; topic and group are settings of their own")
         if url.password and not url.user:
             raise ConfigError(f"{url}: the URL has a password but no user")
+        if connection.password is not None and not url.user:
+            raise ConfigError(f"{url}: there is a password, but the URL has no user")
         for name, why in _OURS.items():
             if name in connection.options:
                 raise ConfigError(f"{url}: option {name!r} cannot be set: {why}")
+        for name in _FILES & connection.options.keys():
+            file = str(connection.options[name])
+            if file != "probe" and not Path(file).exists():
+                raise ConfigError(f"{url}: option {name!r}: the file {file!r} does not exist")
         _refuse_unclean(str(url), url.hosts, url.user, url.password, connection.options)
         self.where = str(url)
         self.connect_timeout = min(connection.connect_timeout, _LONGEST_QUESTION)
@@ -177,13 +184,12 @@ class Settings:
         common: dict[str, Any] = {"client.id": "brokerkit"}
         if url.user:
             common |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
-            common |= {"sasl.username": url.user, "sasl.password": url.password or ""}
+            # A password that changes is put in when a client is made; the check needs one.
+            common |= {"sasl.username": url.user, "sasl.password": url.password or ("-" if connection.password else "")}
         self.common = common
         options = dict(connection.options)
-        # A client that has it calls it, and waits for a token: only those that connect get it.
-        token = {OAUTH: options.pop(OAUTH)} if OAUTH in options else {}
-        if not all(map(callable, token.values())):
-            raise ConfigError(f"{url}: option {OAUTH!r} must be a function that returns a token and its time of expiry")
+        # A client that has the function calls it, and waits for a token: only those that connect get it.
+        self.login = Login(self.where, url.user, connection.password, cast("OnToken", options.pop(OAUTH, None)))
         for_producer, for_consumer = _split(options)
         self._producer: dict[str, Any] = {
             **common,
@@ -215,8 +221,6 @@ class Settings:
             self._consumer["partition.assignment.strategy"] = "cooperative-sticky"
         self._consumer |= for_consumer
         self._check()
-        self._producer |= token
-        self._consumer |= token
 
     @property
     def cooperative(self) -> bool:

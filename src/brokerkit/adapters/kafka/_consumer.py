@@ -158,7 +158,7 @@ class ConsumerThread:
         self._holds: frozenset[Offsets[Any]] = frozenset()
         self._held: frozenset[Partition] = frozenset()
         self._ahead = 0.0
-        self._consumer = self._connect()
+        self._login = settings.login
         self._thread = threading.Thread(
             target=guarded(self._run, self._die), name=f"brokerkit-kafka-{group}{role}", daemon=True
         )
@@ -209,14 +209,21 @@ class ConsumerThread:
 
     def _run(self) -> None:
         try:
-            self._use(self._consumer)
+            self._use()
             while self._renew():
-                self._use(self._consumer)
+                self._use()
         finally:
             self._post(self._owner.ended)
 
-    def _use(self, consumer: Consumer) -> None:
-        """Poll one consumer until it is to be closed or of no more use, and close it."""
+    def _use(self) -> None:
+        """Make a consumer, poll it until it is to be closed or of no more use, and close it."""
+        try:
+            with translated(f"cannot make a consumer of {self._where}"):
+                consumer = self._login.make(Consumer, self._config, logger=LIBRDKAFKA)
+        except BrokerkitError as error:
+            self._wanted = 0  # It is made when messages are wanted again.
+            self._fail(error)
+            return
         try:
             self._subscribe(consumer)
             while not self._closing and self._useless is None:
@@ -251,12 +258,7 @@ class ConsumerThread:
         self._parked.clear()
         # The probe tells that the connection is back.
         self._down_since = time.monotonic()
-        self._consumer = self._connect()
         return True
-
-    def _connect(self) -> Consumer:
-        with translated(f"cannot make a consumer of {self._where}"):
-            return Consumer(self._config, logger=LIBRDKAFKA)
 
     def _subscribe(self, consumer: Consumer) -> None:
         consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -267,6 +269,8 @@ class ConsumerThread:
         if self._new_topics is not None:
             (self._topics, self._delays), self._new_topics = self._new_topics, None
             self._subscribe(consumer)
+        if self._login.changes:
+            self._login.apply(consumer)
         self._store_done(consumer)
         self._unpark(consumer)
         self._hold_back(consumer)

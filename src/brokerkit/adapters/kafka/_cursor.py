@@ -79,7 +79,8 @@ class KafkaCursor:
             self._left[tp] = sum(offset not in self._removed[tp] for offset in offsets)
         live = {tp: begin for tp, begin in self._begins.items() if self._left[tp]}
         if live:
-            self._reader = PartitionReader(self._settings, f"read {self._topic!r}", live, self._ends)
+            doing = f"read {self._topic!r}"
+            self._reader = await asyncio.to_thread(PartitionReader, self._settings, doing, live, self._ends)
 
     async def _committed(self) -> Mapping[Partition, int]:
         """The offsets that an earlier brokerkit committed. It read the topic with a group of the topic's name."""
@@ -103,7 +104,7 @@ class KafkaCursor:
 
     async def _note(self, begins: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
         """Note which offsets hold dead letters, and which of them are removed."""
-        reader = PartitionReader(self._settings, f"read {self._topic!r}", begins, ends)
+        reader = await asyncio.to_thread(PartitionReader, self._settings, f"read {self._topic!r}", begins, ends)
         try:
             while batch := await reader.read(_READ):
                 for tp, message in batch:

@@ -47,10 +47,9 @@ class LagQuery:
         self._settings = settings
         self._doing = f"{settings.where} does not tell the lag"
         self._group = group
-        config = settings.configure_consumer(_ignore, group=group, commit=False, role="-lag")
+        self._config = settings.configure_consumer(_ignore, group=group, commit=False, role="-lag")
         self._refusal: KafkaError | None = None
-        with translated(self._doing):
-            self._consumer = Consumer(config, logger=LIBRDKAFKA)
+        self._made: Consumer | None = None
         # One thread, because a consumer admits one at a time.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"brokerkit-kafka-lag-{group}")
 
@@ -75,8 +74,20 @@ class LagQuery:
 
     def close(self) -> None:
         """End it, after the request that is under way."""
-        self._thread.submit(self._consumer.close)
+        self._thread.submit(self._leave)
         self._thread.shutdown(wait=False)
+
+    @property
+    def _consumer(self) -> Consumer:
+        """The consumer. Only the thread uses it, and makes it: that may take seconds."""
+        if self._made is None:
+            with translated(self._doing):
+                self._made = self._settings.login.make(Consumer, self._config, logger=LIBRDKAFKA)
+        return self._made
+
+    def _leave(self) -> None:
+        if self._made is not None:
+            self._made.close()
 
     def _ask(self, topics: Sequence[str]) -> dict[Partition, Extent]:
         deadline = time.monotonic() + TIMEOUT
@@ -124,6 +135,7 @@ class LagQuery:
         while (message := self._consumer.poll(0)) is not None:
             if (error := message.error()) is not None and error.code() in DENIED:
                 self._refusal = error
+        self._settings.login.apply(self._consumer)
 
     def _ask_committed(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         try:

@@ -17,8 +17,9 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from brokerkit.adapters.api import BrokerkitError, Outgoing, PublishError, Receipt, describe, get_logger, guarded
-from brokerkit.adapters.kafka._client import LIBRDKAFKA, OnError, Settings
+from brokerkit.adapters.kafka._client import LIBRDKAFKA, Settings
 from brokerkit.adapters.kafka._errors import kafka_error, translated
+from brokerkit.adapters.kafka._login import OnError
 
 logger = get_logger(__name__)
 
@@ -116,7 +117,7 @@ class ProducerThread:
     def __init__(self, settings: Settings, on_error: OnError, *, large: bool = False) -> None:
         config = settings.configure_large_producer(on_error) if large else settings.configure_producer(on_error)
         with translated(f"cannot make a producer for {settings.where}"):
-            producer = Producer(config, logger=LIBRDKAFKA)
+            producer = settings.login.make(Producer, config, logger=LIBRDKAFKA)
         self._on_error = on_error
         self._producer: Producer | None = producer
         self._at_once = not settings.lingers

@@ -41,7 +41,8 @@ class PartitionReader:
         config = settings.configure_consumer(self._on_error, group="brokerkit-look", commit=False, role="-look")
         # Offsets have gaps: there may be no message directly before an end.
         with translated(self._doing):
-            self._consumer = Consumer({**config, **_READ_AHEAD, "enable.partition.eof": True}, logger=LIBRDKAFKA)
+            config = {**config, **_READ_AHEAD, "enable.partition.eof": True}
+            self._consumer = settings.login.make(Consumer, config, logger=LIBRDKAFKA)
             self._consumer.assign([TopicPartition(*tp, begins[tp]) for tp in self._open])
 
     def __repr__(self) -> str:

@@ -85,6 +85,7 @@ class ShareMember:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._where = settings.clients.where
+        self._login = settings.clients.login
         self._needed = partial(settings.clients.needed, "Read", group=group)
         self._topics = list(topics)
         self._group = group
@@ -169,7 +170,7 @@ class ShareMember:
 
     def _connect(self) -> ShareConsumer:
         with translated(f"cannot make a member of share group {self._group!r} on {self._where}"):
-            consumer = ShareConsumer(self._config, logger=LIBRDKAFKA)
+            consumer = self._login.make(ShareConsumer, self._config, logger=LIBRDKAFKA)
             consumer.subscribe(self._topics)
         self._polled = time.monotonic()
         return consumer
@@ -184,6 +185,7 @@ class ShareMember:
         return self._connect()
 
     def _turn(self, consumer: ShareConsumer) -> None:
+        self._login.apply(consumer)
         if not self._open and not self._work and not self._stopping:
             self._take(consumer)
             return

@@ -13,8 +13,9 @@ from typing import Any, Final
 from confluent_kafka import KafkaException, Producer
 
 from brokerkit.adapters.api import ConfigError, Connection, MissingExtra
-from brokerkit.adapters.kafka._client import OAUTH, OnError, Settings, takes
+from brokerkit.adapters.kafka._client import Settings, takes
 from brokerkit.adapters.kafka._errors import kafka_error
+from brokerkit.adapters.kafka._login import OAUTH, OnError
 
 try:
     from confluent_kafka import ShareConsumer
@@ -62,7 +63,6 @@ class ShareSettings:
         options.pop(_RECORDS, None)
         self.clients = Settings(replace(connection, options={**options, **token}))
         self._check(where)
-        self._own |= token
 
     def __repr__(self) -> str:
         return f"<ShareSettings {self.clients.where}>"

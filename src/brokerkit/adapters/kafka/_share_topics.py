@@ -187,7 +187,8 @@ class OwnTopics:
         oldest = (await self._admin().ends([tp], first=True))[tp]
         if dropped.offset < oldest:
             return None
-        reader = PartitionReader(
+        reader = await asyncio.to_thread(
+            PartitionReader,
             self._settings,
             f"look up {dropped.topic!r}",
             {tp: dropped.offset},

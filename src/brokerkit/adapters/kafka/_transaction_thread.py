@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from brokerkit.adapters.api import BrokerkitError, InvalidMessage, Outgoing, describe, get_logger
 from brokerkit.adapters.kafka._client import LIBRDKAFKA
 from brokerkit.adapters.kafka._errors import is_purged, kafka_error
+from brokerkit.adapters.kafka._login import Login
 from brokerkit.adapters.kafka._wire import encode_headers
 
 logger = get_logger(__name__)
@@ -75,11 +76,13 @@ class TransactionThread:
     Args:
         config: the producer's configuration, with its ``transactional.id``. A producer that replaces another one has the
             same id, so that what the first one left open is aborted at once.
+        login: makes it.
         name: the group, for the thread's name.
     """
 
-    def __init__(self, config: dict[str, Any], *, name: str) -> None:
+    def __init__(self, config: dict[str, Any], login: Login, *, name: str) -> None:
         self._config = config
+        self._login = login
         self._name = name
         self._producer: Producer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"brokerkit-kafka-{name}-transactions")
@@ -122,8 +125,8 @@ class TransactionThread:
 
     def _ready(self) -> Producer:
         if self._producer is None:
-            producer = Producer(self._config, logger=LIBRDKAFKA)
-            self._again(producer.init_transactions)
+            producer = self._login.make(Producer, self._config, logger=LIBRDKAFKA)
+            self._again(producer, producer.init_transactions)
             self._producer = producer
         return self._producer
 
@@ -137,9 +140,9 @@ class TransactionThread:
             self._produce(producer, work, refused)
             if not refused:
                 for member, places in work.offsets:
-                    self._again(partial(producer.send_offsets_to_transaction, list(places), member))
+                    self._again(producer, partial(producer.send_offsets_to_transaction, list(places), member))
                 committing = True
-                self._again(producer.commit_transaction)
+                self._again(producer, producer.commit_transaction)
                 return None
             error: KafkaError | BrokerkitError = next(iter(refused.values()))[1]
         except Exception as raised:  # noqa: BLE001 (it is reported)
@@ -151,6 +154,8 @@ class TransactionThread:
     def _read(self, error: Exception) -> KafkaError | BrokerkitError:
         if isinstance(error, KafkaException):
             return kafka_error(error)
+        if isinstance(error, BrokerkitError):
+            return error
         # The library loses some fatal errors, and raises a SystemError instead.
         logger.error("%r failed", self, exc_info=error)
         return BrokerkitError(f"the transactional producer failed: {type(error).__name__}: {describe(error)}")
@@ -200,13 +205,13 @@ class TransactionThread:
     def _abort(self, producer: Producer) -> bool:
         """Abort the transaction. False if that did not work, so the producer is of no more use."""
         try:
-            self._again(producer.abort_transaction)
+            self._again(producer, producer.abort_transaction)
         except Exception as error:  # noqa: BLE001 (what was wrong before is reported)
             logger.debug("%r: a transaction could not be aborted: %s", self, describe(error))
             return False
         return True
 
-    def _again(self, call: Callable[[float], object]) -> None:
+    def _again(self, producer: Producer, call: Callable[[float], object]) -> None:
         """Call until the broker has answered, or the source closes.
 
         Raises:
@@ -218,6 +223,8 @@ class TransactionThread:
             except KafkaException as error:
                 if not kafka_error(error).retriable() or self._closing.wait(_PAUSE):
                     raise
+                if self._login.changes:
+                    producer.poll(0)  # A refused password is read again when its error arrives.
             else:
                 return
 

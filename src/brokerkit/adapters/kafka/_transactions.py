@@ -159,7 +159,8 @@ class Transactions:
         # A prefix of the group's name, so that one right covers all members. A static member's next process has the same
         # id, and aborts what the last one left open.
         name = f"{group}-{settings.instance or uuid.uuid4().hex}"
-        self._thread = TransactionThread(settings.configure_transactional_producer(self._log, name=name), name=group)
+        config = settings.configure_transactional_producer(self._log, name=name)
+        self._thread = TransactionThread(config, settings.login, name=group)
         self._lock = asyncio.Lock()
         self._closing = asyncio.Event()
         self._moved: set[Offsets[Delivery]] = set()

@@ -1,0 +1,173 @@
+"""Passwords and tokens of Kafka that change while a bus runs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    NewTopic,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from tests.adapters.test_credentials import SEATED, handling
+from tests.brokers import kafka
+from tests.brokers.fixtures import running
+from tests.brokers.kafka import KafkaBroker
+from tests.certificates import Authority
+from tests.every_broker import until
+
+from brokerkit import Bus, ConfigError, ConnectionLost
+from brokerkit.adapters.kafka._login import Login
+
+OAUTH = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER"}
+SCRAM = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256"}
+UNSECURED = "org.apache.kafka.common.security.oauthbearer"
+SECURED = f"""
+allow.everyone.if.no.acl.found=true
+sasl.enabled.mechanisms=SCRAM-SHA-256,OAUTHBEARER
+listener.name.sasl.scram-sha-256.sasl.jaas.config=\\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl.oauthbearer.sasl.jaas.config=\\
+{UNSECURED}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="kafka";
+listener.name.sasl.oauthbearer.sasl.server.callback.handler.class=\\
+{UNSECURED}.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler
+listener.name.sasl.oauthbearer.sasl.login.callback.handler.class=\\
+{UNSECURED}.internals.unsecured.OAuthBearerUnsecuredLoginCallbackHandler
+"""
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[KafkaBroker]:
+    with running(kafka.broker(more=SECURED)) as broker:
+        yield broker
+
+
+def token(_: str) -> tuple[str, float]:
+    """A token without a signature, which Kafka takes where it is told to."""
+
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    expiry = time.time() + 300
+    return f"{part({'alg': 'none'})}.{part({'sub': 'ann', 'iat': time.time(), 'exp': expiry})}.", expiry
+
+
+async def test_a_failing_token_function_is_not_called_by_making_a_bus_and_keeps_its_text() -> None:
+    calls: list[str] = []
+    loop_runs = threading.Event()
+
+    def refuse(config: str) -> Any:
+        calls.append(config)
+        assert loop_runs.wait(30), "the event loop waits for the token"
+        raise RuntimeError("the identity provider is closed on Mondays")
+
+    bus = Bus("kafka://127.0.0.1:1", topic="t", options={**OAUTH, "oauth_cb": refuse})
+    assert not calls
+
+    async def show() -> None:
+        while not calls:
+            await asyncio.sleep(0.01)
+        loop_runs.set()
+
+    showing = asyncio.create_task(show())
+    with pytest.raises(
+        ConnectionLost, match="oauth_cb failed: RuntimeError: the identity provider is closed on Mondays"
+    ):
+        async with bus:
+            pass
+    await showing
+
+
+async def test_tokens_let_in_and_are_asked_for_by_the_clients_alone(secured: KafkaBroker) -> None:
+    calls = 0
+
+    def counted(config: str) -> tuple[str, float]:
+        nonlocal calls
+        calls += 1
+        return token(config)
+
+    create_topic(secured, "oauth")
+    bus = Bus(f"kafka://{secured.sasl_address}", topic="oauth", group="wallet", options={**OAUTH, "oauth_cb": counted})
+    assert calls == 0
+    await publish_and_handle(bus, 3)
+    assert calls > 0
+
+
+@pytest.mark.parametrize("wrong", ["token", None, ("token",), ("token", "soon")])
+async def test_a_token_function_that_returns_something_else_is_told_so(wrong: object) -> None:
+    login = Login("kafka://h", None, None, lambda _: wrong)
+    with pytest.raises(TypeError, match="a tuple of token and time of expiry"):
+        login.token("")
+
+
+def create_topic(broker: KafkaBroker, name: str) -> None:
+    client = AdminClient({"bootstrap.servers": broker.address})  # a client without a name would end at once
+    client.create_topics([NewTopic(name, 1)])[name].result(30)
+
+
+def set_password(broker: KafkaBroker, password: str) -> None:
+    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    change = UserScramCredentialUpsertion("ann", info, password.encode())
+    client = AdminClient({"bootstrap.servers": broker.address})
+    client.alter_user_scram_credentials([change])["ann"].result(30)
+
+
+async def publish_and_handle(bus: Bus, count: int) -> None:
+    seen = handling(bus)
+    async with asyncio.timeout(90), bus, bus.serving():
+        for _ in range(count):
+            await bus.publish(SEATED)
+        await until(lambda: len(seen) >= count, seconds=60)
+
+
+async def test_kafka_goes_on_with_a_rotated_password(secured: KafkaBroker, tmp_path: Path) -> None:
+    create_topic(secured, "scram")
+    set_password(secured, "first")
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    bus = Bus(
+        f"kafka://ann@{secured.sasl_address}", topic="scram", group="wallet", options=SCRAM, password_file=str(file)
+    )
+    seen = handling(bus)
+    async with asyncio.timeout(100), bus, bus.serving():
+        await bus.publish(SEATED)
+        await until(lambda: len(seen) >= 1, seconds=60)
+        file.write_text("second")
+        set_password(secured, "second")
+        await asyncio.to_thread(secured.restart)
+        await bus.publish(SEATED)
+        await until(lambda: len(set(seen)) == 2, seconds=60)
+
+
+def test_a_password_needs_a_user() -> None:
+    with pytest.raises(ConfigError, match="the URL has no user"):
+        Bus("kafka://h", topic="t", group="g", password="x")
+
+
+def test_an_encrypted_key_needs_its_pass_phrase_and_never_a_terminal(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    certificate, key = authority.issue("client", password="opensesame")
+    options = {
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(authority.file),
+        "ssl.certificate.location": str(certificate),
+        "ssl.key.location": str(key),
+    }
+    for wrong in ({}, {"ssl.key.password": "closed"}):
+        with pytest.raises(ConfigError) as caught:
+            Bus("kafka://h", topic="t", group="g", options=options | wrong)
+        assert "closed" not in str(caught.value)
+    Bus("kafka://h", topic="t", group="g", options=options | {"ssl.key.password": "opensesame"})
+    for missing in ("ssl.ca.location", "ssl.certificate.location"):
+        with pytest.raises(ConfigError, match=f"'{missing}': the file .* does not exist"):
+            Bus("kafka://h", topic="t", group="g", options=options | {missing: str(tmp_path / "no")})
