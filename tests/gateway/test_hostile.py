@@ -206,8 +206,8 @@ async def test_a_restart_of_the_broker_is_waited_out_with_all_clients_connected(
 
 
 async def test_connections_that_never_ask_for_anything_are_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokerkit._vendors.gateway._gateway._OPENING", 10)
-    async with bus, gateway(bus, max_connections=5) as served, client(served, "pl-2") as other:
+    monkeypatch.setattr("brokerkit._vendors.gateway._gateway._OPENING", 5)
+    async with bus, gateway(bus, max_connections=5, max_checks=5) as served, client(served, "pl-2") as other:
         silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(20)]
         await until(lambda: len(served._transports) == 15)
         await bus.publish(sent := event("pl-2"))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -23,6 +24,12 @@ from brokerkit._vendors.gateway._settings import GatewaySettings
 
 logger = get_logger(__name__)
 
+_CLIENTS: Final = "clients"
+_CHECKS: Final = "checks"
+_PER_ADDRESS: Final = 200
+"""The default of ``max_per_address``. Many players may share the address of a mobile network."""
+_NETWORK: Final = 64
+"""Bits of an IPv6 address that a household gets as a whole."""
 _PATH: Final = re.compile(r"/v1/events/([^/]+)/([^/]+)/?")
 
 
@@ -45,6 +52,7 @@ UNKNOWN: Final = Refusal(4401, 401, "the token is unknown or has expired")
 EXPIRED: Final = Refusal(4401, 401, "the token has expired")
 FORBIDDEN: Final = Refusal(4403, 403, "the token is not for this operator and brand")
 UNCHECKED: Final = Refusal(CloseCode.TRY_AGAIN_LATER, 503, "the token cannot be checked now; try again later")
+BUSY: Final = Refusal(CloseCode.TRY_AGAIN_LATER, 503, "too many tokens are being checked; try again later")
 FULL: Final = Refusal(CloseCode.TRY_AGAIN_LATER, 503, "too many connections; try again later")
 ADDRESS_FULL: Final = Refusal(CloseCode.TRY_AGAIN_LATER, 429, "too many connections from this address")
 PLAYER_FULL: Final = Refusal(CloseCode.TRY_AGAIN_LATER, 429, "too many connections of this player")
@@ -71,7 +79,7 @@ class Door:
         self._inside: Counter[Hashable] = Counter()
 
     def __repr__(self) -> str:
-        return f"<Door: {self._inside[None]} inside>"
+        return f"<Door: {self._inside[_CLIENTS]} inside, {self._inside[_CHECKS]} being checked>"
 
     async def admit(self, connection: ServerConnection, request: Request) -> Player:
         """Find the player of a connection's token.
@@ -80,9 +88,13 @@ class Door:
             Refused: the client is refused.
         """
         credentials = self._credentials(connection, request)
+        self._refuse_if_full(_CLIENTS, self._settings.max_connections, FULL)
         try:
-            async with asyncio.timeout(self._settings.check_timeout):
-                player = await ask(self._check, credentials)
+            with self._counted(_CHECKS, self._settings.max_checks, BUSY):
+                async with asyncio.timeout(self._settings.check_timeout):
+                    player = await ask(self._check, credentials)
+        except Refused:
+            raise
         except AccessDenied:
             raise Refused(FORBIDDEN) from None
         except Exception as error:  # noqa: BLE001 (of a user's function; its text may hold the token)
@@ -119,35 +131,37 @@ class Door:
         return str(peer[0]) if peer else ""
 
     @contextmanager
-    def count_connection(self, connection: ServerConnection, request: Request) -> Generator[None]:
-        """Count a connection for the block.
+    def count_address(self, connection: ServerConnection, request: Request) -> Generator[None]:
+        """Count a connection of an address for the block.
 
         Raises:
-            Refused: there are too many connections, in total or from its address.
+            Refused: there are too many connections from its address.
         """
         settings = self._settings
-        address = f"address {self.address(connection, request)}"
+        address = self.address(connection, request)
+        most = settings.max_per_address
+        if most is None and (settings.address_header is not None or _is_global(address)):
+            most = _PER_ADDRESS
+        with self._counted(("address", _network(address)), most, ADDRESS_FULL):
+            yield
+
+    @contextmanager
+    def count_client(self, player: Player) -> Generator[None]:
+        """Count a client that the check has let in, for the block.
+
+        Raises:
+            Refused: there are too many clients, in total or of the player.
+        """
+        key = (player.operator_id, player.brand_id, player.player_id)
         with (
-            self._counted(None, settings.max_connections, FULL),
-            self._counted(address, settings.max_per_address, ADDRESS_FULL),
+            self._counted(_CLIENTS, self._settings.max_connections, FULL),
+            self._counted(key, self._settings.max_per_player, PLAYER_FULL),
         ):
             yield
 
     @contextmanager
-    def count_player(self, player: Player) -> Generator[None]:
-        """Count a connection of a player for the block.
-
-        Raises:
-            Refused: the player has too many connections.
-        """
-        key = (player.operator_id, player.brand_id, player.player_id)
-        with self._counted(key, self._settings.max_per_player, PLAYER_FULL):
-            yield
-
-    @contextmanager
     def _counted(self, key: Hashable, most: int | None, full: Refusal) -> Generator[None]:
-        if most is not None and self._inside[key] >= most:
-            raise Refused(full)
+        self._refuse_if_full(key, most, full)
         self._inside[key] += 1
         try:
             yield
@@ -155,6 +169,30 @@ class Door:
             self._inside[key] -= 1
             if not self._inside[key]:
                 del self._inside[key]
+
+    def _refuse_if_full(self, key: Hashable, most: int | None, full: Refusal) -> None:
+        if most is not None and self._inside[key] >= most:
+            raise Refused(full)
+
+
+def _is_global(address: str) -> bool:
+    try:
+        return ip_address(address).is_global
+    except ValueError:  # what a header says may be anything
+        return False
+
+
+def _network(address: str) -> str:
+    """What counts as one address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((int(found), _NETWORK), strict=False))
 
 
 def is_api_path(request: Request) -> bool:

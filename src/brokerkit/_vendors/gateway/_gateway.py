@@ -9,9 +9,9 @@ import gc
 import logging
 import os
 import socket
-import ssl
 import time
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -31,6 +31,7 @@ from brokerkit._guard import guarded, start
 from brokerkit._logging import get_logger
 from brokerkit._messages._delivery import Delivery
 from brokerkit._signals import run_until_signalled
+from brokerkit._vendors.gateway._certificate import Certificate
 from brokerkit._vendors.gateway._check import Check, HttpCheck, Player
 from brokerkit._vendors.gateway._clients import Client, Clients
 from brokerkit._vendors.gateway._door import EXPIRED, Door, Refusal, Refused, is_api_path
@@ -57,7 +58,7 @@ _COLLECTIONS: Final = (10_000, 10, 10)
 _IN_THE_SYSTEM: Final = 131_072
 """Bytes that the operating system keeps for a client, in addition to ``buffer``."""
 _OPENING: Final = 1000
-"""Connections beyond ``max_connections`` that may be opening, or be about to be refused with a reason."""
+"""Connections beyond ``max_connections`` and ``max_checks`` that may be opening, or be about to be refused with a reason."""
 _QUEUE: Final = 4
 """Frames of a client that may wait for their answers; with more, the gateway stops reading from the client."""
 
@@ -95,7 +96,7 @@ class Gateway:
         self.stats = GatewayStats()
         self._bus = bus
         self._settings = checked
-        self._ssl = _context(checked)
+        self._certificate = Certificate(checked) if checked.certificate is not None else None
         self._check: Check = checked.token_check()
         self._door = Door(self._check, checked)
         self._clients = Clients()
@@ -157,7 +158,7 @@ class Gateway:
                 self._connected,
                 settings.host,
                 settings.port,
-                ssl=self._ssl,
+                ssl=None if self._certificate is None else self._certificate.context,
                 # None allows a missing Origin: programs other than web pages may connect, and could forge the header anyway.
                 origins=[*map(Origin, settings.origins), None] if settings.origins else None,
                 process_request=self._upgrade,
@@ -171,11 +172,22 @@ class Gateway:
                 max_queue=_QUEUE,
                 backlog=_WAITING_TO_BE_ACCEPTED,
                 logger=_Silent(logger, {}),
-                create_connection=_noting(self._transports, most=settings.max_connections + _OPENING),
+                create_connection=_noting(
+                    self._transports, most=settings.max_connections + settings.max_checks + _OPENING
+                ),
             )
             stack.push_async_callback(self._stop_listening, self._server)
             watching = start(self._push.watch(), _log_defect)
             stack.callback(watching.cancel)
+            if self._certificate is not None:
+                renewing = start(self._certificate.watch(), _log_defect)
+                stack.callback(renewing.cancel)
+            elif not _is_loopback(self._server):
+                logger.warning(
+                    "listening on %s without TLS: tokens and events can be read on their way, unless a proxy in between "
+                    "adds TLS; set certificate and key, or host = '127.0.0.1'",
+                    settings.host,
+                )
             self._stack = stack.pop_all()
         logger.info("listening on %s:%d", settings.host, self.port)
         return self
@@ -252,9 +264,9 @@ class Gateway:
             return connection.respond(HTTPStatus.NOT_FOUND, "connect to /v1/events/OPERATOR/BRAND\n")
         if self._settings.refuse == "http":
             try:
-                with self._door.count_connection(connection, request):
+                with self._door.count_address(connection, request):
                     player = await self._door.admit(connection, request)
-                with self._door.count_player(player):
+                with self._door.count_client(player):
                     self._admitted[connection] = player
             except Refused as error:
                 self._refused(error.refusal)
@@ -267,11 +279,11 @@ class Gateway:
         assert connection.request is not None
         self._handling.add(task)
         try:
-            with self._door.count_connection(connection, connection.request):
+            with self._door.count_address(connection, connection.request):
                 player = self._admitted.pop(connection, None)
                 if player is None:
                     player = await self._door.admit(connection, connection.request)
-                with self._door.count_player(player):
+                with self._door.count_client(player):
                     await self._serve(Client(connection, player))
         except Refused as error:
             self._refused(error.refusal)
@@ -349,12 +361,6 @@ def _noting(transports: set[asyncio.Transport], *, most: int) -> type[ServerConn
     return NotedConnection
 
 
-def _context(settings: GatewaySettings) -> ssl.SSLContext | None:
-    if settings.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.certificate, settings.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"certificate = {str(settings.certificate)!r} cannot be used: {error}") from error
-    return context
+def _is_loopback(server: Server) -> bool:
+    """Whether only this machine can connect."""
+    return all(ip_address(each.getsockname()[0]).is_loopback for each in server.sockets)

@@ -35,6 +35,7 @@ class Keywords(TypedDict, total=False):
     port: int
     certificate: str | os.PathLike[str]
     key: str | os.PathLike[str]
+    key_password: str
     origins: str | Sequence[str]
     address_header: str
     operator_from: str | Sequence[str]
@@ -48,6 +49,7 @@ class Keywords(TypedDict, total=False):
     data_field: str
     answers: Mapping[str, Callable[..., Any] | str]
     max_connections: int
+    max_checks: int
     max_per_player: int
     max_per_address: int
     max_size: int
@@ -72,7 +74,8 @@ class GatewaySettings(Section):
         host: address to listen on; by default only this machine can connect.
         port: port to listen on; 0 for any free port.
         certificate: file with the certificate chain in PEM form, for ``wss://``; without it, a proxy must provide TLS.
-        key: file with its private key.
+        key: file with its private key. Certificate and key are read again when the files change.
+        key_password: pass phrase of the key; never shown.
         origins: origins of web pages that may connect; all origins if none is named.
         address_header: HTTP header in which a proxy gives the address of a client, such as ``X-Forwarded-For``; the
             last address in it counts. Set it only behind a proxy that writes it.
@@ -88,9 +91,11 @@ class GatewaySettings(Section):
         data_field: field of the body that becomes ``data`` in the envelope around events of other formats; by default
             the whole body.
         answers: request → function (``module:function``) that answers it.
-        max_connections: clients at once in total.
+        max_connections: clients at once in total. A client counts once the check has let it in.
+        max_checks: tokens that are checked at once; a client that comes meanwhile is refused.
         max_per_player: clients at once of one player.
-        max_per_address: clients at once from one address.
+        max_per_address: clients at once from one address, checks included; of IPv6, from one network of 64 bits. By default
+            200. Without ``address_header`` the default is not for loopback and private addresses, where a proxy may be.
         max_size: bytes of the largest frame that a client may send.
         max_subscriptions: kinds of events that one client may subscribe to.
         max_requests: requests a second that one client may send, on average over ten seconds; a client that sends more is
@@ -104,7 +109,7 @@ class GatewaySettings(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     TABLES = frozenset({"answers", "check_headers", "msg_names"})
-    SECRETS = frozenset({"check", "check_headers"})
+    SECRETS = frozenset({"check", "check_headers", "key_password"})
 
     sources: Names = ()
     check: Annotated[Callable[..., Any] | SecretStr, BeforeValidator(_as_secret)] = Field(repr=False)
@@ -115,6 +120,7 @@ class GatewaySettings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     certificate: Path | None = None
     key: Path | None = None
+    key_password: SecretStr | None = None
     origins: Names = ()
     address_header: str | None = None
     operator_from: Names = ("field:operator_id",)
@@ -128,6 +134,7 @@ class GatewaySettings(Section):
     data_field: str | None = None
     answers: dict[str, Any] = Field(default_factory=dict)
     max_connections: Limit = 10_000
+    max_checks: Limit = 2_000
     max_per_player: Limit | None = None
     max_per_address: Limit | None = None
     max_size: Limit = 65_536
@@ -145,8 +152,9 @@ class GatewaySettings(Section):
                 raise ConfigError(f"{what} needs at least one rule")
             for rule in getattr(self, what):
                 split_rule(rule, what=what)
-        if self.key is not None and self.certificate is None:
-            raise ConfigError("key is set, but certificate is not")
+        for what in ("key", "key_password"):
+            if getattr(self, what) is not None and self.certificate is None:
+                raise ConfigError(f"{what} is set, but certificate is not")
         return self
 
     def token_check(self) -> Check:
