@@ -33,10 +33,10 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def make(cls, folder: Path) -> Authority:
+    def make(cls, folder: Path, *, name: str = "test") -> Authority:
         """Make one, with its files in this folder."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = cls(folder, _certificate("test", key, "127.0.0.1", until=HOUR), key)
+        made = cls(folder, _certificate(name, key, "127.0.0.1", until=HOUR), key)
         made.file.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
         made.key_file.write_bytes(_private(key))
         return made
@@ -92,14 +92,17 @@ def _private(key: ec.EllipticCurvePrivateKey, password: str | None = None) -> by
 
 
 @asynccontextmanager
-async def tls_front(address: str, certificate: Path, key: Path, *, clients: Path | None = None) -> AsyncGenerator[int]:
+async def tls_front(
+    address: str, certificate: Path, key: Path, *, clients: Path | None = None, port: int = 0
+) -> AsyncGenerator[int]:
     """Speak TLS for a server that does not; yields the port on 127.0.0.1.
 
     Args:
         address: ``host:port`` of the server.
         clients: the authority of the certificates that clients must have.
+        port: where it listens; 0 for any.
     """
-    host, _, port = address.rpartition(":")
+    host, _, behind_port = address.rpartition(":")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
     context.load_cert_chain(certificate, key)
     if clients is not None:
@@ -115,13 +118,13 @@ async def tls_front(address: str, certificate: Path, key: Path, *, clients: Path
     running: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, out = await asyncio.open_connection(host, int(port))
+        behind, out = await asyncio.open_connection(host, int(behind_port))
         for way in (copy(reader, out), copy(behind, writer)):
             task = asyncio.create_task(way)
             running.add(task)
             task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

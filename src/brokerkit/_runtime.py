@@ -21,10 +21,11 @@ from brokerkit._consuming._routes import Routes
 from brokerkit._dead_letters._file import DeadLetterFile
 from brokerkit._dead_letters._store import DeadLetterQueue, DeadLetterStore, NoDeadLetterStore
 from brokerkit._deadline import ADAPTER_GRACE, bounded
-from brokerkit._errors import Closed, ConfigError, UnsupportedFeature
+from brokerkit._errors import Closed, ConfigError, ConnectionLost, UnsupportedFeature
 from brokerkit._guard import start
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._handlers._scopes import Scope
+from brokerkit._logging import get_logger
 from brokerkit._preflight import (
     refuse_impossible_dedupe,
     refuse_impossible_transactions,
@@ -38,7 +39,10 @@ from brokerkit._status._health import Health, SourceHealth
 from brokerkit._status._hooks import Hooks
 from brokerkit._status._stats import Stats
 from brokerkit._url import Url
+from brokerkit.adapters._tls_cause import Tls, explained, tls_of
 from brokerkit.adapters.api import Adapter, Capabilities, Connection
+
+logger = get_logger(__name__)
 
 _FILE_SCHEME: Final = "file"
 _JUST_NOW: Final = 1.0
@@ -232,12 +236,28 @@ class Runtime:
         """
         _reports.say_where_settings_come_from(self.settings)
         self._loop = asyncio.get_running_loop()
-        for adapter in self.adapters:
-            await adapter.open()
+        for adapter, connection in zip(self.adapters, self._connections, strict=True):
+            await self._connect(adapter, connection)
         for target in self.targets.values():
             await target.open()
         self.is_open = True
         self._reminding = start(_reports.remind(self.health), _reports.reminding_failed)
+
+    async def _connect(self, adapter: Adapter, connection: Connection) -> None:
+        tls = self._tls_of(connection)
+        if tls is not None and tls.unverified:
+            logger.warning(
+                "%s: the option %r switches the check of the server off: anybody in between can read and change messages",
+                connection.url,
+                tls.unverified,
+            )
+        try:
+            await adapter.open()
+        except ConnectionLost as error:
+            raise await explained(error, tls) from error.__cause__
+
+    def _tls_of(self, connection: Connection) -> Tls | None:
+        return tls_of(connection) if self._make is None else None  # nothing is behind a stand-in
 
     async def close(self) -> None:
         """Send messages that are still being published, and close every connection."""
@@ -320,6 +340,7 @@ class Runtime:
                     stop_timeout=self.settings.stop_timeout,
                     hooks=self.hooks,
                     bus_scope=scope,
+                    tls=self._tls_of(settings.connection()),
                 )
             self.stats = {name: consumer.stats for name, consumer in self.consumers.items()}
             self._served = dict(self.consumers)

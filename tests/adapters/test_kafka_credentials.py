@@ -127,9 +127,10 @@ async def publish_and_handle(bus: Bus, count: int) -> None:
     async with asyncio.timeout(90), bus, bus.serving():
         for _ in range(count):
             await bus.publish(SEATED)
-        await until(lambda: len(seen) >= count, seconds=60)
+        await until(lambda: len(seen) >= count, seconds=100)
 
 
+@pytest.mark.timeout(300)
 async def test_kafka_goes_on_with_a_rotated_password(secured: KafkaBroker, tmp_path: Path) -> None:
     create_topic(secured, "scram")
     set_password(secured, "first")
@@ -139,14 +140,14 @@ async def test_kafka_goes_on_with_a_rotated_password(secured: KafkaBroker, tmp_p
         f"kafka://ann@{secured.sasl_address}", topic="scram", group="wallet", options=SCRAM, password_file=str(file)
     )
     seen = handling(bus)
-    async with asyncio.timeout(100), bus, bus.serving():
+    async with asyncio.timeout(280), bus, bus.serving():
         await bus.publish(SEATED)
-        await until(lambda: len(seen) >= 1, seconds=60)
+        await until(lambda: len(seen) >= 1, seconds=100)
         file.write_text("second")
         set_password(secured, "second")
         await asyncio.to_thread(secured.restart)
         await bus.publish(SEATED)
-        await until(lambda: len(set(seen)) == 2, seconds=60)
+        await until(lambda: len(set(seen)) == 2, seconds=100)
 
 
 def test_a_password_needs_a_user() -> None:

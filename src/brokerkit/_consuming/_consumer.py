@@ -36,7 +36,7 @@ from brokerkit._consuming._settlement import Settlement
 from brokerkit._consuming._transactions import Transactions
 from brokerkit._dead_letters._store import DeadLetterStore
 from brokerkit._deadline import SOURCE_GRACE, bounded, wait_for_event
-from brokerkit._errors import BrokerkitError, describe
+from brokerkit._errors import BrokerkitError, ConnectionLost, describe
 from brokerkit._guard import start
 from brokerkit._handlers._scopes import Scope
 from brokerkit._logging import get_logger
@@ -44,6 +44,7 @@ from brokerkit._messages._delivery import ACK, Delivery, Outcome, Settled
 from brokerkit._status._health import SourceHealth, Status
 from brokerkit._status._hooks import Hooks, Notice
 from brokerkit._status._stats import Stats
+from brokerkit.adapters._tls_cause import Tls, explained
 from brokerkit.adapters.api import Adapter, Capabilities, LoneStarts, Partitions, Transactional
 
 logger = get_logger(__name__)
@@ -69,6 +70,7 @@ class Consumer:
         stop_timeout: seconds for which handlers may continue after `stop` was called.
         hooks: called for rare events.
         bus_scope: the dependencies that live as long as the bus consumes.
+        tls: how its connections use TLS, to explain why one is lost; None where nobody knows.
 
     Attributes:
         stats: counts of what happened to the messages.
@@ -87,8 +89,10 @@ class Consumer:
         stop_timeout: float,
         hooks: Hooks,
         bus_scope: Scope,
+        tls: Tls | None,
     ) -> None:
         self.name = name
+        self._tls = tls
         self.stats = Stats()
         self._adapter = adapter
         self._settings = settings
@@ -205,6 +209,7 @@ class Consumer:
             stopping=self._stopping,
             over=self._over,
             back_off=self._back_off,
+            lost=self._connection_lost,
             failed=self._fail_source,
         )
         self._intake.transactions = self._transactions
@@ -331,6 +336,18 @@ class Consumer:
     def abort(self) -> None:
         """Cancel running handlers at once, as the end of the process would. For tests of crashes."""
         self._executor.abort()
+
+    def _connection_lost(self, error: ConnectionLost) -> None:
+        failures = self.status.failures
+        if self._tls is not None and failures & (failures - 1) == 0:  # 1, 2, 4, …: each search is a connection
+            self._run_beside(self._find_cause(error, self._tls))
+
+    async def _find_cause(self, error: ConnectionLost, tls: Tls) -> None:
+        """Say later why the connection was lost: to find out takes a connection."""
+        found = await explained(error, tls)
+        if found is not error and self.status.failures:
+            self.status.note(found)
+            logger.warning("%s: %s", self.name, found)
 
     def _run_beside(self, coroutine: Any) -> None:
         """Run one of the consumer's long-lived tasks. If it fails, the consumer fails."""

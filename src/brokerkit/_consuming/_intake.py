@@ -57,6 +57,7 @@ class Intake:
         stopping: set when nothing more is received.
         over: set when the source has ended.
         back_off: waits between tries to receive, longer with each failure.
+        lost: told of each lost connection.
         failed: ends the source.
 
     Attributes:
@@ -81,6 +82,7 @@ class Intake:
         stopping: asyncio.Event,
         over: asyncio.Event,
         back_off: Callable[[int], Awaitable[None]],
+        lost: Callable[[ConnectionLost], None],
         failed: Failed,
     ) -> None:
         wire = settings.wire
@@ -99,6 +101,7 @@ class Intake:
         self._stopping = stopping
         self._over = over
         self._back_off = back_off
+        self._lost = lost
         self._failed = failed
         self._name_of = compile_rules(rules, what="name_from", fields_if=None if settings.name_from else wire.fields_if)
         self._id_of = _lookup(settings.id_from, wire.id_from, wire, what="id_from")
@@ -142,6 +145,7 @@ class Intake:
                     failures = 0
                 failures += 1
                 status.lose(error)
+                self._lost(error)
                 await self._back_off(failures)
                 settlements, back_at = flow.settlements, self._loop.time()
                 continue

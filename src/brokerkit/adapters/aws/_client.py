@@ -24,6 +24,7 @@ from brokerkit.adapters.api import (
     Connection,
     ConnectionLost,
     NotFound,
+    TlsFiles,
     Url,
     __version__,
     get_logger,
@@ -476,6 +477,8 @@ def _settings(connection: Connection) -> tuple[dict[str, object], Any]:
             retries[part] = converted
         else:
             config[name] = converted
+    if isinstance(bundle := session.get("verify"), str):
+        TlsFiles(cafile=bundle).check(f"{connection.url}: option 'verify'")
     if not any(name.startswith("user_agent") for name in config):
         # Otherwise the library builds its own for each call, which is a twentieth of the call's cost.
         config["user_agent"] = f"brokerkit/{__version__} aiobotocore/{_library.__version__}"

@@ -115,10 +115,7 @@ class KafkaAdmin:
         text = f"{self._settings.where} did not answer within {timeout:g} s"
         if self._last_error is None:
             return text
-        hint = ""
-        if "SSL handshake failed" in self._last_error.str():
-            hint = "; a broker that does not speak TLS needs the option security.protocol=SASL_PLAINTEXT"
-        return f"{text}: {self._last_error.str()}{hint}"
+        return f"{text}: {self._last_error.str()}"
 
     async def topics(self) -> list[str]:
         """The names of all topics that this user may see."""

@@ -117,6 +117,13 @@ def _find_unclean(text: str) -> str:
     return ""
 
 
+def _refuse_missing(where: str, options: Mapping[str, object]) -> None:
+    for name in _FILES & options.keys():
+        file = str(options[name])
+        if file != "probe" and not Path(file).exists():
+            raise ConfigError(f"{where}: option {name!r}: the file {file!r} does not exist")
+
+
 def _refuse_unclean(
     where: str, hosts: Sequence[str], user: str | None, password: str | None, options: Mapping[str, object]
 ) -> None:
@@ -173,10 +180,7 @@ class Settings:
         for name, why in _OURS.items():
             if name in connection.options:
                 raise ConfigError(f"{url}: option {name!r} cannot be set: {why}")
-        for name in _FILES & connection.options.keys():
-            file = str(connection.options[name])
-            if file != "probe" and not Path(file).exists():
-                raise ConfigError(f"{url}: option {name!r}: the file {file!r} does not exist")
+        _refuse_missing(str(url), connection.options)
         _refuse_unclean(str(url), url.hosts, url.user, url.password, connection.options)
         self.where = str(url)
         self.connect_timeout = min(connection.connect_timeout, _LONGEST_QUESTION)

@@ -77,7 +77,8 @@ class Login:
             config = {**config, "sasl.password": self._read()}
         config["error_cb"] = renewing = _Renewing(self, config["error_cb"], config.get("sasl.password"))
         # The classes of the library admit no weak references, those made of them do.
-        made: Any = type(kind.__name__, (kind,), {})(config, **more)
+        referable: Any = type(kind.__name__, (kind,), {})
+        made = referable(config, **more)
         renewing.client = weakref.ref(made)
         setattr(made, _RENEWING, renewing)
         return cast("Client", made)
@@ -170,8 +171,9 @@ class _Renewing:
         elif not self._busy:
             # In a callback, set_sasl_credentials makes the next callback end the process (confluent-kafka 2.16).
             self._busy = True
-            renew = guarded(self._renew, self._broken)
-            threading.Thread(target=renew, args=(error,), name="brokerkit-kafka-login", daemon=True).start()
+            threading.Thread(
+                target=guarded(self._renew, self._broken), args=(error,), name="brokerkit-kafka-login", daemon=True
+            ).start()
 
     def _broken(self, error: BaseException) -> None:
         logger.error("a refused password could not be replaced: %s", describe(error))

@@ -239,7 +239,7 @@ class Link:
         raise ConnectionLost(f"{self.url}: cannot connect to any of {len(lost)} hosts: {'; '.join(lost)}")
 
     async def _credentials(self) -> tuple[str | None, dict[str, Any]]:
-        """The password and the keywords of a new connection. TlsFiles are read again: they may have been rotated."""
+        """The password and the keywords of a new connection. Files are read again: they may have been rotated."""
         try:
             async with asyncio.timeout(self.timeout):
                 password = None if self._password is None else await asyncio.to_thread(self._password)
