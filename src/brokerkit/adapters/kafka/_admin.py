@@ -16,8 +16,8 @@ from confluent_kafka import (
     admin,
 )
 
-from brokerkit.adapters.api import AccessDenied, BrokerkitError, Closed, ConnectionLost, NotFound
-from brokerkit.adapters.kafka._client import LIBRDKAFKA, Partition, Settings, check_topic
+from brokerkit.adapters.api import AccessDenied, BrokerkitError, Closed, ConnectionLost, NotFound, watch
+from brokerkit.adapters.kafka._client import LIBRDKAFKA, Partition, Settings, check_topic, ignored
 from brokerkit.adapters.kafka._errors import LEADERLESS, Needed, kafka_error, translate, translated
 
 # The type stubs of the client library export half of this module, and leave the results of its futures untyped.
@@ -319,7 +319,9 @@ class KafkaAdmin:
                 # Most of the answers to one request are there with the first. To wait for each would cost ten times as much.
                 return future.result()
             # Shielded: the client library cannot set the result of a cancelled future.
-            return await asyncio.shield(asyncio.wrap_future(future))
+            waiting = asyncio.wrap_future(future)
+            watch(waiting, ignored)
+            return await asyncio.shield(waiting)
 
     def _on_error(self, error: KafkaError) -> None:
         # "All brokers are down" follows an error that gives the reason. Keep the reason.

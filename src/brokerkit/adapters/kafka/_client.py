@@ -71,6 +71,10 @@ _FILES: Final = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.k
 """librdkafka's error for a missing one names neither the file nor what is wrong with it. "probe" is a word of its own."""
 
 
+def ignored(_: BaseException) -> None:
+    """For `watch`: whoever waited for this has been cancelled, and nobody else asks for the error."""
+
+
 def check_topic(name: str) -> None:
     """Refuse a name that no topic can have. librdkafka ends the process over some names, or cuts them at a NUL.
 

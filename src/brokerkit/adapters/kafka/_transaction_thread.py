@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from brokerkit.adapters.api import BrokerkitError, InvalidMessage, Outgoing, describe, get_logger
-from brokerkit.adapters.kafka._client import LIBRDKAFKA
+from brokerkit.adapters.api import BrokerkitError, InvalidMessage, Outgoing, describe, get_logger, watch
+from brokerkit.adapters.kafka._client import LIBRDKAFKA, ignored
 from brokerkit.adapters.kafka._errors import is_purged, kafka_error
 from brokerkit.adapters.kafka._login import Login
 from brokerkit.adapters.kafka._wire import encode_headers
@@ -102,7 +102,9 @@ class TransactionThread:
 
     async def _call(self, function: Callable[..., Failed | None], *arguments: object) -> Failed | None:
         # Shielded: what the thread does cannot be cancelled, and its result cannot be set in a cancelled future.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments))
+        running = asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        watch(running, ignored)
+        return await asyncio.shield(running)
 
     async def close(self) -> None:
         """Abort what is open, and end the thread. Does not raise."""
