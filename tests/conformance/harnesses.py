@@ -45,7 +45,7 @@ class OurHarness(Harness):
         advertised: the port to which a Kafka sends its clients; without one there is no proxy before it.
     """
 
-    late = 4.0
+    late = 20.0
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class OurHarness(Harness):
         self.settings = dict(broker.settings)
         self.url = self.settings.pop("url")
         if broker.name == "kafka":
-            self.late = 15.0
+            self.late = 30.0
             if self.settings["options"]["group.protocol"] == "classic":
                 # How soon a killed member is noticed; the usual is 45 s. With KIP-848 the broker has the setting.
                 quick = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
@@ -73,7 +73,7 @@ class OurHarness(Harness):
         if broker.name.startswith(("sqs", "sns")):
             self.connected = False
             # ElasticMQ answers a poll that waits with what is published, and not with what comes back meanwhile.
-            self.late = 8.0
+            self.late = 20.0
         if broker.name == "sns":
             self.lease = 2.0  # moto may take a second for one answer
         self.name = name

@@ -39,7 +39,7 @@ async def nobody_listens(h: Harness) -> None:
         async with h.bus(connect_timeout=2.0, **h.unreachable):
             pass
     assert not_in(h.unreachable.get("url", ""), error.value)
-    assert asyncio.get_running_loop().time() - begun < 6.0
+    assert asyncio.get_running_loop().time() - begun < 15.0
 
 
 @case(57)

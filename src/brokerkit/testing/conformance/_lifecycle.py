@@ -54,7 +54,7 @@ async def nothing_left(h: Harness) -> None:
         if number == 0:  # what is made once and kept is there now
             before = _counts()
     with suppress(TimeoutError):  # the client libraries may take a moment
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await until(lambda: _is_at_most(_counts(), before))
     after = _counts()
     # What is not closed adds one for each round. One more can be somebody else's: a client that connects again, for example.
