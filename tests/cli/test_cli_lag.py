@@ -73,3 +73,12 @@ async def test_a_broker_that_is_away_is_told(broker: Broker, tmp_path: Path) -> 
     told = await call(tmp_path, "lag", "acme:bus", "--json")
     assert told.returncode == 1
     assert json.loads(told.stdout)["error"].startswith("ConnectionLost: ")
+
+
+@pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "redis-streams"], indirect=True)
+async def test_a_group_that_is_missing_is_told_with_what_to_set(broker: Broker, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"topic": broker.topic(), "format": "json", **broker.settings}
+    (tmp_path / "acme.py").write_text(OWN.format(settings=json.dumps(settings)))
+    told = await call(tmp_path, "lag", "acme:bus", "--json")
+    assert told.returncode == 1
+    assert "needs a group: set group, or BROKERKIT_GROUP" in json.loads(told.stdout)["error"]

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from brokerkit import BrokerkitError, Bus
 from brokerkit._config._settings import SourceSettings
 from brokerkit._messages._delivery import Delivery
+from brokerkit._preflight import refuse_missing_group
 from brokerkit.cli._browsing import connected, run_until_interrupted
 from brokerkit.cli._output import Table, UsageError, say_json
 from brokerkit.cli._target import find_bus
@@ -103,6 +104,7 @@ async def _lag_of(name: str, settings: SourceSettings) -> Lag:
     try:
         async with connected(settings) as adapter:
             promises = adapter.capabilities(topics[0])
+            refuse_missing_group(name, settings, promises, certain=True)
             subscription = settings.subscription(promises, drain_timeout=0.0)
             # A missing topic or group is reported: this command creates nothing.
             source = adapter.subscribe(replace(subscription, provision="check"), _nothing_is_lost)
