@@ -202,7 +202,7 @@ async def test_a_message_that_asks_for_no_wait_at_all_does_not_spin(memory: Brok
         await bus.publish(seated(2), key="other")
         await until(lambda: others == 1)
         took = asyncio.get_running_loop().time() - begun
-        assert runs <= 1 + took / 0.05
+        assert runs <= 1.1 + took / 0.05
 
 
 async def test_a_wait_longer_than_the_broker_keeps_a_message_is_done_in_steps(memory: Broker) -> None:

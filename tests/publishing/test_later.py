@@ -108,7 +108,7 @@ async def test_the_other_ways_to_publish_take_it_too(url: str, bus: Bus) -> None
             await bus.publish_many([SEATED, SEATED], after=5)
             await bus.publish(OnPlayerSeatedDown(player_id=2))
             await until(lambda: len(got) == 3)
-        assert clock.elapsed >= 5
+        assert clock.elapsed > 4.9
     assert got == [2, 1, 1]
     assert seen == [5, 5, None]
     publisher = bus_on(url).sync()

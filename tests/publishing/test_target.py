@@ -149,7 +149,7 @@ async def test_each_publish_ends_at_its_own_time_while_an_adapter_is_stuck(made:
         assert not second.done()
         with pytest.raises(ConnectionLost, match="within 0.3 s"):
             await second
-        assert 0.45 <= loop.time() - begun < 3
+        assert 0.44 <= loop.time() - begun < 3
         made[0].gate.set()
         assert isinstance(await bus.publish(seated(3)), Receipt)
 
