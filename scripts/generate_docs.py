@@ -34,6 +34,7 @@ from brokerkit.adapters.api import Capabilities
 from brokerkit.dedupe import Dedupe
 from brokerkit.events import get_family
 from brokerkit.events._registry import BUILT_IN
+from brokerkit.formats import Registry
 from brokerkit.formats._others import PEERS
 from brokerkit.gateway import GatewaySettings
 
@@ -139,6 +140,7 @@ _SETTING_TYPES: Final[dict[Any, str]] = {
     ZoneInfo: "zone name",
     RetryPolicy: "table, or a number of attempts",
     Dedupe: "URL or table",
+    Registry: "URL or table",
 }
 
 

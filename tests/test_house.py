@@ -33,6 +33,7 @@ _CANNOT_FAIL = {"set", "discard", "cancel", "_complete", "set_result", "stop"}
 _LOOKED_AT = {
     "_dead_letters/_walk.py:_to_the_end": "awaited",
     "_deadline.py:bounded": "awaited",
+    "_publishing/_encoding.py:then": "whoever publishes awaits it",
     "_guard.py:start": "the guard",
     "_guard.py:watch": "the guard",
     "_signals.py:_until_signalled": "awaited",

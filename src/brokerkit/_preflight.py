@@ -34,7 +34,7 @@ def refuse_unpromised(
 
     stated = [split_rule(rule, what="name_from")[0] for rule in source.name_from]
     places = ["field" if place == "body" else place for place in stated]  # steps look into a body as field rules do
-    if places and not promises.name_places.intersection(places):
+    if places and not {*promises.name_places, "schema"}.intersection(places):
         refuse(f"name_from = {', '.join(source.name_from)}", f"use one of {', '.join(sorted(promises.name_places))}")
     if source.broadcast and not promises.broadcast:
         refuse("broadcast", "give each process a group of its own")

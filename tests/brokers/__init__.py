@@ -11,6 +11,7 @@ test runs. Every address can come from an environment variable instead; then no 
     BROKERKIT_TEST_POSTGRESQL  postgresql://user:password@127.0.0.1:5432/database, for the stores of dedupe and the outbox
     BROKERKIT_TEST_SQS         http://127.0.0.1:9324
     BROKERKIT_TEST_SNS         http://127.0.0.1:5000: SNS and SQS in one
+    BROKERKIT_TEST_REGISTRY    http://127.0.0.1:8081, a schema registry with Confluent's API
 
 Otherwise `BROKERKIT_TEST_VERSIONS` chooses the versions: see `tests.brokers.versions`.
 

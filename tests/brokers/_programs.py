@@ -73,6 +73,16 @@ def java(version: str, *, variable: str, options: Sequence[str] = ()) -> list[st
     Raises:
         BrokerUnavailable: there is no Java, or the jars have not been downloaded.
     """
+    start = java_program(variable=variable)
+    return [*start, *options, "-cp", f"{installed(version)}/*"]
+
+
+def java_program(*, variable: str) -> list[str]:
+    """Return the start of a command that runs something of Java.
+
+    Raises:
+        BrokerUnavailable: there is no Java.
+    """
     home = os.environ.get("JAVA_HOME")
     program = find_program(
         "java",
@@ -80,6 +90,5 @@ def java(version: str, *, variable: str, options: Sequence[str] = ()) -> list[st
         variable=variable,
         places=[Path(home) / "bin" / "java"] if home else [],
     )
-    folder = installed(version)
     # Servers that live for minutes: a quick start is worth more than the best machine code.
-    return [program, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", *options, "-cp", f"{folder}/*"]
+    return [program, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from tests.brokers import aws, kafka, postgresql, rabbitmq, redis
+from tests.brokers import aws, kafka, postgresql, rabbitmq, redis, registry
 from tests.brokers._server import LocalServer, Server
 
 
@@ -103,6 +103,13 @@ def sns_broker(aws_environment: None) -> Iterator[aws.AwsBroker]:
     """SNS and SQS that know each other."""
     with running(aws.sns()) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[registry.SchemaRegistry]:
+    """A schema registry with Confluent's API."""
+    with running(registry.registry()) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 #
 #   redis-server, rabbitmq-server, postgresql, chromium,       through apt, on Debian and Ubuntu (with sudo if not root)
 #   Java 17, Maven
-#   Kafka and ElasticMQ                                        as jars, through Maven, into .brokers/ of the checkout
+#   Kafka, ElasticMQ and the schema registry                   as jars, through Maven, into .brokers/ of the checkout
 #   what apt and Maven do not have                             by install.py, into .brokers/
 #
 # BROKERKIT_TEST_VERSIONS chooses versions (see versions.py). A broker that a BROKERKIT_TEST_… variable names is left
@@ -28,7 +28,9 @@ java_is_recent() {
   [ "${version:-0}" -ge 17 ]
 }
 
-jars_are_there() { cmp -s "$here/pom.xml" "$brokers/$1/pom.xml"; }
+# What Maven is told, for a name.
+pom() { if [ "$1" = registry ]; then echo "$here/registry.xml"; else echo "$here/pom.xml"; fi; }
+jars_are_there() { cmp -s "$(pom "$1")" "$brokers/$1/pom.xml"; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -70,6 +72,7 @@ for name in $left; do
     rabbitmq-system) has rabbitmq-server || programs+=(rabbitmq-server) ;;
   esac
 done
+[ -n "${BROKERKIT_TEST_REGISTRY:-}" ] || jars+=(registry)
 [ -n "${BROKERKIT_TEST_POSTGRESQL:-}" ] || has postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ||
   programs+=(postgresql)
 has chromium || has chromium-browser || has google-chrome || programs+=(chromium)
@@ -101,9 +104,21 @@ trust_what_the_machine_trusts() {
 }
 
 download() {
-  mvn -q -B -ntp -Dstyle.color=never -U -f "$here/pom.xml" -P "${1%%-*}" -Dkafka.version="${1#*-}" dependency:copy-dependencies \
+  local profile=()
+  [ "$1" = registry ] || profile=(-P "${1%%-*}")
+  mvn -q -B -ntp -Dstyle.color=never -U -f "$(pom "$1")" ${profile[@]+"${profile[@]}"} -Dkafka.version="${1#*-}" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$brokers/$1.part" >"$brokers/$1.log" 2>&1 </dev/null
 }
+
+# The archive of the registry, which is all of it, must be the one that was tested.
+registry_archive=3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70091c6ba
+unpack_registry() {
+  local archive
+  archive=$(echo "$1"/*.tar.gz)
+  echo "$registry_archive  $archive" | "${sha256[@]}" -c - >/dev/null || fail "$archive is not the archive that was tested"
+  tar -xzf "$archive" -C "$1" && rm "$archive"
+}
+if has sha256sum; then sha256=(sha256sum); else sha256=(shasum -a 256); fi
 
 mkdir -p "$brokers"
 for name in ${jars[@]+"${jars[@]}"}; do
@@ -118,8 +133,9 @@ for name in ${jars[@]+"${jars[@]}"}; do
     trust_what_the_machine_trusts
     sleep 3
   done
+  [ "$name" != registry ] || unpack_registry "$brokers/$name.part"
   # The copy of the pom says which versions are there; it comes last, so that half a download does not count.
-  cp "$here/pom.xml" "$brokers/$name.part/pom.xml"
+  cp "$(pom "$name")" "$brokers/$name.part/pom.xml"
   mv "$brokers/$name.part" "$brokers/$name"
   rm -f "$brokers/$name.log"
 done

@@ -39,7 +39,7 @@ def test_every_format_is_found_by_its_name(name: str) -> None:
 
 
 def test_an_unknown_format_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ConfigError, match="'xml' is not known; allowed are accelbyte, cap, celery, cloudevents"):
+    with pytest.raises(ConfigError, match="'xml' is not known; allowed are accelbyte, avro, cap, celery, cloudevents"):
         formats.get("xml")
 
 

@@ -188,7 +188,7 @@ def _tables(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    if strange := [key for key in tables if key not in ("bus", "sources", "targets", *_sections)]:
+    if strange := [key for key in tables if key not in ("bus", "sources", "targets", "registry", *_sections)]:
         raise ConfigError(
             f"{path}: {strange[0]!r} is not a table of brokerkit; allowed are [bus], [sources.NAME], [targets.NAME], "
             f"{', '.join(f'[{name}]' for name in sorted(_sections))}"
@@ -235,6 +235,8 @@ def _build(
     over: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> BusSettings:
     bus = _Layered("bus").add(_table(tables, "bus", origin), origin)
+    if "registry" in tables:
+        bus.add({"registry": _table(tables, "registry", origin)}, origin)
     named = {
         kind: {
             name: _Layered(f"{kind}.{name}").add(_table(_table(tables, kind, origin), name, origin), origin)

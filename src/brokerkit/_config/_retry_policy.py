@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
+
+from pydantic import TypeAdapter
 
 from brokerkit._backoff import backoff, longest_backoff
 from brokerkit._errors import ConfigError
@@ -89,3 +93,41 @@ class RetryPolicy:
             total += max(waits) * times
             failures += times
         return total
+
+
+def as_policy(value: object) -> object:
+    """Make a policy of a table from a file; a plain number is its attempts."""
+    if isinstance(value, dict):
+        value = cast("dict[str, object]", value)
+        known = RetryPolicy.__dataclass_fields__
+        if strange := [key for key in value if key not in known]:
+            raise ValueError(f"{strange[0]!r} is not known; allowed are {', '.join(known)}")
+        by_error = value.get("by_error", {})
+        if not isinstance(by_error, dict):
+            raise ValueError("by_error must be a table of error classes")
+        inside = {
+            _error_class(name): _policy_or_none(one) for name, one in cast("dict[object, object]", by_error).items()
+        }
+        return TypeAdapter(RetryPolicy).validate_python({**value, "by_error": inside})
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return RetryPolicy(attempts=int(value))
+    return value
+
+
+def _policy_or_none(value: object) -> object:
+    """Read ``false`` as None, because TOML has no null."""
+    return None if value is False else as_policy(value)
+
+
+def _error_class(name: object) -> object:
+    """The class with a dotted name (``"httpx.TimeoutException"``); a name without a dot is a built-in class."""
+    if not isinstance(name, str):
+        return name
+    module, _, attribute = name.rpartition(".")
+    try:
+        found: object = getattr(importlib.import_module(module or "builtins"), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"by_error: there is no {name!r} ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise ValueError(f"by_error: {name!r} is not a class of errors")
+    return found

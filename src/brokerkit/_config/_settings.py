@@ -6,7 +6,6 @@ allowed values.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
@@ -20,13 +19,12 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SecretStr,
-    TypeAdapter,
     model_validator,
 )
 
 from brokerkit import formats
 from brokerkit._config import _password
-from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._config._retry_policy import RetryPolicy, as_policy
 from brokerkit._errors import ConfigError
 from brokerkit._messages._event_names import EventNames, compile_pattern
 from brokerkit._messages._name_rules import compile_payload, split_rule
@@ -44,6 +42,8 @@ from brokerkit.adapters.api import (
     Subscription,
 )
 from brokerkit.dedupe._dedupe import Dedupe, as_dedupe
+from brokerkit.formats import Preparation, Registry
+from brokerkit.formats._registry import as_registry
 
 Unknown = Literal["ack", "reject", "retry"]
 Foreign = Literal["stop", "handle"]
@@ -63,44 +63,6 @@ def _as_tuple(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
-
-
-def _as_policy(value: object) -> object:
-    """Make a policy of a table from a file; a plain number is its attempts."""
-    if isinstance(value, dict):
-        value = cast("dict[str, object]", value)
-        known = RetryPolicy.__dataclass_fields__
-        if strange := [key for key in value if key not in known]:
-            raise ValueError(f"{strange[0]!r} is not known; allowed are {', '.join(known)}")
-        by_error = value.get("by_error", {})
-        if not isinstance(by_error, dict):
-            raise ValueError("by_error must be a table of error classes")
-        inside = {
-            _error_class(name): _policy_or_none(one) for name, one in cast("dict[object, object]", by_error).items()
-        }
-        return TypeAdapter(RetryPolicy).validate_python({**value, "by_error": inside})
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return RetryPolicy(attempts=int(value))
-    return value
-
-
-def _policy_or_none(value: object) -> object:
-    """Read ``false`` as None, because TOML has no null."""
-    return None if value is False else _as_policy(value)
-
-
-def _error_class(name: object) -> object:
-    """The class with a dotted name (``"httpx.TimeoutException"``); a name without a dot is a built-in class."""
-    if not isinstance(name, str):
-        return name
-    module, _, attribute = name.rpartition(".")
-    try:
-        found: object = getattr(importlib.import_module(module or "builtins"), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"by_error: there is no {name!r} ({error})") from error
-    if not (isinstance(found, type) and issubclass(found, BaseException)):
-        raise ValueError(f"by_error: {name!r} is not a class of errors")
-    return found
 
 
 def _as_zone(value: object) -> object:
@@ -166,6 +128,8 @@ class ConnectionSettings(Section):
             pushes with LPUSH leaves the oldest value on the right. Published values are pushed at the other end.
         large_payloads: ``s3://BUCKET/PREFIX`` for bodies that are too large for SQS or SNS: the body becomes an object, and
             the message has a pointer to it, as with AWS's extended clients. See docs/aws.md.
+        registry: the schema registry of the formats ``avro``, ``json-schema`` and ``protobuf``: its URL, or a table; see
+            docs/schema-registry.md.
         password: the password of the URL's user, for a URL that has none (Kafka, RabbitMQ, Redis). In code also a function
             that returns it, in a thread: it is called for each new connection, so a rotated password is found.
         password_file: a file with the password, which is read for each new connection.
@@ -180,8 +144,10 @@ class ConnectionSettings(Section):
         defer_build=True,  # until a bus is made: importing brokerkit stays quick
     )
 
-    TABLES = frozenset({"options", "names"})
-    SECRETS = frozenset({"url", "dead_letter", "dedupe", "options", "endpoint", "large_payloads", "password"})
+    TABLES = frozenset({"options", "names", "registry"})
+    SECRETS = frozenset(
+        {"url", "dead_letter", "dedupe", "options", "endpoint", "large_payloads", "password", "registry"}
+    )
 
     url: Annotated[SecretStr, PlainSerializer(str)]
     format: str = "cloudevents"
@@ -197,12 +163,14 @@ class ConnectionSettings(Section):
     envelope: Envelope | None = None
     read_from: ReadFrom | None = None
     large_payloads: str | None = Field(default=None, repr=False)
+    registry: Annotated[Registry | None, PlainValidator(as_registry), PlainSerializer(repr)] = None
     password: _password.Password = Field(default=None, repr=False)
     password_file: Path | None = None
 
     @model_validator(mode="after")
     def _check_format(self) -> Self:
-        formats.get(self.format)
+        if formats.get(self.format).preparation is not None and self.registry is None:
+            raise ConfigError(f"format {self.format!r} needs a schema registry: set registry to its URL")
         url = Url.parse(self.url.get_secret_value())
         scheme = url.scheme
         _password.check(scheme, url.password, self.password, self.password_file)
@@ -254,6 +222,10 @@ class ConnectionSettings(Section):
         if self.name_pattern is not None:
             known = replace(known, name_pattern=self.name_pattern)
         return known
+
+    def preparation(self) -> Preparation | None:
+        """What prepares messages of this format; None if nothing need be. Raises ConfigError for a schema that is wrong."""
+        return make(self.registry) if (make := formats.get(self.format).preparation) is not None else None
 
 
 class SourceSettings(ConnectionSettings):
@@ -320,7 +292,7 @@ class SourceSettings(ConnectionSettings):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
     lease: Positive = 30.0
-    retry: Annotated[RetryPolicy, BeforeValidator(_as_policy)] = RetryPolicy()
+    retry: Annotated[RetryPolicy, BeforeValidator(as_policy)] = RetryPolicy()
     max_deliveries: Annotated[int, Field(ge=1)] | None = None
     hold: Seconds = 10.0
     timeout: Positive = 60.0

@@ -29,6 +29,7 @@ from brokerkit._consuming._hold_limit import HoldLimit
 from brokerkit._consuming._intake import Intake
 from brokerkit._consuming._isolation import FEWEST_STARTS, Isolation
 from brokerkit._consuming._leases import Leases
+from brokerkit._consuming._preparing import Preparing
 from brokerkit._consuming._replay_queues import ReplayQueues
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Routes
@@ -116,6 +117,7 @@ class Consumer:
             max_deliveries=most_deliveries,
             longest_retry=max(policy.longest_total for policy in policies),
         )
+        self._preparation = settings.preparation()
         self._source = adapter.subscribe(subscription, self._lose)
         about = Notice(
             kind="stopped", broker=promises.broker, source=name, topic=subscription.topics[0], group=settings.group
@@ -211,6 +213,7 @@ class Consumer:
             back_off=self._back_off,
             lost=self._connection_lost,
             failed=self._fail_source,
+            preparing=self._make_preparing(),
         )
         self._intake.transactions = self._transactions
         self._retries.again = self._intake.again
@@ -300,6 +303,17 @@ class Consumer:
         pollers = self._capabilities.pollers
         self._pollers = [start(self._intake.poll(pollers), self._fail_source) for _ in range(pollers)]
 
+    def _make_preparing(self) -> Preparing | None:
+        if self._preparation is None:
+            return None
+        return Preparing(
+            self._preparation,
+            name=self.name,
+            status=self.status,
+            stopping=self._stopping,
+            back_off=self._back_off,
+        )
+
     def _promises(self) -> Capabilities:
         return self._adapter.capabilities((self._settings.topic or self._settings.queue)[0])
 
@@ -327,6 +341,8 @@ class Consumer:
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending, timeout=_GRACE)
+        if self._preparation is not None:
+            await bounded(_GRACE, f"closing the preparation of {self.name}", self._preparation.close())
         left = deadline + SOURCE_GRACE - self._loop.time()
         await bounded(max(left, _GRACE), f"closing source {self.name}", self._source.close())
         if self._failure is None:

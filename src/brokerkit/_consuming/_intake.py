@@ -13,6 +13,7 @@ from brokerkit._consuming._fit import Foreign, show
 from brokerkit._consuming._flow import Flow
 from brokerkit._consuming._hold_limit import HoldLimit
 from brokerkit._consuming._leases import Leases
+from brokerkit._consuming._preparing import Preparing
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Route, Routes, route_of
 from brokerkit._consuming._transactions import Transactions
@@ -59,6 +60,7 @@ class Intake:
         back_off: waits between tries to receive, longer with each failure.
         lost: told of each lost connection.
         failed: ends the source.
+        preparing: prepares each batch; None where the format needs no preparation.
 
     Attributes:
         guard: keeps the first messages until one shows that the settings are right; then None.
@@ -84,6 +86,7 @@ class Intake:
         back_off: Callable[[int], Awaitable[None]],
         lost: Callable[[ConnectionLost], None],
         failed: Failed,
+        preparing: Preparing | None = None,
     ) -> None:
         wire = settings.wire
         rules = settings.name_from or wire.name_from
@@ -103,6 +106,7 @@ class Intake:
         self._back_off = back_off
         self._lost = lost
         self._failed = failed
+        self._preparing = preparing
         self._name_of = compile_rules(rules, what="name_from", fields_if=None if settings.name_from else wire.fields_if)
         self._id_of = _lookup(settings.id_from, wire.id_from, wire, what="id_from")
         self._key_of = _lookup(settings.key_from, (), wire, what="key_from")
@@ -162,12 +166,18 @@ class Intake:
                 status.recover()
             if batch:
                 try:
-                    self.take(batch)
+                    self._arrive(batch)
+                    if self._preparing is None:
+                        self._take(batch)
+                    else:
+                        await self._preparing.run(batch, self._take)
                 except Exception as error:  # noqa: BLE001 (a defect in here must end the source, never stall it)
                     self._failed(error)
                     return
 
-    def _tell_who_keeps_track(self, batch: Sequence[Delivery]) -> None:
+    def _arrive(self, batch: Sequence[Delivery]) -> None:
+        self._flow.in_flight += len(batch)
+        self._flow.stats.received += len(batch)
         if self.leases is not None:
             self.leases.add(batch)
         if self.hold_limit is not None:
@@ -177,12 +187,9 @@ class Intake:
         if self.transactions is not None:
             self.transactions.receive(batch)
 
-    def take(self, batch: Sequence[Delivery]) -> None:
+    def _take(self, batch: Sequence[Delivery]) -> None:
         """Give each delivery its route, and have it handled."""
         flow = self._flow
-        flow.in_flight += len(batch)
-        flow.stats.received += len(batch)
-        self._tell_who_keeps_track(batch)
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
         find, inbox, most_deliveries = self._routes.find, flow.inbox, flow.most_deliveries
         waiting, remembered = State.WAITING, self._retries.remembers
@@ -341,8 +348,11 @@ class Intake:
             self.guard.drop(delivery)
 
     def close(self) -> list[Delivery]:
-        """Stop guarding, and return what was kept."""
+        """Stop guarding, and return what was kept, and then what was not prepared."""
         kept, self.guard = self.guard.kept if self.guard else [], None
+        if self._preparing is not None:
+            kept += self._preparing.waiting
+            self._preparing.waiting = []
         if self._too_long is not None:
             self._too_long.cancel()
         return kept

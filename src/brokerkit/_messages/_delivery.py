@@ -67,7 +67,9 @@ class Delivery:
         routing_key: RabbitMQ's routing key, or None.
         type: the AMQP ``type`` property, or None.
         state: how far the core has come with it.
-        parsed: the body as JSON, once a rule has read it; for an unreadable delivery, the reason.
+        parsed: the body as JSON, once a rule has read it, or as a `Preparation` has decoded it; for a delivery that cannot
+            be read, the reason.
+        schema: name of the schema that the body was written with; only set by formats with a `Preparation` that finds it.
         route: the event name and its handlers, once the core has found them.
         lane: the key of its lane while it is in one.
         retry_state: what is known about it if it has failed; otherwise None.
@@ -87,11 +89,14 @@ class Delivery:
         "retry_state",
         "route",
         "routing_key",
+        "schema",
         "state",
         "token",
         "topic",
         "type",
     )
+
+    schema: str
 
     def __init__(
         self,

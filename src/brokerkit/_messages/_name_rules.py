@@ -1,8 +1,8 @@
 """Rules for where the event name, the key, the id and the payload of a message are. They are compiled once for each source.
 
-A rule is one of ``header:NAME``, ``key``, ``topic``, ``routing_key``, ``type``, ``field:PATH``. A source lists its rules
-in order of preference, because the producer is another company's program. EvenBet's documents, for example, never say where
-the event name is. Steps may follow a rule, as in ``field:Message|json|field:type``: see `_steps`.
+A rule is one of ``header:NAME``, ``key``, ``topic``, ``routing_key``, ``type``, ``schema``, ``field:PATH``. A source
+lists its rules in order of preference, because the producer is another company's program. EvenBet's documents, for
+example, never say where the event name is. Steps may follow a rule, as in ``field:Message|json|field:type``: see `_steps`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
 from brokerkit._messages._codecs import codec_names, from_json
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
-from brokerkit._messages._outgoing import Outgoing
+from brokerkit._messages._outgoing import Outgoing, Unencoded
 from brokerkit._messages._steps import Step, compile_steps, run, split_steps
 from brokerkit._paths import MISSING, Path, parse_path, walk
 from brokerkit.events._types import ExactFloat
@@ -61,12 +61,12 @@ def split_rule(rule: str, *, what: str) -> tuple[str, str]:
     """
     place, colon, argument = split_steps(rule)[0].partition(":")
     if (
-        place not in (*PLACES, "body")
+        place not in (*PLACES, "schema", "body")
         or not (argument if place in ("header", "field") else not colon)
         or (place == "body" and len(split_steps(rule)) == 1)
     ):
         raise ConfigError(
-            f"{what}: {rule!r} is not a rule; allowed are header:NAME, key, topic, routing_key, type, field:PATH"
+            f"{what}: {rule!r} is not a rule; allowed are header:NAME, key, topic, routing_key, type, schema, field:PATH"
         )
     try:
         if place == "field":
@@ -172,7 +172,7 @@ def name_writer(rules: Iterable[str], places: frozenset[str]) -> WriteName:
         (place, argument)
         for rule in rules
         for place, argument in [split_rule(rule, what="name_from")]
-        if place in places and len(split_steps(rule)) == 1
+        if place in (*places, "schema") and len(split_steps(rule)) == 1
     ]
     by_topic = writable[:1] == [("topic", "")]
     other = next((rule for rule in writable if rule[0] != "topic"), None)
@@ -214,8 +214,21 @@ def _name_writer(place: str, argument: str) -> WriteName:
     def to_field(outgoing: Outgoing) -> None:
         outgoing.body = _with_field(outgoing.body, argument, outgoing.name)
 
-    writers = {"header": to_header, "key": to_key, "routing_key": to_routing_key, "type": to_type, "field": to_field}
+    writers = {
+        "header": to_header,
+        "key": to_key,
+        "routing_key": to_routing_key,
+        "type": to_type,
+        "schema": _to_schema,
+        "field": to_field,
+    }
     return writers[place]
+
+
+def _to_schema(outgoing: Outgoing) -> None:
+    if not isinstance(outgoing.body, Unencoded):
+        raise InvalidMessage("the event name is that of a schema: only a format with schemas can write it")
+    outgoing.body.named_by_schema = True
 
 
 def _compile(rule: str, what: str, fields_if: Callable[[Delivery], bool] | None) -> Lookup:
@@ -250,6 +263,8 @@ def _place(
             return lambda delivery: delivery.routing_key
         case "type":
             return lambda delivery: delivery.type
+        case "schema":
+            return lambda delivery: getattr(delivery, "schema", None)
         case "body":
             return _readable
         case _:

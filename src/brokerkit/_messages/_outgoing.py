@@ -23,6 +23,16 @@ class Offloaded:
     shared: bool = False
 
 
+class Unencoded(bytes):
+    """The body of an event that is still JSON: the format encodes it before it is sent, with what it asks others for.
+
+    Attributes:
+        named_by_schema: whether readers find the event name only in the name of the schema.
+    """
+
+    named_by_schema: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class Outgoing:
     """One message to send to a broker. Its maker may complete it, but nobody changes it after it is given to the adapter.

@@ -18,6 +18,7 @@ from brokerkit._messages._name_rules import compile_rules, name_writer
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._messages._trace_context import following
 from brokerkit._publishing._arguments import BatchOptions
+from brokerkit._publishing._encoding import Encoding
 from brokerkit._publishing._later import Later
 from brokerkit._publishing._plain_bodies import Bare
 from brokerkit._publishing._readback import Plan, ReadBack
@@ -59,6 +60,7 @@ class Target:
         about = Notice(kind="connection_back", broker=promises.broker, target=name, topic=settings.topic or "")
         self._status = Status(hooks, about, state="closed", good="open")
         self._sender = Sender(name, adapter, timeout=settings.publish_timeout, status=self._status)
+        self._encoding = Encoding.of(settings)
 
     def __repr__(self) -> str:
         return f"<Target {self.name} to {self._settings.topic}: {len(self._sender)} unconfirmed>"
@@ -251,6 +253,16 @@ class Target:
         """
         return _only(await self._send([outgoing]))
 
+    async def encode(self, outgoing: Outgoing) -> None:
+        """Encode a message that is kept before it is sent, if the format asks others how, such as a schema registry.
+
+        Raises:
+            InvalidMessage: the event does not fit its schema.
+            ConnectionLost: whoever is asked did not answer for ``publish_timeout`` seconds.
+        """
+        if self._encoding is not None:
+            await self._encoding.encode(outgoing)
+
     def begin(self, outgoing: Outgoing) -> Awaitable[Receipt]:
         """Hand one message to the sender at once. `publish` also waits for the result.
 
@@ -282,6 +294,11 @@ class Target:
 
     def _send(self, batch: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         """Have messages sent, or keep them where the handler that publishes them is part of a transaction."""
+        if self._encoding is not None:
+            return self._encoding.then(batch, self._send_encoded)
+        return self._send_encoded(batch)
+
+    def _send_encoded(self, batch: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         if (transaction := TRANSACTION.get()) is None:
             return self._sender.add(batch)
         kept: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
@@ -293,6 +310,8 @@ class Target:
         failed.
         """
         await self._sender.close(timeout)
+        if self._encoding is not None:
+            await self._encoding.close()
         self._status.become("closed")
 
 

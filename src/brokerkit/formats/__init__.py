@@ -12,6 +12,9 @@ from typing import Final
 from brokerkit._errors import ConfigError
 from brokerkit._messages._codecs import Codec, register_codec
 from brokerkit.formats._format import Format
+from brokerkit.formats._preparation import Preparation
+from brokerkit.formats._registry import Registry
+from brokerkit.formats._registry_formats import AVRO, JSON_SCHEMA, PROTOBUF
 from brokerkit.formats.cloudevents import CLOUDEVENTS, CLOUDEVENTS_AMQP, CLOUDEVENTS_HTTP, CLOUDEVENTS_STRUCTURED
 
 ENTRY_POINTS: Final = "brokerkit.formats"
@@ -49,13 +52,16 @@ THRILLPOTS: Final = Format(
 
 OURS: Final = (
     ACCELBYTE,
+    AVRO,
     CLOUDEVENTS,
     CLOUDEVENTS_AMQP,
     CLOUDEVENTS_HTTP,
     CLOUDEVENTS_STRUCTURED,
     EVENBET,
     JSON,
+    JSON_SCHEMA,
     MSGPACK,
+    PROTOBUF,
     SESSION,
     THRILLCONNECT,
     THRILLPOTS,
@@ -119,4 +125,4 @@ def _loaded(where: str, module: str, attribute: str) -> Format:
     return found
 
 
-__all__ = ["Codec", "Format", "get", "names", "register", "register_codec"]
+__all__ = ["Codec", "Format", "Preparation", "Registry", "get", "names", "register", "register_codec"]

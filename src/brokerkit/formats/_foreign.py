@@ -86,7 +86,12 @@ _OTHERS: Final[tuple[tuple[Recognises, str, str, Format | None], ...]] = (
         None,
     ),
     (_is_s3_pointer, "a pointer of the SQS extended client", f"its payload stays in S3: {_NOT_SUPPORTED}", None),
-    (_is_registry, "a record of a schema registry (magic byte 0)", _NOT_SUPPORTED, None),
+    (
+        _is_registry,
+        "a record of a schema registry (magic byte 0)",
+        'format = "avro" (or "json-schema", "protobuf") reads it, with registry = the URL of that registry',
+        None,
+    ),
     (
         lambda delivery: _IS_COMPRESSED(delivery) and not _is_encoded(delivery),
         "a compressed body",

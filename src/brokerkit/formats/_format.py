@@ -13,6 +13,8 @@ from brokerkit._messages._event_names import compile_pattern
 from brokerkit._messages._name_rules import Payload, compile_payload, compile_rules, field_path
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit._messages._steps import split_steps
+from brokerkit.formats._preparation import Preparation
+from brokerkit.formats._registry import Registry
 
 Wrap = Callable[[Outgoing, float], None]
 
@@ -35,6 +37,8 @@ class Format:
             ``payload_from`` says it, or the body is the payload. Raises `DecodeError`, and nothing else.
         wrap: puts an event whose body is the bare payload into the format, at a Unix time in seconds. None where
             ``payload_from`` says it, or the body is all there is.
+        preparation: makes what prepares messages before they are read or sent, given the schema registry of the settings.
+            None for formats that are pure functions.
         writes_name: whether ``wrap`` has written the event name, so that no rule need be.
         read_only: whether nothing can be published in it.
 
@@ -52,6 +56,7 @@ class Format:
     fields_if: Callable[[Delivery], bool] | None = None
     payload: Payload | None = None
     wrap: Wrap | None = None
+    preparation: Callable[[Registry | None], Preparation] | None = None
     writes_name: bool = False
     read_only: bool = False
 

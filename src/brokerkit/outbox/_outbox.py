@@ -186,11 +186,13 @@ class Outbox:
 
         Raises:
             InvalidMessage: it cannot be written.
+            ConnectionLost: its format has a schema registry, which does not answer.
             Closed: the bus is not open.
         """
         target = self._bus.runtime.target(to)
         due = due_time(options.pop("after", None), options.pop("at", None))
         outgoing = target.prepare(what, payload, **options)
+        await target.encode(outgoing)
         await session.execute(insert(self.table).values(row_of(target.name, outgoing, due=due or 0.0)))
         self._wake_after(session)
         return outgoing.id
