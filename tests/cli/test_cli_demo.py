@@ -49,7 +49,7 @@ def test_demo_survives_a_bad_message_and_failing_handlers(cli: Cli) -> None:
 def test_the_next_run_handles_what_a_stopped_one_left(
     ended: signal.Signals, cli: Cli, start: Start, folder: Path
 ) -> None:
-    process = start(["demo", "--seconds", "1.6"], cwd=folder)
+    process = start(["demo", "--seconds", "5"], cwd=folder)
     assert process.stdout is not None
     while "the handlers stop" not in process.stdout.readline():
         assert process.poll() is None

@@ -88,7 +88,7 @@ def test_a_kill_leaves_a_file_that_can_be_read_and_the_next_one_goes_on_behind_i
     assert len(found) >= acknowledged
     assert cli("replay", str(first), "--to", "memory://", "--topic", "t", "--speed", "max").err.startswith("warning: ")
     # What was on its way comes again when its lease ends; the rest waits.
-    rest = recording(start, f"{url}&lease=1", topic, second)
+    rest = recording(start, f"{url}&lease=4", topic, second)
     wait_for(second, total - acknowledged)
     rest.terminate()
     rest.communicate(timeout=30)

@@ -196,8 +196,8 @@ def test_workers_share_the_work_a_killed_one_is_replaced_and_a_stop_repeats_noth
 ) -> None:
     fixture = {"kafka": "kafka_broker", "rabbitmq": "rabbit_broker", "redis": "redis_broker"}[name]
     broker: KafkaBroker | RabbitBroker | RedisBroker = request.getfixturevalue(fixture)
-    options = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500} if name == "kafka" else {}
-    program = run(broker.url, lease=2.0, max_in_flight=20, options=options)
+    options = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500} if name == "kafka" else {}
+    program = run(broker.url, lease=4.0, max_in_flight=20, options=options)
     workers = program.serving(2)
 
     numbers = range(0)
@@ -223,7 +223,7 @@ def test_workers_share_the_work_a_killed_one_is_replaced_and_a_stop_repeats_noth
         wait_for_death(pid)
     stopped = handled(tmp_path)
 
-    program = run(broker.url, lease=2.0, max_in_flight=20, options=options)
+    program = run(broker.url, lease=4.0, max_in_flight=20, options=options)
     program.serving(2)
     asyncio.run(asyncio.wait_for(until_handled(tmp_path, numbers), 60))
     program.process.send_signal(signal.SIGINT)
