@@ -4,9 +4,8 @@ The framing is described at https://docs.confluent.io/platform/current/schema-re
 ("Wire format"): a zero and four bytes with the schema's id; Protobuf has the place of the message in its file after that.
 Newer serializers may write a one and the schema's GUID instead, there or in the header ``__value_schema_id``.
 
-The client is confluent-kafka's, with its connections, authentication and framing. Its serializers work out each schema anew
-for each message, and read no record that is not the newest with two schemas, so reading and writing is done here. Tests
-compare the bytes.
+The client is confluent-kafka's, with its connections, authentication and framing. Its serializers expand each schema
+anew for each message, and take one schema to read with, so reading and writing is done here. Tests compare the bytes.
 """
 
 from __future__ import annotations
