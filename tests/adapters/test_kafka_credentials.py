@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import (
     AdminClient,
     NewTopic,
@@ -128,6 +129,43 @@ async def publish_and_handle(bus: Bus, count: int) -> None:
         for _ in range(count):
             await bus.publish(SEATED)
         await until(lambda: len(seen) >= count, seconds=100)
+
+
+async def test_a_refusal_of_the_earlier_password_ends_nothing_once_a_new_one_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client has several connections, and each of them is refused when the password has changed."""
+    now, password, told = 1_000.0, "first", list[KafkaError]()
+    monkeypatch.setattr("brokerkit.adapters.kafka._login.monotonic", lambda: now)
+    login = Login("kafka://h", "ann", lambda: password, None)
+    given: Any = login.make(_Client, {"error_cb": told.append})
+    refused = KafkaError(KafkaError._AUTHENTICATION)  # pyright: ignore[reportPrivateUsage]
+
+    async def refuse() -> None:
+        given.config["error_cb"](refused)
+        while any(thread.name == "brokerkit-kafka-login" for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+
+    password = "second"
+    await refuse()
+    await refuse()  # by another connection, before the consumer is polled
+    login.apply(given)
+    await refuse()  # by one that was begun before
+    assert (given.passwords, told) == (["second"], [])
+    now += 60
+    await refuse()
+    assert told == [refused]
+
+
+class _Client:
+    """Stands for a consumer: it has what a client is made with, and the passwords that it was given."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.passwords: list[str] = []
+
+    def set_sasl_credentials(self, user: str, password: str) -> None:
+        self.passwords.append(password)
 
 
 @pytest.mark.timeout(300)

@@ -24,7 +24,7 @@ class Line(BaseModel):
     fee: Decimal | None
 
 
-class Paid(BaseModel):
+class Withdrawn(BaseModel):
     amount: Decimal
     day: date
     hour: time
@@ -105,18 +105,21 @@ PAYLOAD = {
 
 
 async def test_a_model_takes_each_type() -> None:
-    bus, seen = Bus("memory://", topic="Paid", group="wallet", format="connect"), list[Paid]()
+    bus, seen = Bus("memory://", topic="Withdrawn", group="wallet", format="connect"), list[Withdrawn]()
 
-    @bus.on(Paid)
-    async def handle(event: Paid) -> None:
+    @bus.on(Withdrawn)
+    async def handle(event: Withdrawn) -> None:
         seen.append(event)
 
-    record = {"schema": {"type": "struct", "fields": FIELDS, "optional": False, "name": "Paid"}, "payload": PAYLOAD}
+    record = {
+        "schema": {"type": "struct", "fields": FIELDS, "optional": False, "name": "Withdrawn"},
+        "payload": PAYLOAD,
+    }
     async with bus, bus.serving():
-        await bus.publish(Message("Paid", json.dumps(record).encode(), headers={"event": "Paid"}))
+        await bus.publish(Message("Withdrawn", json.dumps(record).encode(), headers={"event": "Withdrawn"}))
         await until(lambda: len(seen) == 1)
     assert seen == [
-        Paid(
+        Withdrawn(
             amount=Decimal("-12345678901234567.89"),
             day=date(2026, 1, 1),
             hour=time(1, 2, 0, 5_000),

@@ -6,9 +6,11 @@ password may come from a file or a service. So no client is made on the event lo
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from confluent_kafka import KafkaError, Producer
@@ -26,6 +28,8 @@ OAUTH: Final = "oauth_cb"
 _NOT_ACQUIRED: Final = "Failed to acquire SASL OAUTHBEARER"
 """The beginning of the client's error when the callback has failed. It asks again after ten seconds."""
 _QUIET: Final = 60.0
+_UNDER_WAY: Final = 10.0
+"""Seconds after a new password in which a refusal may be that of a connection which was begun with the earlier one."""
 _RENEWING: Final = "brokerkit_renewing"
 
 
@@ -134,6 +138,7 @@ class Login:
         if renewing is not None and renewing.pending is not None:
             password, renewing.pending = renewing.pending, None
             self.give(consumer, password)
+            renewing.given_at = monotonic()
 
     def is_token_missing(self, error: KafkaError) -> bool:
         """Whether the callback has failed, which `token` has logged. A connection lives on with its old token."""
@@ -162,6 +167,7 @@ class _Renewing:
         self.client: Callable[[], object] | None = None
         self._busy = False
         self.pending: str | None = None
+        self.given_at = -math.inf
 
     def __call__(self, error: KafkaError) -> None:
         if self._login.is_token_missing(error):
@@ -181,12 +187,15 @@ class _Renewing:
     def _renew(self, error: KafkaError) -> None:
         try:
             if (password := self._login.renew(self._used)) is None:
-                self._on_error(error)
+                # A client has several connections. What the new password is good for shows in those that begin with it.
+                if self.pending is None and monotonic() - self.given_at >= _UNDER_WAY:
+                    self._on_error(error)
                 return
             self._used = password
             client = self.client() if self.client is not None else None
             if isinstance(client, (Producer, AdminClient)):
                 self._login.give(client, password)
+                self.given_at = monotonic()
             else:
                 # A consumer admits one thread: a call from another waits behind its poll, and the poll behind that.
                 self.pending = password
