@@ -4,7 +4,7 @@
 #   make test                      everything the tests need, then all of them, against real brokers
 #   make test T=tests/brokers      one folder, file or test
 #   make test ARGS='-x -k redis'   any other words for pytest
-#   make test WORKERS=0            in one process; two share the work otherwise, each with brokers of its own
+#   make test WORKERS=0            in one process; three share the work otherwise, each with brokers of its own
 #   make test RABBITMQ=4.3 REDIS=8.2 KAFKA=4.4.0   other versions of the brokers; also VALKEY, SQS, SNS: see tests/brokers/versions.py
 #   make matrix                    the adapters' tests on every version of their broker; writes docs/brokers.md
 #   make matrix M='rabbitmq-4.3 redis-8.2'   some versions
@@ -31,7 +31,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?=
-WORKERS ?= 2
+WORKERS ?= 3
 B ?=
 M ?=
 

@@ -16,6 +16,7 @@ from brokerkit._url import Url
 from brokerkit.adapters.api import Connection
 from brokerkit.adapters.kafka import KafkaAdapter
 from brokerkit.adapters.kafka._admin import KafkaAdmin
+from brokerkit.adapters.kafka._login import Login
 from brokerkit.adapters.kafka._transaction_thread import TransactionThread
 
 AWAY = KafkaException(KafkaError(KafkaError._TRANSPORT))
@@ -47,7 +48,8 @@ async def test_an_answer_of_the_admin_client(nothing_in_the_loops_log: None) -> 
 
 
 async def test_a_call_of_the_transaction_thread(nothing_in_the_loops_log: None) -> None:
-    thread, begun, go_on = TransactionThread({}, name="wallet"), threading.Event(), threading.Event()
+    login = Login("kafka://h", None, None, None)
+    thread, begun, go_on = TransactionThread({}, login, name="wallet"), threading.Event(), threading.Event()
 
     def fail() -> None:
         begun.set()

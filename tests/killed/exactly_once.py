@@ -39,11 +39,11 @@ def wrap() -> None:
         produce(self, *arguments)
         step("produced")
 
-    def again_and_step(self: TransactionThread, call: Any) -> None:
-        is_commit = getattr(call, "__name__", "") == "commit_transaction"
+    def again_and_step(self: TransactionThread, *arguments: Any) -> None:
+        is_commit = getattr(arguments[-1], "__name__", "") == "commit_transaction"
         if is_commit:
             step("before commit")
-        again(self, call)
+        again(self, *arguments)
         if is_commit:
             step("after commit")
 
