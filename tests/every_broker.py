@@ -171,6 +171,11 @@ async def until_async(true: Callable[[], Awaitable[bool]], *, seconds: float = 3
             await asyncio.sleep(0.05)
 
 
+def complaints(errors: str) -> str:
+    """What a program wrote to standard error, without the lines of a broker that a busy machine made slow."""
+    return "".join(line for line in errors.splitlines(keepends=True) if "no confirmation for" not in line)
+
+
 async def _ignore(_: object, *, gone: bool = True) -> None:
     """Nothing is lost while a test reads dead letters."""
 
