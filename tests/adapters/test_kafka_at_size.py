@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.adapters.test_kafka import group_of, message, opened, reading, retry_of, send, take
+from tests.adapters.kafka.seam import group_of, message, opened, reading, retry_of, send, take
 from tests.brokers._ports import free_port
 from tests.brokers.kafka import KafkaBroker
 from tests.every_broker import until
