@@ -116,9 +116,12 @@ async def tls_front(
         writer.close()
 
     running: set[asyncio.Task[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         behind, out = await asyncio.open_connection(host, int(behind_port))
+        writers.add(out)
         for way in (copy(reader, out), copy(behind, writer)):
             task = asyncio.create_task(way)
             running.add(task)
@@ -132,3 +135,5 @@ async def tls_front(
         for task in list(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()  # a close waits for the other side to say goodbye

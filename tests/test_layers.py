@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("events.accelbyte", "events.evenbet", "events.session", "events.thrillconnect", "events.thrillpots"),
     ("_vendors",),
     ("events",),
-    ("_backoff", "_deadline", "_guard", "_paths", "_signals", "_tls", "_url"),
+    ("_backoff", "_deadline", "_guard", "_password", "_paths", "_signals", "_tls", "_url"),
     ("_logging",),
     ("_clock", "_errors", "_version"),
 )

@@ -91,7 +91,7 @@ class Runtime:
         self._make = make
         self._sources = {name: self.adapter_for(source) for name, source in settings.sources.items()}
         self.targets = {
-            name: Target(name, self.adapter_for(target), target, hooks)
+            name: Target(name, self.adapter_for(target), target, hooks, tls=self._tls_of(target.connection()))
             for name, target in settings.targets.items()
             # A bus with only a topic has a target for it too, unless the topic is a pattern, which cannot be published to.
             if name != ONLY or not self.adapter_for(target).capabilities(target.topic or "").pattern
@@ -220,7 +220,8 @@ class Runtime:
             return DeadLetterFile(Path("/", url.path) if not url.hosts else Path(*url.hosts, url.path))
         query = dict(url.query)
         queue = query.pop("topic", "")
-        other = self.adapter_for(settings_of_url(settings.dead_letter.get_secret_value().partition("?")[0], query))
+        plain = settings.dead_letter.get_secret_value().partition("?")[0]
+        other = self.adapter_for(settings_of_url(plain, query, beside=settings))
         queue = queue or other.derived(topic, settings.group, "dlq")
         return DeadLetterQueue(other, queue, create=create, overflow=overflow)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from tests.brokers.redis import RedisBroker
 from tests.certificates import Authority, tls_front
 from tests.every_broker import until
 
-from brokerkit import AccessDenied, Bus, ConfigError, ConnectionLost, Message, PublishError
+from brokerkit import AccessDenied, Bus, ConfigError, ConnectionLost, Message, PublishError, Reject
+from brokerkit.dedupe import Dedupe, RedisStore
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 
 SEATED = OnPlayerSeatedDown(player_id=1)
@@ -98,6 +100,90 @@ async def test_the_error_of_a_password_function_keeps_its_text(redis_broker: Red
             pass
 
 
+class RedisUser:
+    """A user of Redis who may do everything, and whose password changes."""
+
+    def __init__(self, broker: RedisBroker, name: str) -> None:
+        self.name = name
+        self.address = broker.url.rpartition("@")[2].partition("/")[0]
+        self.url = f"redis://{name}@{self.address}"
+        self.password = ""
+        self.admin = redis.asyncio.Redis.from_url(broker.url)
+
+    async def rotate(self, password: str) -> None:
+        """Give it another password, which is from now on the only one, and end its connections."""
+        self.password = password
+        rights = ["on", "~*", "&*", "+@all", "resetpass"]
+        await self.admin.execute_command("ACL", "SETUSER", self.name, *rights, f">{password}")
+        await self.admin.execute_command("CLIENT", "KILL", "USER", self.name)
+
+
+@pytest.fixture
+async def user(redis_broker: RedisBroker, tmp_path: Path) -> AsyncIterator[RedisUser]:
+    made = RedisUser(redis_broker, f"bob-{tmp_path.parent.name}-{tmp_path.name}")
+    await made.rotate("first")
+    yield made
+    await made.admin.execute_command("ACL", "DELUSER", made.name)
+    await made.admin.aclose()
+
+
+@pytest.mark.parametrize("by", ["function", "file"])
+async def test_a_dedupe_store_in_redis_reads_a_rotated_password(user: RedisUser, tmp_path: Path, by: str) -> None:
+    file = tmp_path / "password"
+    file.write_text("first")
+    if by == "function":
+        dedupe = Dedupe(RedisStore(user.url, prefix=f"{user.name}:", password=lambda: user.password))
+    else:
+        dedupe = Dedupe(RedisStore(f"{user.url}?password_file={file}", prefix=f"{user.name}:"))
+    bus = Bus(f"memory://{user.name}", topic="t", group="wallet", dedupe=dedupe)
+    seen = handling(bus)
+    async with asyncio.timeout(60), bus, bus.serving():
+        await bus.publish(SEATED)
+        await until(lambda: len(seen) == 1)
+        await user.rotate("second")
+        file.write_text("second")
+        await bus.publish(SEATED)
+        await until(lambda: len(seen) == 2, seconds=50)
+
+
+async def test_a_place_of_dead_letters_reads_a_rotated_password_from_a_file(user: RedisUser, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first")
+    where = f"{user.url}?topic=letters-{user.name}&password_file={file}"
+    bus = Bus(f"memory://{user.name}", topic="t", group="wallet", dead_letter=where)
+
+    @bus.on(OnPlayerSeatedDown)
+    async def refuse(event: OnPlayerSeatedDown) -> None:
+        raise Reject
+
+    async with asyncio.timeout(60), bus, bus.serving():
+        await bus.publish(SEATED)
+        await until(lambda: bus.stats["bus"].dead_lettered == 1)
+        await user.rotate("second")
+        file.write_text("second")
+        await bus.publish(SEATED)
+        await until(lambda: bus.stats["bus"].dead_lettered == 2, seconds=50)
+
+
+async def test_a_place_of_dead_letters_of_the_same_user_on_the_same_broker_has_the_same_password(
+    user: RedisUser,
+) -> None:
+    settings: dict[str, Any] = {
+        "topic": f"t-{user.name}",
+        "group": "wallet",
+        "provision": "all",
+        "password": lambda: user.password,
+    }
+    letters = f"{user.address}/0?topic=letters-{user.name}&socket_timeout=4"  # an option, so that it has its own client
+    bus = Bus(user.url, dead_letter=f"redis://{user.name}@{letters}", **settings)
+    assert len(bus.runtime.adapters) == 2
+    async with bus:
+        pass
+    with pytest.raises(AccessDenied):
+        async with Bus(user.url, dead_letter=f"redis://another@{letters}", **settings):
+            pass
+
+
 @pytest.mark.parametrize(
     ("url", "settings", "said"),
     [
@@ -111,6 +197,22 @@ async def test_the_error_of_a_password_function_keeps_its_text(redis_broker: Red
 def test_passwords_that_cannot_be_meant_are_refused(url: str, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         Bus(url, topic="t", group="g", **settings)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "said"),
+    [
+        ("redis://ann:secret@h", {"password": str}, "given twice: as password and part of the URL"),
+        ("redis://ann@h?password_file=/nowhere/x", {}, "'/nowhere/x' cannot be read: No such file"),
+        ("redis://ann@h?password_file=/nowhere/x", {"password": str}, "given twice: as password and password_file"),
+    ],
+)
+def test_passwords_of_a_dedupe_store_that_cannot_be_meant_are_refused(
+    url: str, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        RedisStore(url, **more)
     assert "secret" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.adapters.test_credentials import handling
+from tests.adapters.test_credentials import SEATED, handling
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
 from tests.brokers.rabbitmq import RabbitBroker
@@ -22,6 +22,7 @@ from tests.every_broker import until
 from brokerkit import Bus, ConfigError, ConnectionLost
 from brokerkit.adapters._tls_cause import tls_of
 from brokerkit.adapters.api import Connection, Url
+from brokerkit.adapters.kafka._admin import KafkaAdmin
 
 KINDS = ["redis", "amqp", "kafka", "sqs"]
 AUTHORITY = {"redis": "ssl_ca_certs", "amqp": "cafile", "kafka": "ssl.ca.location", "sqs": "verify"}
@@ -142,6 +143,45 @@ async def test_a_certificate_that_expires_later_is_named_while_the_source_reconn
         await stack.enter_async_context(tls_front(address, *bad, port=port))
         await until(lambda: "the server's certificate has expired" in caplog.text, seconds=90)
         assert "has expired" in (await bus.health()).sources["bus"].error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_publish_says_that_a_certificate_has_expired_meanwhile(
+    kind: str,
+    addresses: dict[str, tuple[str, str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The node names its address without TLS, and the question at the start would go there.
+    monkeypatch.setattr(KafkaAdmin, "reach", lambda _: asyncio.sleep(0))
+    authority = Authority.make(tmp_path)
+    login, address = addresses[kind]
+    async with AsyncExitStack() as stack, asyncio.timeout(180):
+        front = AsyncExitStack()
+        port = await front.enter_async_context(tls_front(address, *authority.issue("good")))
+        bus = bus_at(
+            kind,
+            login,
+            f"127.0.0.1:{port}",
+            secure=True,
+            authority=authority.file,
+            publish_timeout=10.0,
+            provision="off" if kind in ("kafka", "sqs") else "all",
+            **({"name_from": "field:event"} if kind == "sqs" else {}),
+        )
+        await stack.enter_async_context(bus)
+        await front.aclose()
+        bad = authority.issue("bad", until=timedelta(hours=-1))
+        await stack.enter_async_context(tls_front(address, *bad, port=port))
+        error = ""
+        while "the server's certificate has expired" not in error:  # what is found late is in the next error
+            with pytest.raises(ConnectionLost) as caught:
+                await bus.publish(SEATED)
+            error = str(caught.value)
+        assert error.count("the server's certificate has expired") == 1
+        assert "has expired" in (await bus.health()).targets["bus"].error
+        assert "has expired" in caplog.text
 
 
 @pytest.mark.parametrize(

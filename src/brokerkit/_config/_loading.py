@@ -214,8 +214,13 @@ def settings_of_section(
     return table.add(keywords, "keyword").check(model)
 
 
-def settings_of_url(url: str, query: Mapping[str, str]) -> ConnectionSettings:
+def settings_of_url(url: str, query: Mapping[str, str], *, beside: ConnectionSettings) -> ConnectionSettings:
     """The settings of a connection that is given only by its URL, such as a dead-letter store.
+
+    Args:
+        url: without its query.
+        query: of the URL.
+        beside: another connection. Its password, or what returns it, counts also for the same user on the same hosts.
 
     Raises:
         ConfigError: the URL or an option in it is wrong.
@@ -224,7 +229,17 @@ def settings_of_url(url: str, query: Mapping[str, str]) -> ConnectionSettings:
     table = _Layered("dead_letter").add({"url": url}, "dead_letter")
     table.add({key: value for key, value in query.items() if key in known}, "dead_letter")
     table.add({"options": {key: value for key, value in query.items() if key not in known}}, "dead_letter")
+    if not {"password", "password_file"} & query.keys() and _one_login(url, beside):
+        shared = {"password": beside.password, "password_file": beside.password_file}
+        table.add({key: value for key, value in shared.items() if value is not None}, "dead_letter")
     return table.check(ConnectionSettings)
+
+
+def _one_login(url: str, other: ConnectionSettings) -> bool:
+    """Whether a URL without a password names the broker and the user of another connection."""
+    one, two = Url.parse(url), Url.parse(other.url.get_secret_value())
+    same_broker = (one.scheme.partition("+")[0], one.hosts) == (two.scheme.partition("+")[0], two.hosts)
+    return same_broker and one.user == two.user and one.password is None
 
 
 def _build(

@@ -22,8 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from brokerkit import formats
-from brokerkit._config import _password
+from brokerkit import _password, formats
 from brokerkit._config._retry_policy import RetryPolicy, as_policy
 from brokerkit._errors import ConfigError
 from brokerkit._messages._event_names import EventNames, compile_pattern

@@ -11,9 +11,13 @@ from brokerkit._backoff import backoff
 from brokerkit._deadline import CLEAN_UP
 from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, PublishError, describe
 from brokerkit._guard import guarded, start
+from brokerkit._logging import get_logger
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._status._health import Status
+from brokerkit.adapters._tls_cause import Tls
 from brokerkit.adapters.api import Adapter
+
+logger = get_logger(__name__)
 
 Result = Receipt | BrokerkitError
 
@@ -44,9 +48,10 @@ class Sender:
         name: name of the target.
         timeout: seconds after which a group has its results in any case.
         status: the target's; told of a broker that cannot be reached and of one that is back.
+        tls: how its connections use TLS, to explain why one is lost; None where nobody knows.
     """
 
-    def __init__(self, name: str, adapter: Adapter, *, timeout: float, status: Status) -> None:
+    def __init__(self, name: str, adapter: Adapter, *, timeout: float, status: Status, tls: Tls | None = None) -> None:
         self._name = name
         self._adapter = adapter
         self._timeout = timeout
@@ -56,6 +61,10 @@ class Sender:
         self._sending: asyncio.Task[None] | None = None
         self._late: asyncio.TimerHandle | None = None
         self._cause = _SILENT
+        self._tls = tls
+        # What is wrong with TLS, and the search for it.
+        self._wrong = ""
+        self._searching: asyncio.Task[None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -136,9 +145,9 @@ class Sender:
             if again:
                 lost = cast("ConnectionLost", results[again[0]])
                 self._cause = f"{type(lost).__name__}: {describe(lost)}"
-                self._status.lose(lost)
+                self._lose(lost)
             elif self._status.failures:
-                self._cause = _SILENT
+                self._cause, self._wrong = _SILENT, ""
                 self._status.recover()
             failures += 1
             pause = backoff(failures, first=0.1, cap=5.0)
@@ -157,7 +166,37 @@ class Sender:
                 break  # the results of earlier tries still hold
             for index, result in zip(again, found, strict=True):
                 results[index] = result
+        if self._wrong:
+            return [self._explained(result) if isinstance(result, ConnectionLost) else result for result in results]
         return results
+
+    def _lose(self, error: ConnectionLost) -> None:
+        """Note that the broker is out of reach, and find out whether that is for its TLS."""
+        failures = self._status.failures
+        self._status.lose(self._explained(error))
+        # At the failures 1, 2, 3, 5, 9, …: each search is a connection.
+        if self._tls is not None and self._searching is None and failures & (failures - 1) == 0:
+            self._searching = start(self._find_cause(error, self._tls), self._fail)
+
+    async def _find_cause(self, error: ConnectionLost, tls: Tls) -> None:
+        try:
+            wrong = await tls.explain()
+        finally:
+            self._searching = None
+        if not self._status.failures:
+            return
+        if wrong and wrong != self._wrong:
+            logger.warning("target %s: %s", self._name, wrong)
+        self._wrong = wrong
+        self._status.note(self._explained(error))
+
+    def _explained(self, error: ConnectionLost) -> ConnectionLost:
+        """Return the error with what is wrong with TLS, if that is known."""
+        if not self._wrong or self._wrong in str(error):
+            return error
+        found = ConnectionLost(f"{error}; {self._wrong}")
+        found.__cause__ = error
+        return found
 
     def _expire_at(self, moment: float) -> None:
         self._late = asyncio.get_running_loop().call_at(moment, guarded(self._expire, self._fail))
@@ -176,17 +215,19 @@ class Sender:
             messages, waiter, _ = self._waiting.popleft()
             if not waiter.done():
                 text = f"target {self._name!r}: not sent within {self._timeout:g} s (publish_timeout): {self._cause}"
-                waiter.set_result([ConnectionLost(text) for _ in messages])
+                waiter.set_result([self._explained(ConnectionLost(text)) for _ in messages])
         if self._waiting:
             following = min(following, self._waiting[0].deadline)
         self._expire_at(following)
 
     def _unconfirmed(self, count: int) -> list[Result]:
-        error = ConnectionLost(
-            f"target {self._name!r}: no confirmation within {self._timeout:g} s (publish_timeout), so the broker may or "
-            f"may not have the message: {self._cause}"
+        error = self._explained(
+            ConnectionLost(
+                f"target {self._name!r}: no confirmation within {self._timeout:g} s (publish_timeout), so the broker may "
+                f"or may not have the message: {self._cause}"
+            )
         )
-        self._status.lose(error)
+        self._lose(error)
         return [error for _ in range(count)]
 
     def _give_up(self, groups: Iterable[Group]) -> None:
@@ -209,7 +250,7 @@ class Sender:
 
     def _notice_silence(self) -> None:
         """Note a silent broker: a client library that reconnects itself (librdkafka) reports nothing until it gives up."""
-        self._status.lose(ConnectionLost(f"target {self._name!r}: no confirmation for {_LONG:g} s"))
+        self._lose(ConnectionLost(f"target {self._name!r}: no confirmation for {_LONG:g} s"))
 
     async def close(self, timeout: float) -> None:
         """Refuse new messages, and wait for sent ones. Those not confirmed after ``timeout`` seconds have failed."""
@@ -219,3 +260,6 @@ class Sender:
             if not sending.done():
                 sending.cancel()
                 await asyncio.wait([sending], timeout=CLEAN_UP)
+        if (searching := self._searching) is not None:
+            searching.cancel()
+            await asyncio.wait([searching])

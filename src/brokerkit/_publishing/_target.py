@@ -26,6 +26,7 @@ from brokerkit._publishing._sender import LARGEST_BATCH, Result, Sender
 from brokerkit._publishing._transaction import TRANSACTION
 from brokerkit._status._health import Status, TargetHealth
 from brokerkit._status._hooks import Hooks, Notice
+from brokerkit.adapters._tls_cause import Tls
 from brokerkit.adapters.api import Adapter
 from brokerkit.events import Found
 from brokerkit.events._shapes import EventObject, fits, is_model
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 class Target:
     """One topic on one broker that events are published to."""
 
-    def __init__(self, name: str, adapter: Adapter, settings: TargetSettings, hooks: Hooks) -> None:
+    def __init__(
+        self, name: str, adapter: Adapter, settings: TargetSettings, hooks: Hooks, *, tls: Tls | None = None
+    ) -> None:
         self.name = name
         self._adapter = adapter
         self._settings = settings
@@ -59,7 +62,7 @@ class Target:
         self._shown = Delivery(body=None, topic=self._topic)
         about = Notice(kind="connection_back", broker=promises.broker, target=name, topic=settings.topic or "")
         self._status = Status(hooks, about, state="closed", good="open")
-        self._sender = Sender(name, adapter, timeout=settings.publish_timeout, status=self._status)
+        self._sender = Sender(name, adapter, timeout=settings.publish_timeout, status=self._status, tls=tls)
         self._encoding = Encoding.of(settings)
 
     def __repr__(self) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
+from brokerkit import _password
 from brokerkit._errors import BrokerkitError, ConfigError, ConnectionLost
 from brokerkit._url import Url, mask
 from brokerkit.adapters.api import Connection
@@ -54,21 +58,40 @@ class RedisStore:
 
     Args:
         url: ``redis://``, ``redis+cluster://host1,host2`` or ``redis+sentinel://host1,host2/NAME``, or the same with
-            ``rediss``; its query has the options of the Redis adapters.
+            ``rediss``; its query has the options of the Redis adapters, and may have ``password_file``.
         prefix: what the names of its keys begin with.
+        password: the password of the URL's user, for a URL that has none; also a function that returns it, in a thread: it
+            is called for each new connection, so a rotated password is found.
+        password_file: a file with the password, which is read for each new connection.
 
     Raises:
-        ConfigError: the URL is not valid.
+        ConfigError: the URL is not valid, the password is given twice, or its file cannot be read.
     """
 
     transactional: bool = False
 
-    def __init__(self, url: str, *, prefix: str = "brokerkit:dedupe:") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "brokerkit:dedupe:",
+        password: str | Callable[[], str] | None = None,
+        password_file: str | Path | None = None,
+    ) -> None:
         self._shown = mask(url)
         parsed = Url.parse(url)
         if parsed.scheme not in SCHEMES:
             raise ConfigError(f"{self._shown!r} is not the URL of a Redis; one looks like redis://host:6379/0")
-        self._connection = Connection(url=replace(parsed, query=()), options=dict(parsed.query))
+        options = dict(parsed.query)
+        file = options.pop("password_file", None) if password_file is None else password_file
+        given, path = (
+            SecretStr(password) if isinstance(password, str) else password,
+            None if file is None else Path(file),
+        )
+        _password.check(parsed.scheme, parsed.password, given, path)
+        self._connection = Connection(
+            url=replace(parsed, query=()), password=_password.reader(given, path), options=options
+        )
         self._prefix = prefix
         self._client: Client | None = None
         self._users = 0

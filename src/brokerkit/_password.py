@@ -9,8 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import PlainValidator, SecretStr
 
-from brokerkit._errors import ConfigError, ConnectionLost
-from brokerkit.adapters.api import describe
+from brokerkit._errors import ConfigError, ConnectionLost, describe
 
 _BROKERS: Final = ("kafka", "amqp", "amqps", "redis", "rediss")
 
