@@ -37,6 +37,7 @@ _LOOKED_AT = {
     "_guard.py:start": "the guard",
     "_guard.py:watch": "the guard",
     "_signals.py:_until_signalled": "awaited",
+    "_publishing/_sender.py:add": "keeps its own error",
     "_publishing/_sync.py:__init__": "the loop itself",
     "adapters/aws/_cursor.py:_ask": "awaited",
     "adapters/aws/_source.py:receive": "awaited, or handed to a task that does",

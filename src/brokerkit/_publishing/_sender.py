@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from brokerkit._backoff import backoff
 from brokerkit._deadline import CLEAN_UP
@@ -29,12 +29,11 @@ _SILENT: Final = "the broker does not answer"
 """Why a publish got no confirmation, as long as the adapter says nothing else."""
 
 
-class Group(NamedTuple):
-    """The messages of one call, the future for their results, and the loop's time by which it must be done."""
+Group = tuple[Sequence[Outgoing], "asyncio.Future[list[Result]]", float]
+"""The messages of one call, the future for their results, and the loop's time by which it must be done.
 
-    messages: Sequence[Outgoing]
-    waiter: asyncio.Future[list[Result]]
-    deadline: float
+It has no names because each publish makes one, and a named tuple takes five times as long to make.
+"""
 
 
 class Sender:
@@ -59,7 +58,13 @@ class Sender:
         self._waiting: deque[Group] = deque()
         self._flying: list[Group] = []
         self._sending: asyncio.Task[None] | None = None
-        self._late: asyncio.TimerHandle | None = None
+        # Timers for each batch cost as much as all else here, so one timer looks after all groups. It is left when nothing
+        # waits, and set again when it fires. That is in time: whatever is added later ends `_nap` seconds later or more.
+        self._timer: asyncio.TimerHandle | None = None
+        self._nap = min(timeout, _LONG)
+        self._begun = 0.0  # the loop's time at which the batch that is on its way began
+        self._silent = False  # its broker's silence is noted
+        self._cut = False  # it was cancelled, because the time of all its groups is over
         self._cause = _SILENT
         self._tls = tls
         # What is wrong with TLS, and the search for it.
@@ -71,7 +76,7 @@ class Sender:
         return f"<Sender of {self._name}: {len(self)} unconfirmed>"
 
     def __len__(self) -> int:
-        return sum(len(group.messages) for group in (*self._flying, *self._waiting))
+        return sum(len(messages) for messages, _, _ in (*self._flying, *self._waiting))
 
     def add(self, messages: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         """Send these with the next batch. The future has one result for each, after `timeout` seconds at the latest.
@@ -84,32 +89,35 @@ class Sender:
         loop = asyncio.get_running_loop()
         # If the waiting task is cancelled, the messages are still sent.
         waiter: asyncio.Future[list[Result]] = loop.create_future()
-        self._waiting.append(Group(messages, waiter, loop.time() + self._timeout))
+        now = loop.time()
+        self._waiting.append((messages, waiter, now + self._timeout))
+        if self._timer is None:
+            self._set_timer(now + self._nap)
         if self._sending is None:
-            self._sending = start(self._send_all(), self._fail)
+            self._sending = loop.create_task(self._send_all())
         return waiter
 
     def _next_batch(self) -> list[Outgoing]:
         """Take as many groups as fit into one batch, and return their messages."""
         batch: list[Outgoing] = []
-        while self._waiting and len(batch) + len(self._waiting[0].messages) <= LARGEST_BATCH:
+        while self._waiting and len(batch) + len(self._waiting[0][0]) <= LARGEST_BATCH:
             self._flying.append(self._waiting.popleft())
-            batch += self._flying[-1].messages
+            batch += self._flying[-1][0]
         return batch
 
     async def _send_all(self) -> None:
-        """Send batch after batch until nothing waits."""
+        """Send batch after batch until nothing waits.
+
+        This task keeps its own error: the callback of the guard would cost each single publish a turn of the loop more.
+        """
         loop = asyncio.get_running_loop()
-        self._expire_at(self._waiting[0].deadline)
         try:
             while self._waiting:
                 batch, groups = self._next_batch(), self._flying
-                slow = loop.call_later(_LONG, guarded(self._notice_silence, self._fail))
+                self._begun, self._silent = loop.time(), False
                 results: list[Result]
                 try:
                     results = await self._send(batch, groups)
-                except TimeoutError:
-                    results = self._unconfirmed(len(batch))
                 except Exception as error:  # noqa: BLE001 (a defect of an adapter must not leave a publisher waiting)
                     failure = PublishError(f"target {self._name!r} failed with a {type(error).__name__}")
                     failure.__cause__ = error
@@ -118,27 +126,44 @@ class Sender:
                     self._give_up(groups)
                     raise
                 finally:
-                    slow.cancel()
                     self._flying = []
                 first = 0
                 for messages, waiter, _ in groups:
                     if not waiter.done():
                         waiter.set_result(results[first : first + len(messages)])
                     first += len(messages)
+        except Exception as error:  # noqa: BLE001 (nobody awaits this task)
+            self._fail(error)
         finally:
             self._sending = None
-            if self._late is not None:
-                self._late.cancel()
 
     async def _send(self, batch: list[Outgoing], groups: Sequence[Group]) -> list[Result]:
-        """Send one batch, and send again what was not confirmed because the connection broke. Ids stay the same.
-
-        Raises:
-            TimeoutError: the time of all these groups is over.
-        """
-        loop, give_up = asyncio.get_running_loop(), groups[-1].deadline
-        async with asyncio.timeout_at(give_up):
+        """Send one batch. When the time of all its groups is over, what is known by then is the result."""
+        results: list[Result] = []
+        try:
             results = await self._adapter.send(batch)
+            if self._status.failures or any(isinstance(result, ConnectionLost) for result in results):
+                await self._send_again(batch, groups, results)
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            if not self._was_cut():
+                raise
+        finally:
+            self._was_cut()  # an adapter may also have swallowed it
+        if self._wrong:
+            results = [self._explained(result) if isinstance(result, ConnectionLost) else result for result in results]
+        return results or self._unconfirmed(len(batch))
+
+    async def _send_again(self, batch: list[Outgoing], groups: Sequence[Group], results: list[Result]) -> None:
+        """Send again what was not confirmed because the connection broke. Ids stay the same.
+
+        Args:
+            batch: the messages.
+            groups: of which calls they are.
+            results: of the first try; those of later tries take their places.
+        """
+        loop, give_up = asyncio.get_running_loop(), groups[-1][2]
         failures = 0
         while not self._closed:
             again = [index for index, result in enumerate(results) if isinstance(result, ConnectionLost)]
@@ -155,20 +180,13 @@ class Sender:
                 break
             await asyncio.sleep(pause)
             # The publishers of groups that have ended may already have published their messages again.
-            over = [group.waiter.done() for group in groups for _ in group.messages]
+            over = [waiter.done() for messages, waiter, _ in groups for _ in messages]
             again = [index for index in again if not over[index]]
             if not again:
                 break
-            try:
-                async with asyncio.timeout_at(give_up):
-                    found = await self._adapter.send([batch[index] for index in again])
-            except TimeoutError:
-                break  # the results of earlier tries still hold
+            found = await self._adapter.send([batch[index] for index in again])
             for index, result in zip(again, found, strict=True):
                 results[index] = result
-        if self._wrong:
-            return [self._explained(result) if isinstance(result, ConnectionLost) else result for result in results]
-        return results
 
     def _lose(self, error: ConnectionLost) -> None:
         """Note that the broker is out of reach, and find out whether that is for its TLS."""
@@ -198,27 +216,51 @@ class Sender:
         found.__cause__ = error
         return found
 
-    def _expire_at(self, moment: float) -> None:
-        self._late = asyncio.get_running_loop().call_at(moment, guarded(self._expire, self._fail))
+    def _was_cut(self) -> bool:
+        """Whether `_look` cancelled the running batch, and nobody else did. Takes that cancellation back."""
+        if not self._cut:
+            return False
+        self._cut = False
+        return self._sending is not None and self._sending.uncancel() == 0
 
-    def _expire(self) -> None:
-        """End the groups whose time is over, wherever their messages are, and set the timer for the next one."""
+    def _set_timer(self, moment: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(moment, guarded(self._look, self._fail))
+
+    def _look(self) -> None:
+        """End what must end by now, note a silent broker, and set the timer for what is next."""
+        self._timer = None
+        if not (self._flying or self._waiting):
+            return
         now = asyncio.get_running_loop().time()
-        # Groups that are added from now on have their full time.
-        following = now + self._timeout
-        for group in self._flying:
-            if group.deadline > now:
-                following = min(following, group.deadline)
-            elif not group.waiter.done():
-                group.waiter.set_result(self._unconfirmed(len(group.messages)))
-        while self._waiting and self._waiting[0].deadline <= now:
+        following = [now + self._nap]
+        if self._flying and not self._silent:
+            if (silent := self._begun + _LONG) <= now:
+                # A client library that reconnects itself (librdkafka) reports nothing until it gives up.
+                self._silent = True
+                self._lose(ConnectionLost(f"target {self._name!r}: no confirmation for {_LONG:g} s"))
+            else:
+                following.append(silent)
+        following += self._expire(now)
+        self._set_timer(min(following))
+
+    def _expire(self, now: float) -> list[float]:
+        """End the groups whose time is over, wherever their messages are. Return the deadlines that may be next."""
+        following: list[float] = []
+        for messages, waiter, deadline in self._flying:
+            if deadline > now:
+                following.append(deadline)
+            elif not waiter.done():
+                waiter.set_result(self._unconfirmed(len(messages)))
+        if self._flying and not following and not self._cut and self._sending is not None:
+            self._cut = self._sending.cancel()
+        while self._waiting and self._waiting[0][2] <= now:
             messages, waiter, _ = self._waiting.popleft()
             if not waiter.done():
                 text = f"target {self._name!r}: not sent within {self._timeout:g} s (publish_timeout): {self._cause}"
                 waiter.set_result([self._explained(ConnectionLost(text)) for _ in messages])
         if self._waiting:
-            following = min(following, self._waiting[0].deadline)
-        self._expire_at(following)
+            following.append(self._waiting[0][2])
+        return following
 
     def _unconfirmed(self, count: int) -> list[Result]:
         error = self._explained(
@@ -248,10 +290,6 @@ class Sender:
                 failure.__cause__ = error
                 waiter.set_result([failure for _ in messages])
 
-    def _notice_silence(self) -> None:
-        """Note a silent broker: a client library that reconnects itself (librdkafka) reports nothing until it gives up."""
-        self._lose(ConnectionLost(f"target {self._name!r}: no confirmation for {_LONG:g} s"))
-
     async def close(self, timeout: float) -> None:
         """Refuse new messages, and wait for sent ones. Those not confirmed after ``timeout`` seconds have failed."""
         self._closed = True
@@ -263,3 +301,5 @@ class Sender:
         if (searching := self._searching) is not None:
             searching.cancel()
             await asyncio.wait([searching])
+        if self._sending is None and self._timer is not None:
+            self._timer.cancel()
