@@ -202,7 +202,7 @@ async def test_a_retry_comes_when_it_is_due_with_the_headers_of_its_copy(
         assert (await raw.xpending(topic, "g"))["pending"] == 0
         assert await has_lag(source, raw, 1)
         (again,) = await receive(source, 1)
-        assert 1.0 <= asyncio.get_running_loop().time() - start < 9
+        assert 0.9 < asyncio.get_running_loop().time() - start < 9
         assert (again.body, again.topic, again.key, again.id) == (bytes(range(256)), topic, b"k", "copy-1")
         assert texts([again]) == {"bk-failures": "1", "data": "x"}
         # A retry can be retried, released and acknowledged like anything else.

@@ -46,7 +46,7 @@ async def test_a_backlog_stays_at_the_broker(broker: Broker, tmp_path: Path) -> 
     if broker.name == "kafka":
         settings["options"] = {"queued.max.messages.kbytes": AHEAD // 1024, "fetch.max.bytes": AHEAD // 2}
     async with Process([settings], folder=tmp_path, seconds=0.2) as worker:
-        async with broker.bus(name_from=["header:event"]) as bus:
+        async with broker.bus(name_from=["header:event"], publish_timeout=120.0) as bus:
 
             def message(number: int) -> Message:
                 body = json.dumps({"playerId": number, "tableId": 1, "note": "x" * (size - 60)}).encode()

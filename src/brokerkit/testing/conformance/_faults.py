@@ -21,7 +21,7 @@ async def restarts(h: Harness) -> None:
     """If the broker is restarted twice, no confirmed message is lost."""
     h.promised(h.capabilities.at_least_once, "at least once")
     recorder, third = Recorder(), max(h.many // 3, 1)
-    async with recorder.serving(h.bus(max_in_flight=20)) as bus:
+    async with recorder.serving(h.bus(max_in_flight=20, publish_timeout=90.0)) as bus:
         for part in range(3):
             accepted(await bus.publish_many([numbered(number) for number in range(part * third, (part + 1) * third)]))
             await recorder.wait(part * third + 1)

@@ -59,7 +59,7 @@ class Harness:
     lease: float = 1.0
     late: float = 3.0
     many: int = 200
-    limit: float = 50.0
+    limit: float = 100.0
     largest: int | None = None
     connected: bool = True
     topics_must_exist: bool = True
