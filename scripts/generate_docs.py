@@ -393,13 +393,11 @@ def stand_ins(group: str) -> str:
 
 def rights(service: str) -> str:
     """What each role needs on a broker; on AWS, the IAM actions of a service."""
-    if service == "kafka":
+    if service in ("kafka", "kafka share"):
+        roles_of_kafka = kafka_roles.ROLES if service == "kafka" else kafka_roles.SHARE_ROLES
         return table(
             ["role", "needs", "uses, but works without"],
-            [
-                [role.name, *(", ".join(map(str, some)) for some in (role.needs, role.uses))]
-                for role in kafka_roles.ROLES
-            ],
+            [[role.name, *(", ".join(map(str, some)) for some in (role.needs, role.uses))] for role in roles_of_kafka],
         )
     if service in ("redis streams", "redis list", "redis pubsub"):
         found: dict[str, Sequence[redis_roles.Role]] = {

@@ -1,6 +1,6 @@
-"""Which ACLs each role needs on Kafka: the table of docs/rights.md.
+"""Which ACLs each role needs on Kafka: the tables of docs/rights.md.
 
-`test_kafka_rights.py` runs each role as a user with exactly these rights.
+`test_kafka_rights.py` and `test_kafka_share_rights.py` run each role as a user with exactly these rights.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class Acl:
 
     Attributes:
         right: the operation, such as "Read".
-        object: "topic" or "group".
+        object: "topic", "group" or "cluster".
         name: its name. With an asterisk at its end it is a prefix, `--resource-pattern-type prefixed`.
     """
 
@@ -23,7 +23,7 @@ class Acl:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.right} on {self.object} `{self.name}`"
+        return f"{self.right} on {self.object} `{self.name}`" if self.name else f"{self.right} on the {self.object}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +80,35 @@ ROLES: Final[Sequence[Role]] = (
         'create the topic (`provision = "all"`), and publish',
         tuple(Acl(right, "topic", "TOPIC") for right in ("Create", "Write")),
     ),
+)
+
+_SETTINGS = Acl("DescribeConfigs", "group", "GROUP")
+_MOVER = Acl("Read", "group", "GROUP.share-retry")
+_CLUSTER = Acl("DescribeConfigs", "cluster", "")
+_DROPPED = (Acl("Read", "topic", "dlq.GROUP.*"),)
+_NOW = "TOPIC.GROUP.share-retry.now"
+
+SHARE_ROLES: Final[Sequence[Role]] = (
+    ROLES[0],
+    Role("consume, with dead letters in a file, in a group that somebody has set up", _READ, (_SETTINGS,)),
+    Role(
+        'consume, where the topics of the group exist (`provision = "check"`)',
+        (*_READ, _MOVER, *_OWN),
+        (_SETTINGS, _CLUSTER, *_SEES_OWN),
+    ),
+    Role(
+        "consume, and set up the group and its topics",
+        (
+            *(*_READ, _MOVER, Acl("AlterConfigs", "group", "GROUP"), *_OWN),
+            Acl("Create", "topic", "TOPIC.GROUP.*"),
+        ),
+        (_CLUSTER, *_DROPPED, Acl("Create", "topic", "dlq.GROUP.*"), *_SEES_OWN),
+    ),
+    Role("look at dead letters", (_LOOK, Acl("Read", "topic", _LETTERS))),
+    Role(
+        "replay dead letters",
+        (_LOOK, Acl("Read", "topic", _LETTERS), Acl("Write", "topic", _LETTERS), Acl("Write", "topic", _NOW)),
+        (Acl("Delete", "topic", _LETTERS),),
+    ),
+    ROLES[9],
 )

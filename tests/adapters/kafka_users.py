@@ -1,6 +1,7 @@
 """Users of a Kafka that asks them for rights."""
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -59,12 +60,14 @@ def _knows(client: Any, name: str, count: int) -> bool:
 
 def _binding(principal: str, acl: Acl) -> Any:
     prefixed = acl.name.endswith("*")
+    # Kafka calls the cluster a broker here.
+    kind, name = ("BROKER", "kafka-cluster") if acl.object == "cluster" else (acl.object.upper(), acl.name)
     return _library.AclBinding(
-        _library.ResourceType[acl.object.upper()],
-        acl.name.removesuffix("*"),
+        _library.ResourceType[kind],
+        name.removesuffix("*"),
         _library.ResourcePatternType.PREFIXED if prefixed else _library.ResourcePatternType.LITERAL,
         principal,
         "*",
-        _library.AclOperation[acl.right.upper()],
+        _library.AclOperation[re.sub("(?<=[a-z])(?=[A-Z])", "_", acl.right).upper()],
         _library.AclPermissionType.ALLOW,
     )

@@ -45,6 +45,18 @@ ROLES: Final[Sequence[Role]] = (
         write=(r"TOPIC\..*\.broadcast.*", _DEFAULT),
         read=("TOPIC", r"TOPIC\..*\.broadcast.*"),
     ),
+    Role(
+        'consume a stream, where the queues of the group exist (`provision = "check"`)',
+        configure=("TOPIC", r"TOPIC\.GROUP\.reader"),
+        write=(_DEFAULT,),
+        read=("TOPIC", r"TOPIC\.GROUP\.offset", r"TOPIC\.GROUP\.stream-retry"),
+    ),
+    Role(
+        "consume a stream, and create the queues of the group",
+        configure=("TOPIC", _OWN),
+        write=(_DEFAULT,),
+        read=("TOPIC", _OWN),
+    ),
     Role("look at dead letters", read=(_LETTERS,)),
     Role("replay dead letters", write=(_DEFAULT,), read=(_LETTERS,)),
     Role("purge dead letters", read=(_LETTERS,)),

@@ -19,9 +19,10 @@ from tests.brokers._urls import PASSWORD, USER
 from tests.brokers.fixtures import running
 from tests.every_broker import until
 
-from brokerkit import AccessDenied, Bus, Message, RetryPolicy
+from brokerkit import AccessDenied, Bus, Message, NotFound, RetryPolicy
 
 GROUP: Final = "wallet"
+QUORUM: Final[dict[str, Any]] = {"x-queue-type": "quorum"}
 LEVELS: Final = {"1s": 1, "10s": 10, "1m": 60, "10m": 600, "1h": 3600}
 
 
@@ -110,7 +111,8 @@ class Account:
             "hold": 0.0,
             "retry": RetryPolicy(attempts=2, first=1.0, cap=1.0),
         }
-        return Bus(self.url, **{**usual, **settings})
+        found = {**usual, **settings}
+        return Bus(self.url, **{name: value for name, value in found.items() if value is not None})
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
@@ -124,17 +126,10 @@ class Account:
             exchange = await channel.declare_exchange(self.topic, "topic", durable=True)
             if not queues:
                 return
-            quorum: dict[str, Any] = {"x-queue-type": "quorum"}
-            queue = await channel.declare_queue(self.queue, durable=True, arguments=quorum)
+            queue = await channel.declare_queue(self.queue, durable=True, arguments=QUORUM)
             await queue.bind(exchange, "#")
-            await channel.declare_queue(f"{self.queue}.dlq", durable=True, arguments=quorum)
-            for label, seconds in LEVELS.items():
-                back = {
-                    "x-message-ttl": seconds * 1000,
-                    "x-dead-letter-exchange": "",
-                    "x-dead-letter-routing-key": self.queue,
-                }
-                await channel.declare_queue(f"{self.queue}.retry.{label}", durable=True, arguments=quorum | back)
+            await channel.declare_queue(f"{self.queue}.dlq", durable=True, arguments=QUORUM)
+            await create_delays(channel, self.queue, f"{self.queue}.retry")
 
     async def send(self, *names: str, queue: str = "") -> None:
         """As somebody else's program does."""
@@ -147,6 +142,13 @@ class Account:
 @pytest.fixture
 def make_account(secured: str, tmp_path: Path) -> Callable[[User], Account]:
     return lambda user: Account(secured, user, tmp_path / "letters.jsonl")
+
+
+async def create_delays(channel: aio_pika.abc.AbstractChannel, queue: str, named: str = "") -> None:
+    """Create the queues in which messages wait before they come back to a queue."""
+    for label, seconds in LEVELS.items():
+        back = {"x-message-ttl": seconds * 1000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        await channel.declare_queue(f"{named or queue}.{label}", durable=True, arguments=QUORUM | back)
 
 
 def body(n: str) -> bytes:
@@ -217,6 +219,22 @@ async def broadcast(account: Account) -> None:
         await account.send("good", "bad")
 
 
+async def consume_stream(account: Account, **settings: Any) -> None:
+    """Consume a stream that somebody has declared."""
+    async with account.channel() as channel:
+        await channel.declare_queue(account.topic, durable=True, arguments={"x-queue-type": "stream"})
+    async with working(account.bus(topic=None, queue=account.topic, **settings)):
+        await account.send("good", "bad", queue=account.topic)
+
+
+async def consume_stream_that_exists(account: Account) -> None:
+    async with account.channel() as channel:
+        for name in ("offset", "stream-retry", "dlq"):
+            await channel.declare_queue(f"{account.queue}.{name}", durable=True, arguments=QUORUM)
+        await create_delays(channel, f"{account.queue}.stream-retry")
+    await consume_stream(account, provision="check")
+
+
 async def letters(bus: Bus) -> int:
     return len([letter async for letter in bus.dead_letters()])
 
@@ -248,7 +266,10 @@ Run = Callable[[Account], Awaitable[None]]
 RUNS: Final[dict[str, Run]] = dict(
     zip(
         (role.name for role in ROLES),
-        (publish, create_and_publish, consume_alone, consume_what_exists, consume, broadcast, look, replay, purge),
+        (
+            *(publish, create_and_publish, consume_alone, consume_what_exists, consume, broadcast),
+            *(consume_stream_that_exists, consume_stream, look, replay, purge),
+        ),
         strict=True,
     )
 )
@@ -264,6 +285,8 @@ async def test_a_role_runs_with_exactly_the_permissions_of_the_page(
 def _says(text: str, user: User) -> bool:
     """Whether an error names user and object. It says what was tried, and from RabbitMQ 3.11 on also the right."""
     assert user.missing is not None
+    if "may not declare it" in text:  # of what may be a stream
+        return f"//{user.name}:***@" in text and "right to configure it" in text and user.missing[0] == "configure"
     found = re.findall(rf"access to (?:exchange|queue) '(\S+)' in vhost '/' refused for user '{user.name}'", text)
     return any(re.fullmatch(user.fill(user.missing[1]), each) for each in found)
 
@@ -280,4 +303,4 @@ async def test_a_permission_that_is_left_out_is_named(
     [result] = await asyncio.gather(task, return_exceptions=True)
     if not _says(caplog.text, user):
         assert _says(str(result), user), result
-        assert isinstance(result, AccessDenied)
+        assert isinstance(result, NotFound if "is read as a queue" in str(result) else AccessDenied)

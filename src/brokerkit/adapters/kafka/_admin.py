@@ -276,7 +276,8 @@ class KafkaAdmin:
         """
         resource = library.ConfigResource(library.ConfigResource.Type.GROUP, group)
         (answer,) = self._client.describe_configs([resource], request_timeout=self._timeout).values()
-        found = await self._answer(answer, f"cannot read the settings of group {group!r}")
+        needed = self._settings.needed("DescribeConfigs", "", group=group)
+        found = await self._answer(answer, f"cannot read the settings of group {group!r}", needed)
         own = library.ConfigSource.GROUP_CONFIG.value
         return {name: GroupSetting(str(entry.value), entry.source == own) for name, entry in found.items()}
 
@@ -293,7 +294,8 @@ class KafkaAdmin:
         ]
         resource = library.ConfigResource(library.ConfigResource.Type.GROUP, group, incremental_configs=entries)
         (answer,) = self._client.incremental_alter_configs([resource], request_timeout=self._timeout).values()
-        await self._answer(answer, f"cannot set {', '.join(settings)} of group {group!r}")
+        needed = self._settings.needed("AlterConfigs", "", group=group)
+        await self._answer(answer, f"cannot set {', '.join(settings)} of group {group!r}", needed)
 
     async def broker_setting(self, name: str) -> str | None:
         """One setting of a broker of this cluster; None if it has no such setting.
@@ -306,7 +308,8 @@ class KafkaAdmin:
         )
         resource = library.ConfigResource(library.ConfigResource.Type.BROKER, str(cluster.nodes[0].id))
         (answer,) = self._client.describe_configs([resource], request_timeout=self._timeout).values()
-        found = await self._answer(answer, "cannot read the settings of a broker")
+        needed = self._settings.needed("DescribeConfigs", "")
+        found = await self._answer(answer, "cannot read the settings of a broker", needed)
         return str(found[name].value) if name in found else None
 
     @property

@@ -144,8 +144,9 @@ class Needed:
     Attributes:
         user: who asks; "" where no name is known here, as with a client certificate.
         right: to the topic, as Kafka calls the operation, e.g. "Read".
-        topic: the topic that the request is about.
-        group: the group that it is about, to which the right is to describe or else to read.
+        topic: the topic that the request is about; "" where it is about none.
+        group: the group that it is about. Who reads a topic needs to read it too. With no topic and no group it is about
+            the cluster.
     """
 
     user: str
@@ -157,8 +158,10 @@ class Needed:
         """Name user, object and right."""
         user = f"user {self.user!r}" if self.user else "this user"
         if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            right = "Describe" if self.right == "Describe" else "Read"
+            right = self.right if self.right == "Describe" or not self.topic else "Read"
             return f"{user} needs the right {right} on group {self.group!r}"
+        if not self.topic:
+            return f"{user} needs the right {self.right} on the cluster"
         text = f"{user} needs the right {self.right} on topic {self.topic!r}"
         if self.right == "Describe":
             return f"{text}, which Read and Write include"

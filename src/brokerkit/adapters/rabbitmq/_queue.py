@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from brokerkit.adapters.api import AccessDenied, Delivery, Lost, Outcome, Settled, Subscription, UnsupportedFeature
+from brokerkit.adapters.api import (
+    AccessDenied,
+    Delivery,
+    Lost,
+    NotFound,
+    Outcome,
+    Settled,
+    Subscription,
+    UnsupportedFeature,
+)
 from brokerkit.adapters.rabbitmq._facts import describe_queue
 from brokerkit.adapters.rabbitmq._link import Link
 from brokerkit.adapters.rabbitmq._publisher import Publisher
 from brokerkit.adapters.rabbitmq._source import RabbitSource
 from brokerkit.adapters.rabbitmq._starts import Starts
 from brokerkit.adapters.rabbitmq._stream import OFFSET, StreamSource
+from brokerkit.adapters.rabbitmq._topology import count_messages
 
 
 class QueueSource:
@@ -37,7 +47,8 @@ class QueueSource:
         topics = self._subscription.topics
         connection = await self._publisher.connection()
         types = {topic: (await describe_queue(self._link, connection, topic)).kind for topic in topics}
-        self._unsure = "" in types.values()
+        unsure = [topic for topic, kind in types.items() if not kind]
+        self._unsure = bool(unsure)
         streams = [topic for topic, kind in types.items() if kind == "stream"]
         if streams:
             if len(streams) < len(topics):
@@ -49,7 +60,16 @@ class QueueSource:
             for stream in streams:
                 self._found(stream)
             self._source = StreamSource(self._link, self._publisher, self._subscription, self._lost)
-        await self._source.open()
+        try:
+            await self._source.open()
+        except NotFound as error:
+            for topic in unsure:
+                if await count_messages(self._link, connection, topic) is not None:
+                    raise NotFound(
+                        f"{error}; {topic!r} is read as a queue, because this user may not declare it: if it is a stream, "
+                        "give the user the right to configure it"
+                    ) from error
+            raise
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Source.receive`."""
