@@ -173,6 +173,16 @@ def test_inspect_finds_the_field_of_an_entry_that_holds_the_body(cli: Cli, redis
     assert "known names: 1 of 1" in result.out
 
 
+def test_inspect_finds_that_the_fields_of_an_entry_are_the_event(cli: Cli, redis_broker: RedisBroker) -> None:
+    topic = f"inspected-{uuid.uuid4().hex}"
+    with redis.Redis.from_url(redis_broker.url) as client:
+        client.xadd(topic, {"playerId": "5", "event": "OnUserLoggedIn"})
+    result = cli("inspect", redis_broker.url, "--topic", topic)
+    found = configuration(result.out)["bus"]
+    assert (found["body_field"], found["name_from"]) == ("*", "field:event")
+    assert "known names: 1 of 1" in result.out
+
+
 def test_inspect_proposes_nothing_that_would_read_empty_events(cli: Cli, redis_broker: RedisBroker) -> None:
     topic = f"inspected-{uuid.uuid4().hex}"
     with redis.Redis.from_url(redis_broker.url) as client:

@@ -302,9 +302,32 @@ def test_the_field_of_an_entry_that_holds_the_body_is_found() -> None:
     )
 
 
-def test_entries_whose_fields_are_the_event_are_not_proposed() -> None:
-    found = inspect([entry({"playerId": b"5", "event": b"OnUserLoggedIn"})], PLACES, by_fields=True)
-    assert "their fields are event, playerId" in found.problem
+def test_entries_whose_fields_are_the_event_are_proposed() -> None:
+    entries = [entry({"playerId": b"5", "event": b"OnUserLoggedIn", "bk-id": b"1"})] * 2
+    found = inspect([*entries, entry({"event": b"\xff"})], PLACES, by_fields=True)
+    assert (found.body_field, found.format, found.name_from, found.problem, found.known) == (
+        "*",
+        "evenbet",
+        ("field:event",),
+        "",
+        {"OnUserLoggedIn": 2},
+    )
+    assert found.undecodable == {"a field of the entry is not UTF-8": 1}
+
+
+def test_fields_are_the_event_of_an_unknown_name_too() -> None:
+    found = inspect([entry({"id": b"5", "type": b"paid"})] * 2, PLACES, by_fields=True)
+    assert (found.body_field, found.format, found.name_from, found.unknown) == (
+        "*",
+        "json",
+        ("field:type",),
+        {"paid": 2},
+    )
+
+
+def test_entries_without_anything_like_a_name_are_not_proposed() -> None:
+    found = inspect([entry({"payload": b"<paid/>", "n": b"5"})], PLACES, by_fields=True)
+    assert "none looks like an event name; the fields are n, payload" in found.problem
 
 
 def test_a_few_foreign_bodies_among_right_ones_are_a_warning() -> None:

@@ -119,7 +119,7 @@ class ConnectionSettings(Section):
         options: settings for the client library, passed on unchanged.
         connect_timeout: seconds within which the broker must answer at the start.
         endpoint: URL of an SQS or SNS emulator or private endpoint.
-        body_field: field of a Redis stream entry that holds the body.
+        body_field: field of a Redis stream entry that holds the body; ``*``: all its fields are the event.
         envelope: how a published message is written to a Redis list or channel. ``plain``, the default: only the body, for
             any reader; a publish with more than a body is refused. ``brokerkit``: with key, id and headers, in a form
             that only brokerkit reads. Sources read both.

@@ -5,6 +5,7 @@ Pure: it works on browsed messages, and knows no broker.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from brokerkit.events._presence import Fit
 from brokerkit.formats import Format
 from brokerkit.formats._foreign import recognised
 
+_ALL_FIELDS: Final = "*"
 _DEPTH: Final = 3
 _FIELDS: Final = 200
 _LONGEST: Final = 200
@@ -64,16 +66,18 @@ def inspect(deliveries: Sequence[Delivery], places: AbstractSet[str], *, by_fiel
         by_fields: whether a setting says which of several fields is the body on this broker (Redis Streams).
     """
     body_field = _body_field(deliveries) if by_fields else None
-    if body_field is not None:
+    if body_field == _ALL_FIELDS:
+        deliveries = [_flat(one) for one in deliveries]
+    elif body_field is not None:
         deliveries = [_with_body(one, body_field) if body_field in one.headers else one for one in deliveries]
     reasons = [undecodable(delivery) for delivery in deliveries]
     broken = dict(Counter(reason for reason in reasons if reason is not None).most_common())
     readable = [delivery for delivery, reason in zip(deliveries, reasons, strict=True) if reason is None]
     found, fits = _inspect(readable, places)
     found = replace(found, messages=len(deliveries), undecodable=broken, body_field=body_field)
-    if fits and (readable or not deliveries):
+    if fits and (readable or not deliveries) and (body_field != _ALL_FIELDS or found.name_from):
         return found
-    return replace(found, problem=_problem(deliveries, found, by_fields=by_fields))
+    return replace(found, problem=_problem(deliveries, found))
 
 
 def undecodable(delivery: Delivery) -> str | None:
@@ -123,15 +127,15 @@ def _proposals(
     yield formats.get("json"), None, rules, {}
 
 
-def _problem(deliveries: Sequence[Delivery], found: Finding, *, by_fields: bool) -> str:
+def _problem(deliveries: Sequence[Delivery], found: Finding) -> str:
     """Return why nothing is proposed."""
     envelopes = Counter(envelope for delivery in deliveries if (envelope := recognised(delivery)) is not None)
     if envelopes:
         [(envelope, _)] = envelopes.most_common(1)
         return f"each is {envelope.what}: {envelope.advice}"
-    if by_fields and all(delivery.body is None for delivery in deliveries):
-        shown = ", ".join(sorted(deliveries[0].headers)[:5])
-        return f"no message has a field with a JSON object; their fields are {shown}: brokerkit cannot read them"
+    if found.body_field == _ALL_FIELDS and not found.name_from:
+        shown = ", ".join(sorted(json.loads(deliveries[0].body or b"{}"))[:5])
+        return f"no field holds a JSON object, and none looks like an event name; the fields are {shown}"
     if sum(found.undecodable.values()) == len(deliveries):
         return f"none can be decoded: {next(iter(found.undecodable))}"
     if not any(isinstance(parsed(delivery), dict) for delivery in deliveries):
@@ -145,8 +149,8 @@ def _problem(deliveries: Sequence[Delivery], found: Finding, *, by_fields: bool)
 
 
 def _body_field(deliveries: Sequence[Delivery]) -> str | None:
-    """Return the field that holds JSON objects in most messages, if no message has a body."""
-    if any(delivery.body is not None for delivery in deliveries):
+    """Return the field that holds JSON objects in most messages, else all fields, if no message has a body."""
+    if not deliveries or any(delivery.body is not None or not delivery.headers for delivery in deliveries):
         return None
     found = Counter(
         name
@@ -155,7 +159,7 @@ def _body_field(deliveries: Sequence[Delivery]) -> str | None:
         if not name.startswith(INTERNAL_PREFIX) and _is_body(_with_body(delivery, name))
     )
     [(name, count)] = found.most_common(1) or [("", 0)]
-    return name if 2 * count > len(deliveries) else None
+    return name if 2 * count > len(deliveries) else _ALL_FIELDS
 
 
 def _is_body(delivery: Delivery) -> bool:
@@ -168,6 +172,16 @@ def _with_body(delivery: Delivery, field: str) -> Delivery:
     body = delivery.headers.get(field)
     body = body.encode() if isinstance(body, str) else body
     return Delivery(body=body, topic=delivery.topic, key=delivery.key, headers=headers, id=delivery.id)
+
+
+def _flat(delivery: Delivery) -> Delivery:
+    """Return a message as it is read if all its fields are the event."""
+    fields = {name: as_text(value) for name, value in delivery.headers.items() if not name.startswith(INTERNAL_PREFIX)}
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    flat = Delivery(body=json.dumps(texts).encode(), topic=delivery.topic, key=delivery.key, id=delivery.id)
+    if len(texts) < len(fields):
+        flat.unreadable("a field of the entry is not UTF-8")
+    return flat
 
 
 def known_name(delivery: Delivery, places: AbstractSet[str]) -> str | None:

@@ -148,7 +148,7 @@ class Connection:
         options: settings for the client library, unchanged. Values from a URL or the environment are text.
         connect_timeout: seconds within which `Adapter.open` must succeed or fail.
         endpoint: URL of an emulator or private endpoint (SQS, SNS), or None.
-        body_field: field of a Redis stream entry that holds the body.
+        body_field: field of a Redis stream entry that holds the body; ``*``: all its fields are the event.
         read_from: the end of a Redis list that is read.
         envelope: how a published message is stored in a Redis list or channel. Received messages may have either form.
         large_payloads: URL of the S3 bucket for bodies that are too large for SQS and SNS, or None.

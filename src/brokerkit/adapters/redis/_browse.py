@@ -12,7 +12,7 @@ from brokerkit.adapters.redis._client import Client, Command, in_slots
 from brokerkit.adapters.redis._cluster import ClusterClient
 from brokerkit.adapters.redis._errors import translated
 from brokerkit.adapters.redis._watch import Spread, Taken
-from brokerkit.adapters.redis._wire import EntryDelivery, EntryFormat, ValueDelivery
+from brokerkit.adapters.redis._wire import Entries, EntryDelivery, ValueDelivery
 
 _PAGE: Final = 100
 _BLOCK: Final = 1.0
@@ -20,7 +20,7 @@ _NOTHING: Final = b"0-0"
 
 
 async def look_at_streams(
-    client: Client, entries: EntryFormat, topics: Sequence[str], *, past: bool, follow: bool
+    client: Client, entries: Entries, topics: Sequence[str], *, past: bool, follow: bool
 ) -> AsyncGenerator[Delivery, None]:
     """See `Adapter.browse`; the streams exist."""
     seen: dict[bytes, bytes] = {}

@@ -11,7 +11,7 @@ from brokerkit.adapters.api import BrokerkitError, Delivery, NotFound, ReadFrom
 from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import Client
 from brokerkit.adapters.redis._errors import translated
-from brokerkit.adapters.redis._wire import EntryDelivery, EntryFormat, ValueDelivery
+from brokerkit.adapters.redis._wire import Entries, EntryDelivery, ValueDelivery
 
 _ANCHORS: Final = 100
 """Values before the present index that are remembered, to find it again where others have taken something out."""
@@ -20,7 +20,7 @@ _ANCHORS: Final = 100
 class StreamCursor:
     """A `brokerkit.adapters.api.Cursor` of a stream. Entries have ids that stay, so nothing else is needed."""
 
-    def __init__(self, client: Client, entries: EntryFormat, stream: str) -> None:
+    def __init__(self, client: Client, entries: Entries, stream: str) -> None:
         self._client = client
         self._entries = entries
         self._stream = stream

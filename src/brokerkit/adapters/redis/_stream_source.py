@@ -30,7 +30,7 @@ from brokerkit.adapters.redis._errors import code_of, is_denied, translated
 from brokerkit.adapters.redis._starts import Starts
 from brokerkit.adapters.redis._stream import FIRST, Stream, is_gone, later_set, missing_stream
 from brokerkit.adapters.redis._stream_readers import BLOCK, reader_of
-from brokerkit.adapters.redis._wire import EntryFormat
+from brokerkit.adapters.redis._wire import Entries
 
 logger = get_logger(__name__)
 
@@ -55,7 +55,7 @@ def _key(stream: Stream) -> bytes:
 class RedisStreamsSource:
     """A consumer of a group, on one or more streams."""
 
-    def __init__(self, client: Client, entries: EntryFormat, subscription: Subscription) -> None:
+    def __init__(self, client: Client, entries: Entries, subscription: Subscription) -> None:
         self._client = client
         self._format = entries
         self._subscription = subscription

@@ -14,11 +14,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from brokerkit.adapters.api import (
     CONTENT_TYPE,
     ID_HEADER,
+    INTERNAL_PREFIX,
     KEY_HEADER,
     NULL_HEADER,
     Delivery,
@@ -94,8 +95,9 @@ class _Names(dict[bytes, "str | None"]):
 class _Fields(dict[str, bytes]):
     """Field name for each header name met so far: encoding one name a thousand times is slow."""
 
-    def __init__(self, body_field: str) -> None:
+    def __init__(self, body_field: str, *, escape_all: bool) -> None:
         self._body_field = body_field
+        self._escape_all = escape_all
         super().__init__()
 
     def __missing__(self, name: object) -> bytes:
@@ -103,22 +105,15 @@ class _Fields(dict[str, bytes]):
             raise InvalidMessage(f"the name of a header must be text, got {type(name).__name__}")
         if len(self) > _NAMES:
             self.clear()
-        escaped = ESCAPE + name if name == self._body_field or name.startswith(ESCAPE) else name
-        field = self[name] = utf8(escaped, "the name of header")
+        escape = name == self._body_field or name.startswith(ESCAPE)
+        if self._escape_all:
+            escape = escape or not name.startswith(INTERNAL_PREFIX)
+        field = self[name] = utf8(ESCAPE + name if escape else name, "the name of header")
         return field
 
 
-class EntryFormat:
-    """Stream entries whose body lies in ``body_field``.
-
-    Args:
-        body_field: name of the field; every other one is a header. It must not begin with ``bk-``.
-    """
-
-    def __init__(self, body_field: str) -> None:
-        self._body_name = body_field.encode()
-        self._fields = _Fields(body_field)
-        self._names = _Names(self._body_name)
+class Entries(Protocol):
+    """How a message lies in the fields of a stream entry."""
 
     def fields(self, outgoing: Outgoing, limit: int) -> list[bytes]:
         """Names and values in turn, as XADD takes them.
@@ -127,6 +122,31 @@ class EntryFormat:
             InvalidMessage: a header, the key or the id cannot be written.
             MessageTooLarge: a value has more than ``limit`` bytes.
         """
+        ...
+
+    def parts(self, flat: Sequence[bytes]) -> Parts:
+        """What `fields` wrote, or a plain producer. Without a body in its place the body is None, and all are headers."""
+        ...
+
+    def lacks_body(self, flat: Sequence[bytes]) -> str | None:
+        """Why an entry whose body is None has another layout, or None if it was written so: with a flag."""
+        ...
+
+
+class EntryFormat:
+    """Stream entries whose body lies in ``body_field``.
+
+    Args:
+        body_field: name of the field; every other one is a header. It must not begin with ``bk-``.
+        escape_all: write each header with the prefix that otherwise tells it from the body. Only brokerkit's own have none.
+    """
+
+    def __init__(self, body_field: str, *, escape_all: bool = False) -> None:
+        self._body_name = body_field.encode()
+        self._fields = _Fields(body_field, escape_all=escape_all)
+        self._names = _Names(self._body_name)
+
+    def fields(self, outgoing: Outgoing, limit: int) -> list[bytes]:
         body, field = outgoing.body, self._fields
         flat = [self._body_name, body if body is not None else b""]
         for name, value in outgoing.headers.items():
@@ -144,9 +164,6 @@ class EntryFormat:
         return flat
 
     def parts(self, flat: Sequence[bytes]) -> Parts:
-        """What `fields` wrote, or a plain producer. Without the body field the body is None, and nothing is lost: all
-        the fields are headers.
-        """
         names = self._names
         each = iter(flat)
         found: dict[Any, bytes] = {names[name]: value for name, value in zip(each, each, strict=True)}
@@ -158,7 +175,6 @@ class EntryFormat:
         return body, key, None if id is None else id.decode(errors="backslashreplace"), found
 
     def lacks_body(self, flat: Sequence[bytes]) -> str | None:
-        """Why an entry whose body is None has another layout, or None if it was written so: with a flag."""
         field = self._body_name
         return None if field in flat else f"the entry has no field {field.decode()!r} (body_field)"
 
@@ -169,7 +185,7 @@ class EntryDelivery(Delivery):
     __slots__ = ()
 
     def __init__(
-        self, format: EntryFormat, topic: str, stream: bytes, id: bytes, flat: list[bytes], count: int, token: object
+        self, format: Entries, topic: str, stream: bytes, id: bytes, flat: list[bytes], count: int, token: object
     ) -> None:
         """Args: stream: where the entry is; it holds messages of ``topic``. id, flat: the entry."""
         native = (stream, id, flat)

@@ -33,8 +33,14 @@ Order
 Limits and escaping
     A value has at most ``proto-max-bulk-len`` bytes (512 MiB by default). The body is the field ``body_field``. Every
     other field is a header. A header with the name of the body field is written as ``bk-h-<name>``. An entry without the
-    body field (a plain producer with flat fields) has no body: it becomes a dead letter, with all its fields as headers.
-    So does an entry that cannot be decoded.
+    body field has no body: it becomes a dead letter, with all its fields as headers. So does an entry that cannot be
+    decoded.
+
+    With ``body_field="*"`` all fields are the event (``XADD s * type paid id 2``): the body is a JSON object of text, for
+    Redis knows no other values. Published events are written in this form too. Numbers, lists and other JSON lie in
+    fields as JSON, and a field ``bk-json`` names these, so that brokerkit reads what it has written. A body that is no
+    JSON object lies in the field ``bk-body``, and headers in ``bk-h-<name>``. An entry with a field that is not UTF-8
+    becomes a dead letter. Retries and dead letters keep all fields.
 
 Native access
     `Message.native` is ``(stream, entry id, fields)``: bytes, and a flat list of names and values.
@@ -68,9 +74,10 @@ from brokerkit.adapters.redis._client import NAME_STYLE, Command
 from brokerkit.adapters.redis._connect import client_of
 from brokerkit.adapters.redis._cursor import StreamCursor
 from brokerkit.adapters.redis._errors import publish_error, translated
+from brokerkit.adapters.redis._flat_entries import FlatEntries
 from brokerkit.adapters.redis._stream import keep_back, later_set, missing_stream
 from brokerkit.adapters.redis._stream_source import RedisStreamsSource
-from brokerkit.adapters.redis._wire import EntryFormat, utf8
+from brokerkit.adapters.redis._wire import Entries, EntryFormat, utf8
 
 CAPABILITIES: Final = Capabilities(
     broker="Redis Streams",
@@ -96,7 +103,7 @@ class RedisStreamsAdapter:
                 f"{connection.url}: body_field must be a name that does not begin with bk-, got {field!r}"
             )
         self._client = client_of(connection)
-        self._format = EntryFormat(field)
+        self._format: Entries = FlatEntries() if field == "*" else EntryFormat(field)
         self._creatable: set[str] = set()
 
     def capabilities(self, topic: str = "") -> Capabilities:
