@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaValidator, core_schema, from_json, to_json
 
 from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
-from brokerkit.events._model import Event
+from brokerkit.events._model import Event, event_json
 from brokerkit.events._presence import shared_fields
 from brokerkit.events._shapes import fields, is_model, is_struct
 from brokerkit.events._types import BOM, ExactFloat, unmark
@@ -191,10 +191,9 @@ class Family:
             model = self.models.get(name, model)
         # A foreign model's defaults may be constants that its readers need; ours are all "not sent".
         own = isinstance(event, Event) or isinstance(getattr(event, "root", None), Event)
+        serializer = self.adapter(model).serializer
         try:
-            body = self.adapter(model).serializer.to_json(
-                event, by_alias=True, exclude_unset=own, warnings="error" if own else True
-            )
+            body = event_json(serializer, event) if own else serializer.to_json(event, by_alias=True)
         except ValueError as error:
             raise InvalidMessage(f"{self.name}:{name} holds a value that cannot be written: {error}") from error
         body = unmark(body)

@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic_core import SchemaSerializer
+
+from brokerkit.events import _strict
 
 
 class WireObject(BaseModel):
@@ -29,6 +32,19 @@ class WireObject(BaseModel):
 
 class Event(WireObject):
     """An event's typed payload. Subclasses are registered under their event name in a `Family`."""
+
+
+def event_json(serializer: SchemaSerializer, event: Any) -> bytes:
+    """Write an event, or a root model of one, without the fields that are not set.
+
+    Raises:
+        ValueError: a value has no JSON form, or does not fit its field.
+    """
+    try:
+        return _strict.to_json(serializer, event)
+    except (TypeError, ValueError):
+        # A serializer of the event may have warned of something else, and then it can be written.
+        return serializer.to_json(event, by_alias=True, exclude_unset=True, warnings="error")
 
 
 def wire(
