@@ -131,6 +131,23 @@ async def test_few_slots_take_turns_among_many_topics_and_are_never_exceeded(ada
         assert len({topic for topic, _ in seen[:40]}) == 20
 
 
+async def test_what_is_settled_leaves_the_streams_of_every_server(servers: RedisCluster) -> None:
+    async with opened(RedisStreamsAdapter(at(servers.url(), keep_settled=0))) as adapter:
+        topics = await made(adapter, 12)
+        async with reading(adapter, *topics, **ALL) as source:
+            for number in range(250):
+                assert confirmed(await adapter.send([outgoing(topic, number) for topic in topics]))
+            *settled, last = await receive(source, 12 * 250, bounded=60)
+            await source.settle([(one, ACK) for one in settled])
+            for later in (0.0, 1e6):
+                await source._trimming.turn(asyncio.get_running_loop().time() + later)
+            for topic in topics:
+                length = int(await asyncio.to_thread(servers.owner(topic).call, "XLEN", topic))
+                # A node of a stream's tree has a hundred entries, and goes as a whole.
+                assert 0 < length <= 100, topic
+            assert await source.settle([(last, ACK)]) == [Settled.DONE]
+
+
 async def test_retries_releases_and_leases_work_in_every_slot(adapter: Adapter, servers: RedisCluster) -> None:
     topics = await made(adapter, 4)
     async with reading(adapter, *topics, **ALL, lease=1.5) as source:

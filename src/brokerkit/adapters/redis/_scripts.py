@@ -185,6 +185,43 @@ end
 """
 """Delete a consumer, unless it has pending entries, which would go with it. KEYS: stream. ARGV: group, consumer."""
 
+TRIM: Final = """
+local function before(one, other)
+  local ms, number = string.match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_number = string.match(other, '^(%d+)-(%d+)$')
+  if ms == other_ms then ms, other_ms = number, other_number end
+  if #ms ~= #other_ms then return #ms < #other_ms end
+  return ms < other_ms
+end
+local removed, kept_back = 0, {}
+for i = 1, #KEYS do
+  local excess = redis.call('XLEN', KEYS[i]) - ARGV[1]
+  if excess > 0 and removed < tonumber(ARGV[2]) then
+    local settled, by
+    for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[i])) do
+      local group = {}
+      for j = 1, #flat, 2 do group[flat[j]] = flat[j + 1] end
+      local id = group['last-delivered-id']
+      if group['pending'] > 0 then id = redis.call('XPENDING', KEYS[i], group['name'])[2] end
+      if not settled or before(id, settled) then settled, by = id, group['name'] end
+    end
+    if settled then
+      local limit = math.min(excess, ARGV[2] - removed)
+      local here = redis.call('XTRIM', KEYS[i], 'MINID', '~', settled, 'LIMIT', limit)
+      removed = removed + here
+      if here == 0 then kept_back[#kept_back + 1] = {i - 1, by, excess + ARGV[1]} end
+    end
+  end
+end
+return {removed, kept_back}
+"""
+"""Remove from the front what every group has settled, as long as a stream has more entries than shall stay. Ids are compared
+as text: their numbers may be larger than Lua can tell apart. XTRIM's own ACKED is of no use: with ``~``, Redis 8.2 removes
+nothing, and without it each call looks at everything that is not settled.
+The answer: how many entries are gone; and for each stream that could not be trimmed its index, the group that has not
+settled its first entries, and its length. KEYS: streams. ARGV: entries that stay in each, the most to remove.
+"""
+
 TAKE: Final[Mapping[ReadFrom, str]] = {
     "left": """
 local taken = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)

@@ -30,6 +30,7 @@ from brokerkit.adapters.redis._errors import code_of, is_denied, translated
 from brokerkit.adapters.redis._starts import Starts
 from brokerkit.adapters.redis._stream import FIRST, Stream, is_gone, later_set, missing_stream
 from brokerkit.adapters.redis._stream_readers import BLOCK, reader_of
+from brokerkit.adapters.redis._trimming import Kept, trimming_of
 from brokerkit.adapters.redis._wire import Entries
 
 logger = get_logger(__name__)
@@ -55,7 +56,7 @@ def _key(stream: Stream) -> bytes:
 class RedisStreamsSource:
     """A consumer of a group, on one or more streams."""
 
-    def __init__(self, client: Client, entries: Entries, subscription: Subscription) -> None:
+    def __init__(self, client: Client, entries: Entries, subscription: Subscription, kept: Kept) -> None:
         self._client = client
         self._format = entries
         self._subscription = subscription
@@ -85,6 +86,7 @@ class RedisStreamsSource:
             take=self._take,
             release=lambda got: self.settle([(delivery, RELEASE) for delivery in got]),
         )
+        self._trimming = trimming_of(client, self._topics, subscription, kept)
         self._sees_later = True
         self._tick_at = 0.0
         self._sweep_at = 0.0
@@ -218,6 +220,8 @@ class RedisStreamsSource:
                         raise
         if not got and now >= self._sweep_at:
             got = await self._sweep(limit)
+        if not got and self._trimming is not None:
+            await self._trimming.turn(now)
         block = BLOCK
         if not got and now >= self._tick_at:
             self._tick_at = now + TICK

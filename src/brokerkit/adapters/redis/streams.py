@@ -4,9 +4,11 @@ URL and options
     ``redis://[user:password@]host[:6379][/database]``. ``rediss://`` is the same over TLS.
     ``redis+cluster://host1,host2`` is a cluster, and ``redis+sentinel://host1,host2/NAME`` a primary that Sentinels
     name; docs/redis-cluster.md is about both. Options are the keyword arguments of ``redis.asyncio.Redis``
-    (``socket_timeout=10``, ``ssl_ca_certs=...``, ``client_name=...``), except the few that brokerkit sets itself, and
-    ``wait_replicas``: how many replicas must have a message before its publish is confirmed (0). Redis 6.2 or later
-    is needed, 7.0 for the lag. docs/rights.md has the ACL rules that each role needs.
+    (``socket_timeout=10``, ``ssl_ca_certs=...``, ``client_name=...``), except the few that brokerkit sets itself, and two
+    of its own. ``wait_replicas``: how many replicas must have a message before its publish is confirmed (0).
+    ``keep_settled``: how many entries stay at least when a source trims what all groups have settled, or ``all`` to trim
+    nothing; without it, 100000 where ``provision="all"``, else ``all``. Redis 6.2 or later is needed, 7.0 for the
+    lag. docs/rights.md has the ACL rules that each role needs.
 
 What a topic and a group become
     A topic is a stream, and a group is a consumer group. Each source is a consumer with its own name. With
@@ -22,7 +24,7 @@ Delivery
     of any group moves it into the stream within half a second of its time. Without ``+hincrby +hdel +expire`` a crash
     loop does not end. A stream that vanishes is created again, with a warning. An entry that is trimmed or deleted
     while a member has it stays with that member. If it fails, or is released, a copy of it is kept for the group.
-    Nothing is trimmed, because trimming loses what a group has not read: the owner of the stream decides about XTRIM.
+    Only what every group of a stream has settled is ever trimmed, from the front; see ``keep_settled``.
     One source reads a thousand topics over the same two connections, and checks the retries of all of them with a few
     commands a second.
 
@@ -52,6 +54,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 from brokerkit.adapters.api import (
@@ -77,6 +80,7 @@ from brokerkit.adapters.redis._errors import publish_error, translated
 from brokerkit.adapters.redis._flat_entries import FlatEntries
 from brokerkit.adapters.redis._stream import keep_back, later_set, missing_stream
 from brokerkit.adapters.redis._stream_source import RedisStreamsSource
+from brokerkit.adapters.redis._trimming import Kept, kept_of
 from brokerkit.adapters.redis._wire import Entries, EntryFormat, utf8
 
 CAPABILITIES: Final = Capabilities(
@@ -102,7 +106,9 @@ class RedisStreamsAdapter:
             raise ConfigError(
                 f"{connection.url}: body_field must be a name that does not begin with bk-, got {field!r}"
             )
-        self._client = client_of(connection)
+        options = dict(connection.options)
+        self._kept: Kept = kept_of(connection.url, options.pop("keep_settled", None))
+        self._client = client_of(replace(connection, options=options))
         self._format: Entries = FlatEntries() if field == "*" else EntryFormat(field)
         self._creatable: set[str] = set()
 
@@ -169,7 +175,7 @@ class RedisStreamsAdapter:
     def subscribe(self, subscription: Subscription, lost: Lost) -> RedisStreamsSource:
         if not (subscription.group or subscription.broadcast or subscription.is_queue):
             raise ConfigError(f"{self._client.where}: Redis Streams reads through a group; name one")
-        return RedisStreamsSource(self._client, self._format, subscription)
+        return RedisStreamsSource(self._client, self._format, subscription, self._kept)
 
     async def browse(
         self, topics: Sequence[str], *, is_queue: bool = False, past: bool = True, follow: bool = False
