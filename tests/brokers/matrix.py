@@ -25,7 +25,7 @@ KAFKAS: Final = ("kafka-4.4.0", "kafka-4.3.0", "kafka-4.2.0", "kafka-3.9.1")
 WITHOUT_SHARE_GROUPS: Final = ("kafka-3.9.1",)
 
 ADAPTER_TESTS: Final[Mapping[str, Sequence[str]]] = {
-    "rabbitmq": ("test_rabbit*.py",),
+    "rabbitmq": ("test_rabbit*.py", "rabbitmq/test_*.py"),
     "redis": ("test_redis*.py",),
     "kafka": ("test_kafka*.py", "kafka/test_*.py"),
     "sqs": ("test_sqs*.py",),
