@@ -28,7 +28,7 @@ ADAPTER_TESTS: Final[Mapping[str, Sequence[str]]] = {
     "rabbitmq": ("test_rabbit*.py", "rabbitmq/test_*.py"),
     "redis": ("test_redis*.py",),
     "kafka": ("test_kafka*.py", "kafka/test_*.py"),
-    "sqs": ("test_sqs*.py",),
+    "sqs": ("test_sqs*.py", "sqs/test_*.py"),
     "sns": ("test_sns*.py",),
 }
 """For each broker its tests in tests/adapters."""
