@@ -29,7 +29,7 @@ ADAPTER_TESTS: Final[Mapping[str, Sequence[str]]] = {
     "redis": ("test_redis*.py",),
     "kafka": ("test_kafka*.py", "kafka/test_*.py"),
     "sqs": ("test_sqs*.py", "sqs/test_*.py"),
-    "sns": ("test_sns*.py",),
+    "sns": ("sns/test_*.py",),
 }
 """For each broker its tests in tests/adapters."""
 

@@ -1,4 +1,4 @@
-"""What the tests of the SQS adapter at the seam share: connections, open sources, and what is read from them."""
+"""What the tests of the SQS adapter at the seam share, and some of it those of SNS: connections, and what is read."""
 
 import asyncio
 import uuid
@@ -9,7 +9,7 @@ from typing import Any
 from brokerkit._messages._delivery import Delivery, Settled
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._url import Url
-from brokerkit.adapters.api import Connection, Lost, Subscription
+from brokerkit.adapters.api import Adapter, Connection, Lost, Subscription
 from brokerkit.adapters.aws._source import SqsSource
 from brokerkit.adapters.aws.sqs import SqsAdapter
 
@@ -55,6 +55,6 @@ async def take(source: SqsSource, count: int, *, seconds: float = 15) -> list[De
     return found
 
 
-async def send(adapter: SqsAdapter, *batch: Outgoing) -> None:
+async def send(adapter: Adapter, *batch: Outgoing) -> None:
     results = await adapter.send(batch)
     assert all(isinstance(result, Receipt) for result in results), results
