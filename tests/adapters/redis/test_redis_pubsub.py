@@ -15,7 +15,6 @@ from tests.adapters.redis_seam import (
     numbers,
     opened,
     outgoing,
-    raw_client,
     reading,
     receive,
     texts,
@@ -37,12 +36,6 @@ async def adapter(redis_broker: RedisBroker) -> AsyncIterator[RedisPubSubAdapter
     async with opened(RedisPubSubAdapter(connection(redis_broker.url, SCHEME))) as adapter:
         assert isinstance(adapter, RedisPubSubAdapter)
         yield adapter
-
-
-@pytest.fixture
-async def raw(redis_broker: RedisBroker) -> AsyncIterator[Any]:
-    async with raw_client(redis_broker.url) as client:
-        yield client
 
 
 async def test_a_message_goes_through_unchanged(adapter: RedisPubSubAdapter) -> None:
