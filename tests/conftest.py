@@ -52,6 +52,12 @@ def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
 
 
 @pytest.fixture
+def memory() -> every_broker.Broker:
+    """The embedded broker, for what is alike on all of them."""
+    return every_broker.memory()
+
+
+@pytest.fixture
 def log_as_before() -> Iterator[None]:
     """What a command does to the log of this process ends with the test."""
     root = logging.getLogger()

@@ -24,16 +24,10 @@ from brokerkit.dedupe import Dedupe, SqlStore
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from brokerkit.outbox import Outbox
 from brokerkit.outbox._rows import outgoing_of, row_of
-from tests import every_broker
 from tests.every_broker import Broker, Recorder, until
 from tests.stores import DATABASES, database_url
 
 NAME = "OnPlayerSeatedDown"
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 @pytest.fixture(params=DATABASES)

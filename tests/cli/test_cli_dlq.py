@@ -19,11 +19,6 @@ from tests.dead_letters.test_walks import letter, put
 from tests.every_broker import Broker
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 def where(broker: Broker) -> list[str]:
     return [broker.settings["url"], "--topic", broker.topic(), "--group", "wallet"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -14,26 +13,13 @@ import pytest
 from brokerkit import Bus, Handlers, Message, RetryPolicy
 from brokerkit._messages._headers import as_text
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from brokerkit.testing import virtual_time
-from tests import every_broker
 from tests.every_broker import Broker, until
 
 NAME: Final = "OnPlayerSeatedDown"
 ONCE = RetryPolicy(attempts=1)
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
+pytestmark = pytest.mark.usefixtures("on_virtual_time")
 variable: ContextVar[int] = ContextVar("variable", default=0)
-
-
-@pytest.fixture(autouse=True)
-async def _virtual_time() -> AsyncIterator[None]:
-    """Time passes only while nothing else is to be done: a busy machine brings no timeout before its time."""
-    with virtual_time():
-        yield
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 def seated(number: int) -> OnPlayerSeatedDown:

@@ -21,17 +21,11 @@ from brokerkit.adapters.api import Subscription
 from brokerkit.adapters.memory import _BROKERS, MemoryAdapter, MemorySource
 from brokerkit.dedupe import Dedupe, MemoryStore
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from tests import every_broker
 from tests.every_broker import Broker, until
 
 NAME: Final = "OnPlayerSeatedDown"
 ONCE: Final = RetryPolicy(attempts=1)
 MOST: Final = 2
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ from typing import Final
 import pytest
 
 from brokerkit import Bus, Closed, Message, WrongNameRule
-from tests import every_broker
 from tests.every_broker import Broker, Recorder, until
 
 STRANGE: Final = [Message("Strange", b'{"params": {"playerId": 1}}') for _ in range(5)]
 """What ends a source whose handlers know none of its names."""
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 @pytest.fixture

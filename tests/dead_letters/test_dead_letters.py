@@ -28,11 +28,6 @@ from tests.every_broker import Broker, until
 NAME: Final = "OnPlayerSeatedDown"
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 def failing(error: Exception | None = None) -> Handlers:
     handlers = Handlers()
 

@@ -25,11 +25,6 @@ from tests.dead_letters.test_replay import NAME, ONCE, dead_letter, listed, plac
 from tests.every_broker import Broker, Recorder
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 class Killed(BaseException):
     """Ends a replay as a kill would."""
 

@@ -67,11 +67,6 @@ def size(broker: Broker) -> int:
     return 60 if broker.name.startswith(("sqs", "sns")) else 1_500
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 async def test_a_filtered_walk_looks_at_each_letter_once_and_the_next_one_finds_the_rest(
     broker: Broker, tmp_path: Path
 ) -> None:

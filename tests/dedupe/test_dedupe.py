@@ -34,11 +34,6 @@ NAME = "OnPlayerSeatedDown"
 FAST = RetryPolicy(attempts=3, first=0.01, cap=0.02)
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 @pytest.fixture(params=["memory", "kafka", "redis-streams"])
 def some_broker(request: pytest.FixtureRequest) -> Broker:
     match request.param:

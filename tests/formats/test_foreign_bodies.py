@@ -17,7 +17,6 @@ from typing_extensions import TypedDict
 from brokerkit import DecodeError, ForeignBody, Message, WrongNameRule
 from brokerkit.events import Family, families, get_family, register
 from brokerkit.events._presence import Fit, Presence
-from tests import every_broker
 from tests.every_broker import Broker, Recorder, until
 
 NAME: Final = "OnPlayerSeatedDown"
@@ -59,11 +58,6 @@ class Nothing(BaseModel):
 MODELS: Final = {"Sparse": Sparse, "Keys": Keys, "Plain": Plain, "Strict": Strict, "Emptied": Nothing}
 if "sparse" not in families():
     register(Family(name="sparse", models=MODELS))
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 def message(body: Mapping[str, Any], name: str = NAME) -> Message:

@@ -30,11 +30,6 @@ from tests.every_broker import Broker, until, until_async
 NAME: Final = "OnPlayerSeatedDown"
 
 
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
-
-
 async def reasons(bus: Bus) -> str:
     health = await bus.health()
     assert health.ready == (not health.reasons)

@@ -16,16 +16,10 @@ from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit.adapters.api import Connection, Lost, Subscription
 from brokerkit.adapters.memory import MemoryAdapter, MemorySource
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from tests import every_broker
 from tests.every_broker import Broker, until
 
 NAME: Final = "OnPlayerSeatedDown"
 FAST = RetryPolicy(attempts=2, first=0.01, cap=0.02)
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 def kinds(notices: list[Notice]) -> list[str]:

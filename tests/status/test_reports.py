@@ -10,17 +10,11 @@ from brokerkit import Bus, Message, Reject, RetryPolicy
 from brokerkit._logging import Reminder, excerpt, from_handler
 from brokerkit._status import _reports as _reports
 from brokerkit._status._health import Condition, Health, TargetHealth
-from tests import every_broker
 from tests.every_broker import Broker, until
 
 NAME = "OnPlayerSeatedDown"
 FAST = RetryPolicy(attempts=2, first=0.01, cap=0.02)
 HOSTILE = "x\n2026-01-01 forged\x1b[2J\u202ey"
-
-
-@pytest.fixture
-def memory() -> Broker:
-    return every_broker.memory()
 
 
 def raw(name: str = NAME, *, id: str | None = None, key: str | None = None) -> Message:
