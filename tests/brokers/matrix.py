@@ -27,7 +27,7 @@ WITHOUT_SHARE_GROUPS: Final = ("kafka-3.9.1",)
 ADAPTER_TESTS: Final[Mapping[str, Sequence[str]]] = {
     "rabbitmq": ("test_rabbit*.py", "rabbitmq/test_*.py"),
     "redis": ("test_redis*.py", "redis/**/test_*.py"),
-    "kafka": ("test_kafka*.py", "kafka/test_*.py"),
+    "kafka": ("test_kafka*.py", "kafka/**/test_*.py"),
     "sqs": ("test_sqs*.py", "sqs/test_*.py"),
     "sns": ("sns/test_*.py",),
 }

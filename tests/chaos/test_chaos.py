@@ -34,7 +34,7 @@ COUNTS = {
 }
 SHORT = {"kafka": True, "rabbitmq": False, "redis-streams": False, "redis-list": False, "sqs": False, "sqs-fifo": True}
 SHORT["sqlite"] = True
-"""What the short form runs, and whether strict. Share groups take a minute; tests/adapters/test_kafka_share.py has kills."""
+"""What the short form runs, and whether strict. Share groups take a minute; tests/adapters/kafka/share has kills."""
 RUNS = [(name, strict) for name in COUNTS for strict in (False, True) if FULL or SHORT.get(name) is strict]
 WORKERS, KILLS, CUTS, RESTARTS = (3, 20, 10, 2) if FULL else (2, 2, 1, 1)
 PAUSE = 0.0 if FULL else 0.1
