@@ -43,7 +43,7 @@ sys.path.append(str(ROOT))
 
 from benchmarks import results  # noqa: E402 - the checkout itself is no package that is installed
 from tests.adapters import aws_roles, kafka_roles, rabbit_roles, redis_roles  # noqa: E402
-from tests.brokers import aws_cases, matrix  # noqa: E402
+from tests.brokers import aws_case, aws_cases, aws_sns_cases, aws_sqs_cases, matrix  # noqa: E402
 from tests.formats.interop import samples  # noqa: E402
 
 DOCS: Final = ROOT / "docs"
@@ -381,8 +381,8 @@ def brokers(_: str) -> str:
 def stand_ins(group: str) -> str:
     """What the stand-ins for AWS do in a group of cases, beside what AWS documents."""
     kept: dict[str, dict[str, Any]] = json.loads(aws_cases.RESULTS.read_text(encoding="utf-8"))
-    groups = {"sqs": aws_cases.SQS_CASES, "limits": aws_cases.SQS_LIMITS, "sns": aws_cases.SNS_CASES}
-    cases: Sequence[aws_cases.Case] = groups[group]
+    groups = {"sqs": aws_sqs_cases.SQS_CASES, "limits": aws_sqs_cases.SQS_LIMITS, "sns": aws_sns_cases.SNS_CASES}
+    cases: Sequence[aws_case.Case] = groups[group]
     shown = {name: found for name, found in kept.items() if cases[0].name in found["answers"]}
     rows = [
         [f"[{case.name}]({case.source})", case.documented, *(found["answers"][case.name] for found in shown.values())]

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import every_broker
+from tests import every_aws, every_broker, every_redis
 from tests.brokers import versions
 
 pytest_plugins = ["tests.brokers.fixtures"]
@@ -25,12 +25,12 @@ MADE_BY = {
     "kafka": lambda request: every_broker.kafka(request.getfixturevalue("kafka_broker")),
     "kafka-share": lambda request: every_broker.kafka_share(request.getfixturevalue("kafka_share_broker")),
     "rabbitmq": lambda request: every_broker.rabbitmq(request.getfixturevalue("rabbit_broker")),
-    "sqs": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=False),
-    "sqs-fifo": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=True),
-    "sns": lambda request: every_broker.sns(request.getfixturevalue("sns_broker")),
-    "redis-streams": lambda request: every_broker.redis_streams(request.getfixturevalue("redis_broker")),
-    "redis-pubsub": lambda request: every_broker.redis_pubsub(request.getfixturevalue("redis_broker")),
-    "redis-list": lambda request: every_broker.redis_list(request.getfixturevalue("redis_broker")),
+    "sqs": lambda request: every_aws.sqs(request.getfixturevalue("sqs_broker"), fifo=False),
+    "sqs-fifo": lambda request: every_aws.sqs(request.getfixturevalue("sqs_broker"), fifo=True),
+    "sns": lambda request: every_aws.sns(request.getfixturevalue("sns_broker")),
+    "redis-streams": lambda request: every_redis.redis_streams(request.getfixturevalue("redis_broker")),
+    "redis-pubsub": lambda request: every_redis.redis_pubsub(request.getfixturevalue("redis_broker")),
+    "redis-list": lambda request: every_redis.redis_list(request.getfixturevalue("redis_broker")),
 }
 
 

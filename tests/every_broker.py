@@ -15,19 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 import aio_pika
-import redis.asyncio
-from aiobotocore.session import get_session
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from brokerkit import Bus, Handlers, Message, adapters
 from brokerkit._config._settings import ConnectionSettings
 from brokerkit._messages._delivery import ACK, Delivery
 from brokerkit._messages._outgoing import Outgoing, Receipt
-from brokerkit.adapters.api import ReadFrom, Subscription
-from tests.brokers.aws import AwsBroker
+from brokerkit.adapters.api import Subscription
 from tests.brokers.kafka import KafkaBroker
 from tests.brokers.rabbitmq import LARGEST_MESSAGE, RabbitBroker
-from tests.brokers.redis import LARGEST_VALUE, RedisBroker
 
 NONE: Final[Mapping[str, str]] = {}
 SIGNING_KEY: Final = "a key that only the group has"
@@ -180,11 +176,8 @@ async def _ignore(_: object, *, gone: bool = True) -> None:
     """Nothing is lost while a test reads dead letters."""
 
 
-async def _nothing(topic: str) -> None:
-    """The topic comes into being with its first use."""
-
-
-def _headers(name: str, place: str, headers: Mapping[str, str]) -> dict[str, str]:
+def with_name(name: str, place: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a message that has its event name at a place."""
     return {**headers, place.partition(":")[2]: name} if place.startswith("header:") else {**headers}
 
 
@@ -230,7 +223,7 @@ def sqlite() -> Broker:
         for number, (name, body) in enumerate(messages):
             # Whoever else writes into the file fills in no more than this.
             outgoing = Outgoing(
-                topic=topic, body=body, name="", id=f"{topic}-{number}", headers=_headers(name, place, headers)
+                topic=topic, body=body, name="", id=f"{topic}-{number}", headers=with_name(name, place, headers)
             )
             outgoing.key = name if place == "key" else None
             outgoing.type = name if place == "type" else None
@@ -263,7 +256,9 @@ def kafka(broker: KafkaBroker, *, protocol: str = "classic") -> Broker:
     ) -> None:
         producer = broker.producer(**{"allow.auto.create.topics": False})
         for name, body in messages:
-            settings_of_section = [(header, value.encode()) for header, value in _headers(name, place, headers).items()]
+            settings_of_section = [
+                (header, value.encode()) for header, value in with_name(name, place, headers).items()
+            ]
             producer.produce(topic, body, key=name if place == "key" else None, headers=settings_of_section)
         assert await asyncio.to_thread(producer.flush, 10) == 0
 
@@ -318,7 +313,7 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
             channel = await connection.channel(on_return_raises=True)
             exchange = await channel.get_exchange(topic, ensure=False)
             for name, body in messages:
-                settings_of_section: dict[str, Any] = {**_headers(name, place, headers)}
+                settings_of_section: dict[str, Any] = {**with_name(name, place, headers)}
                 message = aio_pika.Message(body, headers=settings_of_section, type=name if place == "type" else None)
                 await exchange.publish(message, routing_key=name if place == "routing_key" else "any.thing")
 
@@ -332,142 +327,4 @@ def rabbitmq(broker: RabbitBroker) -> Broker:
         bad_option={"url": f"{broker.url}?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url},
         largest=LARGEST_MESSAGE + 1,
-    )
-
-
-def sqs(broker: AwsBroker, *, fifo: bool) -> Broker:
-    suffix = ".fifo" if fifo else ""
-
-    async def create(topic: str) -> None:
-        async with get_session().create_client("sqs", **broker.client_options) as client:
-            await client.create_queue(QueueName=topic, Attributes={"FifoQueue": "true"} if fifo else {})
-
-    async def plain(
-        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
-    ) -> None:
-        async with get_session().create_client("sqs", **broker.client_options) as client:
-            url = (await client.get_queue_url(QueueName=topic))["QueueUrl"]
-            for name, body in messages:
-                more = _attributes(_headers(name, place, headers))
-                if fifo:
-                    more |= {"MessageGroupId": uuid.uuid4().hex, "MessageDeduplicationId": uuid.uuid4().hex}
-                await client.send_message(QueueUrl=url, MessageBody=body.decode(), **more)
-
-    return Broker(
-        name="sqs-fifo" if fifo else "sqs",
-        settings={"url": "sqs://us-east-1/", "endpoint": broker.url},
-        places=("header:event", "topic", "field:event"),
-        plain=plain,
-        create=create,
-        unreachable={"url": "sqs://us-east-1/", "endpoint": "http://127.0.0.1:1"},
-        bad_option={"url": "sqs://us-east-1/?no_such_option=1", "endpoint": broker.url},
-        suffix=suffix,
-        largest=1_048_576,
-    )
-
-
-def _attributes(headers: Mapping[str, str]) -> dict[str, Any]:
-    if not headers:
-        return {}
-    return {
-        "MessageAttributes": {header: {"DataType": "String", "StringValue": value} for header, value in headers.items()}
-    }
-
-
-def sns(broker: AwsBroker) -> Broker:
-    async def create(topic: str) -> None:
-        async with get_session().create_client("sns", **broker.client_options) as client:
-            await client.create_topic(Name=topic)
-
-    async def plain(
-        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
-    ) -> None:
-        async with get_session().create_client("sns", **broker.client_options) as client:
-            arn = (await client.create_topic(Name=topic))["TopicArn"]
-            for name, body in messages:
-                await client.publish(TopicArn=arn, Message=body.decode(), **_attributes(_headers(name, place, headers)))
-
-    return Broker(
-        name="sns",
-        settings={"url": "sns://us-east-1/", "endpoint": broker.url},
-        places=("header:event", "topic", "field:event"),
-        plain=plain,
-        create=create,
-        unreachable={"url": "sns://us-east-1/", "endpoint": "http://127.0.0.1:1"},
-        bad_option={"url": "sns://us-east-1/?no_such_option=1", "endpoint": broker.url},
-        largest=262_144,
-    )
-
-
-def redis_streams(broker: RedisBroker) -> Broker:
-    async def create(topic: str) -> None:
-        async with redis.asyncio.from_url(broker.url) as client:
-            await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
-
-    async def plain(
-        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
-    ) -> None:
-        async with redis.asyncio.from_url(broker.url) as client:
-            for name, body in messages:
-                fields: dict[Any, Any] = {"data": body, **_headers(name, place, headers)}
-                await client.xadd(topic, fields)
-
-    return Broker(
-        name="redis-streams",
-        settings={"url": broker.url},
-        places=("header:event", "topic", "field:event"),
-        plain=plain,
-        create=create,
-        unreachable={"url": "redis://user:very-secret@127.0.0.1:1/"},
-        bad_option={"url": f"{broker.url}?no_such_option=1"},
-        wrong_password={"url": broker.wrong_password_url},
-        largest=LARGEST_VALUE + 1,
-    )
-
-
-def redis_pubsub(broker: RedisBroker) -> Broker:
-    async def plain(
-        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
-    ) -> None:
-        async with redis.asyncio.from_url(broker.url) as client:
-            for _, body in messages:
-                await client.publish(topic, body)
-
-    return Broker(
-        name="redis-pubsub",
-        settings={"url": broker.url.replace("redis://", "redis+pubsub://"), "envelope": "brokerkit"},
-        places=("topic", "field:event"),
-        plain=plain,
-        create=_nothing,
-        unreachable={"url": "redis+pubsub://user:very-secret@127.0.0.1:1/"},
-        bad_option={"url": broker.url.replace("redis://", "redis+pubsub://") + "?no_such_option=1"},
-        wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+pubsub://")},
-        topics_must_exist=False,
-        largest=LARGEST_VALUE + 1,
-    )
-
-
-def redis_list(broker: RedisBroker, *, end: ReadFrom = "left") -> Broker:
-    async def plain(
-        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
-    ) -> None:
-        async with redis.asyncio.from_url(broker.url) as client:
-            push = client.rpush if end == "left" else client.lpush
-            await push(topic, *(body for _, body in messages))
-
-    return Broker(
-        name="redis-list",
-        settings={
-            "url": broker.url.replace("redis://", "redis+list://"),
-            "read_from": end,
-            "envelope": "brokerkit",
-        },
-        places=("topic", "field:event"),
-        plain=plain,
-        create=_nothing,
-        unreachable={"url": "redis+list://user:very-secret@127.0.0.1:1/"},
-        bad_option={"url": broker.url.replace("redis://", "redis+list://") + "?no_such_option=1"},
-        wrong_password={"url": broker.wrong_password_url.replace("redis://", "redis+list://")},
-        topics_must_exist=False,
-        largest=LARGEST_VALUE + 1,
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from tests import every_broker
+from tests import every_aws, every_broker, every_redis
 from tests.brokers._ports import free_port
 from tests.brokers.aws import AwsBroker
 from tests.brokers.rabbitmq import RabbitBroker
@@ -63,9 +63,9 @@ def _with(url: str, hosts: str) -> str:
 
 
 REDIS: Final[dict[str, Callable[[RedisBroker], Broker]]] = {
-    "redis-streams": every_broker.redis_streams,
-    "redis-list": every_broker.redis_list,
-    "redis-pubsub": every_broker.redis_pubsub,
+    "redis-streams": every_redis.redis_streams,
+    "redis-list": every_redis.redis_list,
+    "redis-pubsub": every_redis.redis_pubsub,
 }
 
 
@@ -90,13 +90,13 @@ async def test_redis_on_ipv6(redis_broker: RedisBroker, kind: str) -> None:
 
 async def test_sqs_on_ipv6(sqs_broker: AwsBroker) -> None:
     async with on_ipv6(sqs_broker.url) as port:
-        broker = every_broker.sqs(sqs_broker, fifo=False)
+        broker = every_aws.sqs(sqs_broker, fifo=False)
         await _there_and_back(broker, endpoint=f"http://[::1]:{port}")
 
 
 async def test_sns_on_ipv6(sns_broker: AwsBroker) -> None:
     async with on_ipv6(sns_broker.url) as port:
-        await _there_and_back(every_broker.sns(sns_broker), endpoint=f"http://[::1]:{port}")
+        await _there_and_back(every_aws.sns(sns_broker), endpoint=f"http://[::1]:{port}")
 
 
 async def test_rabbitmq_goes_on_with_another_host(rabbit_broker: RabbitBroker) -> None:

@@ -12,17 +12,17 @@ import pytest
 from brokerkit import Bus, Message, adapters
 from brokerkit._config._settings import ConnectionSettings
 from brokerkit._messages._delivery import Delivery
-from tests import every_broker
+from tests import every_aws, every_broker, every_redis
 from tests.every_broker import Broker
 
 BROKERS: dict[str, Callable[[pytest.FixtureRequest], Broker]] = {
     "memory": lambda _: every_broker.memory(),
     "kafka": lambda request: every_broker.kafka(request.getfixturevalue("kafka_broker")),
     "rabbitmq": lambda request: every_broker.rabbitmq(request.getfixturevalue("rabbit_broker")),
-    "sqs": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=False),
-    "sqs-fifo": lambda request: every_broker.sqs(request.getfixturevalue("sqs_broker"), fifo=True),
-    "redis-streams": lambda request: every_broker.redis_streams(request.getfixturevalue("redis_broker")),
-    "redis-list": lambda request: every_broker.redis_list(request.getfixturevalue("redis_broker")),
+    "sqs": lambda request: every_aws.sqs(request.getfixturevalue("sqs_broker"), fifo=False),
+    "sqs-fifo": lambda request: every_aws.sqs(request.getfixturevalue("sqs_broker"), fifo=True),
+    "redis-streams": lambda request: every_redis.redis_streams(request.getfixturevalue("redis_broker")),
+    "redis-list": lambda request: every_redis.redis_list(request.getfixturevalue("redis_broker")),
 }
 
 

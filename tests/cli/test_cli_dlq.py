@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.brokers.redis import RedisBroker
 from tests.cli.program import Cli
 from tests.dead_letters.test_replay import NAME, ONCE, dead_letter, seated
@@ -119,7 +119,7 @@ def test_where_no_letter_is_found_it_is_said_where_and_whose_are_there(
 
 
 async def test_sigterm_ends_a_replay_in_order_and_the_next_one_goes_on(redis_broker: RedisBroker) -> None:
-    broker, count = every_broker.redis_streams(redis_broker), 20_000
+    broker, count = every_redis.redis_streams(redis_broker), 20_000
     async with asyncio.timeout(100), broker.bus(**ONCE) as bus:
         await put(bus, [letter(broker, number) for number in range(count)])
         command = [str(Path(sys.executable).with_name("brokerkit")), "dlq", "replay", *where(broker)]

@@ -19,7 +19,8 @@ import pytest
 import redis
 from tests.brokers.redis import RedisBroker
 from tests.cli.program import PROGRAM, Cli, Start
-from tests.every_broker import Recorder, redis_streams
+from tests.every_broker import Recorder
+from tests.every_redis import redis_streams
 
 from brokerkit._vendors.simulate import evenbet
 

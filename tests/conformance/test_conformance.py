@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from brokerkit.testing.conformance import Conformance, Harness
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.brokers import fixtures, kafka, rabbitmq, redis
 from tests.brokers._ports import free_port
 from tests.conformance.harnesses import NAMES, OurHarness
@@ -40,9 +40,9 @@ OWN: dict[str, Any] = {
     "kafka-consumer": (kafka.broker, partial(every_broker.kafka, protocol="consumer")),
     "kafka-share": (kafka.share_broker, every_broker.kafka_share),
     "rabbitmq": (rabbitmq.broker, every_broker.rabbitmq),
-    "redis-streams": (redis.broker, every_broker.redis_streams),
-    "redis-list": (redis.broker, every_broker.redis_list),
-    "redis-list-right": (redis.broker, partial(every_broker.redis_list, end="right")),
+    "redis-streams": (redis.broker, every_redis.redis_streams),
+    "redis-list": (redis.broker, every_redis.redis_list),
+    "redis-list-right": (redis.broker, partial(every_redis.redis_list, end="right")),
 }
 """Those that keep messages over a restart: what starts one, and what the tests know of it."""
 
@@ -57,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
     if request.param == "redis-list-right":
-        return every_broker.redis_list(request.getfixturevalue("redis_broker"), end="right")
+        return every_redis.redis_list(request.getfixturevalue("redis_broker"), end="right")
     if request.param == "kafka-consumer":
         return every_broker.kafka(request.getfixturevalue("kafka_broker"), protocol="consumer")
     return MADE_BY[request.param](request)

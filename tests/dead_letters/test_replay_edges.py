@@ -18,7 +18,7 @@ from brokerkit._dead_letters._file import DeadLetterFile
 from brokerkit._dead_letters._lines import as_line, from_line
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit.adapters.api import Adapter
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.brokers.kafka import KafkaBroker
 from tests.brokers.redis import RedisBroker
 from tests.dead_letters.test_replay import NAME, ONCE, dead_letter, listed, place, seated
@@ -68,7 +68,7 @@ async def test_a_replay_that_ends_between_confirmation_and_acknowledgement_doubl
 async def test_a_letter_comes_back_to_kafka_from_redis_byte_for_byte_null_included(
     kafka_broker: KafkaBroker, redis_broker: RedisBroker
 ) -> None:
-    kafka, redis = every_broker.kafka(kafka_broker), every_broker.redis_streams(redis_broker)
+    kafka, redis = every_broker.kafka(kafka_broker), every_redis.redis_streams(redis_broker)
     settings = {**ONCE, "dead_letter": f"{redis.settings['url']}?topic={redis.topic()}", "name_from": "header:event"}
     messages = [
         Message(NAME, None, key=b"\xfe", id="null", headers={"binary": b"\xff\x00"}),

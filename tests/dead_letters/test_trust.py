@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 from brokerkit import Bus, Message, NotFound, RetryPolicy, UnsupportedFeature
 from brokerkit.dedupe import Dedupe, MemoryStore
-from tests import every_broker
+from tests import every_aws, every_broker
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
 from tests.brokers.rabbitmq import RabbitBroker
@@ -146,7 +146,7 @@ class Service:
 async def test_without_a_key_sqs_refuses_a_replay_that_would_run_a_done_handler_again(
     sqs_broker: AwsBroker,
 ) -> None:
-    broker = every_broker.sqs(sqs_broker, fifo=True)
+    broker = every_aws.sqs(sqs_broker, fifo=True)
     service = Service(broker.bus(retry=ONCE, signing_key=()))
     async with asyncio.timeout(60), service.bus as bus, bus.serving():
         await service.fail_once()
@@ -163,7 +163,7 @@ async def test_without_a_key_sqs_refuses_a_replay_that_would_run_a_done_handler_
 
 
 async def test_a_reader_with_another_key_sees_a_new_message(sqs_broker: AwsBroker) -> None:
-    broker = every_broker.sqs(sqs_broker, fifo=False)
+    broker = every_aws.sqs(sqs_broker, fifo=False)
     service = Service(broker.bus(retry=ONCE))
     async with asyncio.timeout(60), service.bus as bus, bus.serving():
         await service.fail_once()
@@ -179,7 +179,7 @@ async def test_a_reader_with_another_key_sees_a_new_message(sqs_broker: AwsBroke
 async def test_without_a_key_a_replay_on_sqs_is_a_new_message_with_the_id_of_the_original(
     sqs_broker: AwsBroker,
 ) -> None:
-    broker, seen = every_broker.sqs(sqs_broker, fifo=True), list[Message]()
+    broker, seen = every_aws.sqs(sqs_broker, fifo=True), list[Message]()
     bus = broker.bus(retry=ONCE, signing_key=())
 
     @bus.on(NAME)

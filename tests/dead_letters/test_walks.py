@@ -17,7 +17,7 @@ from brokerkit._dead_letters._store import DeadLetterQueue
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.api import Adapter, Subscription
-from tests import every_broker, kafka_wire
+from tests import every_aws, every_broker, kafka_wire
 from tests.brokers.aws import AwsBroker
 from tests.brokers.kafka import KafkaBroker
 from tests.dead_letters.test_replay import NAME, ONCE, OTHER, failing, place, serving
@@ -279,7 +279,7 @@ async def test_on_kafka_what_an_earlier_version_has_committed_is_not_replayed(ka
 async def test_on_sqs_fifo_what_waits_behind_letters_of_its_group_is_told_as_not_seen(
     sqs_broker: AwsBroker,
 ) -> None:
-    broker = every_broker.sqs(sqs_broker, fifo=True)
+    broker = every_aws.sqs(sqs_broker, fifo=True)
     async with asyncio.timeout(60), broker.bus(**ONCE) as bus:
         store = bus.runtime.dead_letters["bus"]
         await store.open()

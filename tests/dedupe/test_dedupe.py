@@ -10,7 +10,7 @@ from sqlalchemy import text
 from brokerkit import ConfigError, Handlers, Message, Notice, Retry, RetryPolicy
 from brokerkit.dedupe import Dedupe, MemoryStore, SqlStore, Store
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.dedupe.seated import FAST, NAME, finished, seated
 from tests.every_broker import Broker
 
@@ -21,7 +21,7 @@ def some_broker(request: pytest.FixtureRequest) -> Broker:
         case "kafka":
             return every_broker.kafka(request.getfixturevalue("kafka_broker"))
         case "redis-streams":
-            return every_broker.redis_streams(request.getfixturevalue("redis_broker"))
+            return every_redis.redis_streams(request.getfixturevalue("redis_broker"))
         case _:
             return every_broker.memory()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Page, async_playwright
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.brokers.redis import RedisBroker
 from tests.every_broker import until
 from tests.gateway.scene import EVERYTHING, body, event, gateway, url
@@ -44,7 +44,7 @@ async def page() -> AsyncIterator[Page]:
 
 
 async def test_a_page_gets_its_players_events_and_none_of_anothers(page: Page, redis_broker: RedisBroker) -> None:
-    bus = every_broker.redis_streams(redis_broker).bus(**BUS)
+    bus = every_redis.redis_streams(redis_broker).bus(**BUS)
     async with bus, gateway(bus) as served:
         await page.evaluate(LISTEN, [url(served, "pl-1"), EVERYTHING])
         sent = [event("pl-1", data={"name": "Zoë 🎲"}), event(None, "JackpotUpdate"), event("pl-1")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.certificates import self_signed
 from tests.every_broker import Broker, Recorder, until
 from tests.gateway.scene import Tokens, body, client, closed, event, gateway, receive, subscribe, url
@@ -33,7 +33,7 @@ def broker(request: pytest.FixtureRequest) -> Broker:
         case "memory":
             return every_broker.memory()
         case "redis-streams":
-            return every_broker.redis_streams(request.getfixturevalue("redis_broker"))
+            return every_redis.redis_streams(request.getfixturevalue("redis_broker"))
         case _:
             return every_broker.kafka(request.getfixturevalue("kafka_broker"))
 

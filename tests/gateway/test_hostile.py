@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.brokers import redis
 from tests.brokers.fixtures import running
 from tests.every_broker import until
@@ -193,7 +193,7 @@ async def test_connections_beyond_a_limit_are_refused_until_one_ends(
 
 async def test_a_restart_of_the_broker_is_waited_out_with_all_clients_connected() -> None:
     with running(redis.broker()) as broker:
-        bus = every_broker.redis_streams(broker).bus(**BUS)
+        bus = every_redis.redis_streams(broker).bus(**BUS)
         async with bus, gateway(bus) as served, client(served, "pl-1") as one, client(served, "pl-2") as two:
             await bus.publish(before := event("pl-1"))
             assert await receive(one) == body(before)

@@ -13,7 +13,7 @@ import pytest
 
 from brokerkit import Bus, ConnectionLost, Message
 from brokerkit.events.evenbet import OnPlayerSeatedDown
-from tests import every_broker
+from tests import every_aws, every_broker, every_redis
 from tests.brokers import aws, kafka, rabbitmq, redis
 from tests.brokers._server import LocalServer
 from tests.brokers.fixtures import running
@@ -27,11 +27,11 @@ LOAD: Final = 8.0
 OWN: dict[str, tuple[Callable[[], Any], Callable[[Any], every_broker.Broker]]] = {
     "kafka": (kafka.broker, every_broker.kafka),
     "rabbitmq": (rabbitmq.broker, every_broker.rabbitmq),
-    "redis-streams": (redis.broker, every_broker.redis_streams),
-    "redis-list": (redis.broker, every_broker.redis_list),
-    "redis-pubsub": (redis.broker, every_broker.redis_pubsub),
-    "sqs": (aws.sqs, lambda broker: every_broker.sqs(broker, fifo=False)),
-    "sns": (aws.sns, every_broker.sns),
+    "redis-streams": (redis.broker, every_redis.redis_streams),
+    "redis-list": (redis.broker, every_redis.redis_list),
+    "redis-pubsub": (redis.broker, every_redis.redis_pubsub),
+    "sqs": (aws.sqs, lambda broker: every_aws.sqs(broker, fifo=False)),
+    "sns": (aws.sns, every_aws.sns),
 }
 
 
@@ -184,7 +184,7 @@ async def test_a_bus_does_not_open_at_a_port_that_says_nothing(silent: int, url:
 async def test_many_messages_on_a_frozen_broker_take_no_longer_than_one() -> None:
     with running(redis.broker()) as own:
         assert isinstance(own.server, LocalServer)
-        bus = every_broker.redis_streams(own).bus(publish_timeout=TIMEOUT, stop_timeout=2.0)
+        bus = every_redis.redis_streams(own).bus(publish_timeout=TIMEOUT, stop_timeout=2.0)
         async with bus:
             batch = [Message("OnPlayerSeatedDown", b"{}") for _ in range(12_000)]
             await publish(bus, 1)

@@ -22,7 +22,7 @@ from brokerkit._tools._bridge import FROM
 from brokerkit.adapters.api import Connection, Lost, Subscription
 from brokerkit.adapters.memory import MemoryAdapter, MemorySource
 from brokerkit.testing import Proxy
-from tests import every_broker
+from tests import every_aws, every_broker, every_redis
 from tests.bridge.pair import Pair
 from tests.brokers.rabbitmq import RabbitBroker
 from tests.every_broker import Broker, until, until_async
@@ -149,9 +149,9 @@ async def test_dead_letters_that_are_never_answered(
 @pytest.mark.parametrize(
     ("fixture", "view", "address"),
     [
-        ("redis_broker", every_broker.redis_streams, "url"),
-        ("redis_broker", every_broker.redis_list, "url"),
-        ("sqs_broker", partial(every_broker.sqs, fifo=False), "endpoint"),
+        ("redis_broker", every_redis.redis_streams, "url"),
+        ("redis_broker", every_redis.redis_list, "url"),
+        ("sqs_broker", partial(every_aws.sqs, fifo=False), "endpoint"),
     ],
     ids=["redis-streams", "redis-list", "sqs"],
 )

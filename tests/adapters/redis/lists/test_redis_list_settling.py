@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests import every_broker
+from tests import every_broker, every_redis
 from tests.adapters.redis.lists.seam import keys_of
 from tests.adapters.redis_seam import numbers, outgoing, reading, receive, texts, unique
 from tests.brokers.redis import RedisBroker
@@ -139,7 +139,7 @@ async def test_what_is_not_settled_at_close_is_there_for_the_next_member(adapter
 async def test_after_a_stop_a_message_that_was_held_still_comes_before_those_of_its_key(
     redis_broker: RedisBroker,
 ) -> None:
-    lists = every_broker.redis_list(redis_broker)
+    lists = every_redis.redis_list(redis_broker)
     bus = lists.bus(order="strict")
 
     @bus.on("*")
