@@ -84,9 +84,9 @@ class Workers:
                 await asyncio.sleep(POLL)
                 self.browse()
 
-    async def kill(self) -> None:
-        """Kill one at random and start another in its place."""
-        victim = self._processes.pop(random.randrange(len(self._processes)))
+    async def kill(self, *, oldest: bool = False) -> None:
+        """Kill one, at random or the oldest, and start another in its place, with what `bus` is by then."""
+        victim = self._processes.pop(0 if oldest else random.randrange(len(self._processes)))
         if victim.returncode is None:
             victim.kill()
         self._note("killed", [victim.pid])
