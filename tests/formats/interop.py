@@ -25,6 +25,7 @@ class Sample:
     Attributes:
         peer: the program, and which of its ways to write.
         settings: those of the source that reads it.
+        amount: the event's amount as the program writes it: text, or a number.
         inspected: whether ``inspect`` proposes this format. Where a program leaves no trace of itself it cannot.
     """
 
@@ -34,6 +35,7 @@ class Sample:
     settings: Mapping[str, Any]
     name: str
     message: Mapping[str, Any]
+    amount: str | float = "2.50"
     inspected: bool = True
 
     def __str__(self) -> str:

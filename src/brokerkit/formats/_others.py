@@ -17,6 +17,7 @@ from brokerkit.formats._connect import CONNECT
 from brokerkit.formats._faststream import FASTSTREAM, MAGIC
 from brokerkit.formats._format import Format
 from brokerkit.formats._kombu import KOMBU, TYPE, VALUE
+from brokerkit.formats._php import PHP_TEXT
 from brokerkit.formats._recognition import Recognises, all_of, any_of, begins, has_fields, has_header, value
 
 CLASS_NAME: Final = r"""^"?(?:[^,;\[]*[.:/\\+$])?([A-Za-z_][\w-]*)"""
@@ -61,6 +62,11 @@ def _is_kombu_on_sqs(delivery: Delivery) -> bool:
     return (delivery.body or b"").startswith(b"eyJib2R5IjogI")
 
 
+def _is_symfony_on_redis(delivery: Delivery) -> bool:
+    body = delivery.body or b""
+    return body.startswith(b"s:") and b':"{"body":' in body[:20]
+
+
 def _is_yii(delivery: Delivery) -> bool:
     return "\\" in str(value(delivery, "class") or "")
 
@@ -78,10 +84,11 @@ def _is_text_in(key: str, *others: str) -> Recognises:
     return all_of(has_fields(key, *others), lambda delivery: isinstance(value(delivery, key), str))
 
 
-for _codec in (CONNECT, FASTSTREAM, KOMBU):
+for _codec in (CONNECT, FASTSTREAM, KOMBU, PHP_TEXT):
     register_codec(_codec)
 
 _KOMBU_BODY: Final = "field:body|base64|decompress|json"
+_SYMFONY_REDIS: Final = "body|php-text|json"
 _SQS: Final = "body|base64|json|field:body|base64|decompress|json"
 
 
@@ -165,13 +172,14 @@ PEERS: Final = (
         has_fields("actor_name", "message_id", "kwargs"),
     ),
     Peer(
-        "a message of Spring (__TypeId__)",
+        "a message of Spring",
         Format(
             name="spring",
-            name_from=("header:__TypeId__", "type"),
+            # Without a class, as in Spring Cloud Stream, a header that the program itself has set; it is in quotes.
+            name_from=("header:__TypeId__", "type", "header:event"),
             name_pattern=CLASS_NAME,
         ),
-        has_header("__TypeId__"),
+        any_of(has_header("__TypeId__"), has_header("spring_json_header_types")),
     ),
     Peer(
         "a MassTransit message",
@@ -248,8 +256,8 @@ PEERS: Final = (
         Format(
             name="symfony",
             read_only=True,
-            name_from=("header:type", "field:headers.type"),
-            payload_from=("field:body", "body"),
+            name_from=("header:type", "field:headers.type", f"{_SYMFONY_REDIS}|field:headers.type"),
+            payload_from=("field:body", f"{_SYMFONY_REDIS}|field:body", "body"),
             name_pattern=CLASS_NAME,
         ),
         any_of(
@@ -257,6 +265,7 @@ PEERS: Final = (
                 _is_text_in("body", "headers"), lambda delivery: isinstance(value(delivery, "headers", "type"), str)
             ),
             has_header("X-Message-Stamp-Symfony\\Component\\Messenger\\Stamp\\BusNameStamp"),
+            _is_symfony_on_redis,
         ),
     ),
     Peer(
