@@ -66,7 +66,7 @@ def test_a_bad_document_is_one_line_and_exit_code_1_and_writes_nothing(
 def test_an_output_that_cannot_be_written_is_one_line(cli: Cli, written: Written, tmp_path: Path) -> None:
     code, _, err = cli("catalog", "import", written("shop.yaml", OLD), "--output", tmp_path / "none" / "shop.py")
     assert code == 1
-    assert err.endswith("shop.py: No such file or directory\n")
+    assert err.endswith("shop.py cannot be written: No such file or directory; --output chooses another place\n")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class DeadLetterFile:
         """
         [failure] = await asyncio.to_thread(self._append, [b""])
         if failure is not None:
-            raise failure
+            raise BrokerkitError(f"{failure}; set dead_letter to a file that can be written") from failure.__cause__
 
     def warn_if_unwritable(self) -> None:
         """Log a warning if this process may not write the file. The file is not made: most overflow files stay unused."""
@@ -56,7 +56,7 @@ class DeadLetterFile:
         elif os.access(place, os.W_OK):
             return
         else:
-            why = f"this process may not write {str(place)!r}"
+            why = f"this process may not write {str(place.absolute())!r}"
         logger.warning(
             "dead letters that the broker cannot take could not be kept: %s: %s; set overflow to a file that can be written",
             *(self.path, why),

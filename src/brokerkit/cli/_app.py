@@ -21,6 +21,9 @@ WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 """128 plus the number of SIGINT, as in shells."""
 
+_COMPLETION: Final = "--install-completion"
+"""It writes to the user's home."""
+
 _KEYWORD: Final = re.compile(r"^keyword: (?P<table>bus|sources\.from|targets\.to)(?:\.|: )(?P<name>[a-z_]+): ")
 
 app: Final = App(
@@ -34,7 +37,7 @@ app: Final = App(
     exit_on_error=False,
 )
 app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]
-    help="Make your shell complete commands with the Tab key."
+    _COMPLETION, help="Make your shell complete commands with the Tab key."
 )
 app.command(
     "brokerkit.cli.demo:demo",
@@ -92,6 +95,11 @@ def _launch(
         return _fail(error, WRONG_USE, traceback=traceback)
     except BrokerkitError as error:
         return _fail(error, FAILED, traceback=traceback)
+    except OSError as error:
+        if tokens[:1] != (_COMPLETION,):
+            raise
+        text = f"{error.filename} cannot be written: {error.strerror}; HOME chooses another place"
+        return _fail(BrokerkitError(text), FAILED, traceback=traceback)
 
 
 def run(arguments: Sequence[str]) -> int:

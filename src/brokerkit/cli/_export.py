@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brokerkit import ConfigError, events
-from brokerkit.cli._output import say, say_document
+from brokerkit.cli._output import say, say_document, writing
 from brokerkit.cli._target import import_here
 from brokerkit.events import Family
 from brokerkit.events._examples import example
@@ -47,8 +47,9 @@ def export(folder: Path, /, *, family: str | None = None, release: str = _VERSIO
             path = folder / file
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise ConfigError(f"{path} leads out of {folder}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            with writing(path, instead="FOLDER"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
         say(f"{one.name}: {len(one.models)} events in {folder}")
 
 
@@ -69,7 +70,8 @@ def on_types(module: str, /, *, family: str = "FAMILY", output: Path | None = No
     if output is None:
         say_document(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        with writing(output, instead="--output"):
+            output.write_text(text, encoding="utf-8")
 
 
 def _more_than_once(families: list[Family]) -> frozenset[str]:

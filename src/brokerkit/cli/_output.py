@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -13,6 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.logging import RichHandler
 
+from brokerkit._errors import BrokerkitError
 from brokerkit._logging import escape, indented, traceback_text
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -65,6 +68,24 @@ def say_json(value: Mapping[str, Any], *, indent: int | None = None) -> None:
 def say_document(text: str) -> None:
     """Write a document of several lines to standard output. Control characters in its lines are escaped."""
     print("\n".join(map(escape, text.split("\n"))), end="")
+
+
+@contextmanager
+def writing(path: Path, *, instead: str) -> Iterator[None]:
+    """Say which file cannot be written, and what chooses another place.
+
+    Args:
+        path: the file.
+        instead: the option or argument that names it.
+
+    Raises:
+        BrokerkitError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        text = f"{path.absolute()} cannot be written: {error.strerror}; {instead} chooses another place"
+        raise BrokerkitError(text) from error
 
 
 def say_traceback(_: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:

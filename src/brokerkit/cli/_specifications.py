@@ -13,7 +13,7 @@ from rich.text import Text
 from brokerkit import ConfigError
 from brokerkit._logging import escape
 from brokerkit._specifications import Change, changes, module_text, read
-from brokerkit.cli._output import UsageError, console, say_document, say_json
+from brokerkit.cli._output import UsageError, console, say_document, say_json, writing
 
 FailOn = Literal["readers", "writers", "any"]
 
@@ -33,11 +33,9 @@ def import_(file: Path, /, *, output: Path | None = None, family: str | None = N
     made = module_text(read(file), family=family)
     if output is None:
         say_document(made)
-        return
-    try:
-        output.write_text(made, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{output}: {error.strerror}") from error
+    else:
+        with writing(output, instead="--output"):
+            output.write_text(made, encoding="utf-8")
 
 
 def diff(

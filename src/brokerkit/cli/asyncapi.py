@@ -10,7 +10,7 @@ import yaml
 from cyclopts import Parameter
 
 from brokerkit import Bus
-from brokerkit.cli._output import UsageError, say_document
+from brokerkit.cli._output import UsageError, say_document, writing
 from brokerkit.cli._target import find_bus
 
 
@@ -52,4 +52,5 @@ def asyncapi(
     if output is None:
         say_document(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        with writing(output, instead="--output"):
+            output.write_text(text, encoding="utf-8")

@@ -10,12 +10,13 @@ import time
 import uuid
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from brokerkit import Bus, Message, Stats, adapters
+from brokerkit import Bus, ConfigError, Message, Stats, adapters
 from brokerkit._config._loading import ONLY, from_keywords
 from brokerkit._config._settings import ConnectionSettings
 from brokerkit._url import Url
@@ -54,7 +55,8 @@ def demo(
     One message is cut off in the middle, one handler fails twice before it works, and one handler never works. The
     handlers stop for a while, and the room plays on. Nothing is lost. The exit code is 0 if every message is accounted for.
 
-    The broker is a file in the current folder. Stop the demo at any time, or kill it: the next run handles what is left.
+    The broker is a file in the current folder, unless `--url` names another place. Stop the demo at any time, or kill
+    it: the next run handles what is left.
 
     Args:
         url: the broker: `kafka://localhost:9092`, `amqp://…`, `sqs://…`, `sns://…`, `redis://…`, `redis+pubsub://…`, or
@@ -68,6 +70,11 @@ def demo(
     if code:
         print(inspect.getsource(_demo_handlers), end="")
         return 0
+    if url == _FILE and not os.access(Path.cwd(), os.W_OK):
+        raise ConfigError(
+            f"{Path(Url.parse(url).path).absolute()} cannot be written; --url chooses another place, such as "
+            "sqlite:////tmp/brokerkit-demo.db"
+        )
     events = _FAST_EVENTS if fast else max(_FEWEST_EVENTS, round(seconds / _INTERVAL))
     return asyncio.run(_Demo(url, _settings(url, topic)).run(seed, events, interval=0.0 if fast else _INTERVAL))
 

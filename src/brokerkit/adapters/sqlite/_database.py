@@ -176,6 +176,11 @@ class Database:
             return ConnectionLost(
                 f"{self._url}: {error}; make room where {self.path} is. Nothing that was confirmed is lost"
             )
+        if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            return ConnectionLost(
+                f"{self._url}: {error}: this process must be able to write {self.path.absolute()} and the folder it is in; "
+                "a URL such as sqlite:////folder/file.db names another"
+            )
         return ConnectionLost(f"{self._url}: {error}")
 
     async def close(self) -> None:

@@ -75,7 +75,9 @@ class SqliteSource:
         try:
             self._ear = Ear(self._database.path, self._news.set)
         except OSError as error:
-            raise ConnectionLost(f"{self._url}: no wake-ups can be received: {error}") from error
+            raise ConnectionLost(
+                f"{self._url}: no wake-ups can be received: {error}; TMPDIR chooses another folder"
+            ) from error
 
     def _find_groups(self, db: sqlite3.Connection) -> list[Group]:
         """Find the topics and groups that are read, and create those that may be created.

@@ -7,7 +7,6 @@ lost wake-up delays a message and does not lose it: readers also look once a sec
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hashlib
 import os
 import socket
@@ -26,9 +25,13 @@ HAS_SOCKETS: Final = hasattr(socket, "AF_UNIX") and os.name == "posix"
 def folder_of(database: Path) -> Path:
     """The folder of the sockets of one database file. It is not beside the file, because the path of a socket holds only 100
     bytes.
+
+    Raises:
+        OSError: no folder for temporary files can be written.
     """
+    # A container may run as a number that has no name.
     digest = hashlib.blake2s(str(database.resolve()).encode(errors="surrogateescape"), digest_size=10).hexdigest()
-    return Path(tempfile.gettempdir(), f"brokerkit-{getpass.getuser()}", digest)
+    return Path(tempfile.gettempdir(), f"brokerkit-{os.geteuid()}", digest)
 
 
 class Bell:
@@ -39,7 +42,9 @@ class Bell:
     """
 
     def __init__(self, database: Path) -> None:
-        self._folder = folder_of(database)
+        self._folder: Path | None = None
+        with suppress(OSError):  # nobody can hear here
+            self._folder = folder_of(database) if HAS_SOCKETS else None
         self._socket: socket.socket | None = None
 
     def __repr__(self) -> str:
@@ -47,7 +52,7 @@ class Bell:
 
     def ring(self) -> None:
         """Wake all readers. Does not raise and does not wait."""
-        if not HAS_SOCKETS:
+        if self._folder is None:
             return
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
