@@ -20,6 +20,8 @@ channels:
     messages:
       Placed: {payload: {type: object, properties: {id: {type: integer}}}}
 """
+# Each test starts a program or two.
+pytestmark = pytest.mark.timeout(300)
 LOGIN = ("OnUserLoggedIn", "--data", '{"playerId": 1}', "--topic", "poker", "--format", "evenbet")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +71,7 @@ def say_document(text: str) -> None:
 
 
 @contextmanager
-def writing(path: Path, *, instead: str) -> Iterator[None]:
+def writing(path: Path, *, instead: str) -> Generator[None]:
     """Say which file cannot be written, and what chooses another place.
 
     Args:
