@@ -1,4 +1,4 @@
-"""How long `import brokerkit` takes beyond pydantic and asyncio, which a service loads anyway.
+"""How long it takes to import all names of brokerkit, beyond pydantic and asyncio, which a service loads anyway.
 
 Run it: python benchmarks/import_time.py [RUNS]
 """
@@ -12,7 +12,7 @@ import time
 import asyncio
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, model_validator
 begun = time.perf_counter()
-import brokerkit
+from brokerkit import *
 print((time.perf_counter() - begun) * 1000)
 """
 

@@ -50,7 +50,7 @@ def test_the_version_is_one() -> None:
 
 def test_importing_the_package_loads_no_client_library_and_no_command_line() -> None:
     strangers = {*LIBRARIES, "botocore", "cyclopts", "rich", "brokerkit.cli", "brokerkit.testing"}
-    loaded = set(run("import brokerkit, sys; print(*sys.modules)").split())
+    loaded = set(run("from brokerkit import *; import sys; print(*sys.modules)").split())
     assert loaded & strangers == set()
     adapters_loaded = {name for name in loaded if name.startswith("brokerkit.adapters.") and "._" not in name}
     assert adapters_loaded == {"brokerkit.adapters.api"}
@@ -60,6 +60,20 @@ def test_importing_the_package_loads_no_client_library_and_no_command_line() -> 
         if name.startswith(("brokerkit.events.", "brokerkit._vendors."))
         and "._" not in name.removeprefix("brokerkit._")
     } == set()
+
+
+def test_names_are_loaded_when_they_are_used() -> None:
+    code = """
+import sys, brokerkit
+early = {name for name in sys.modules if name.startswith("brokerkit.")}
+assert set(brokerkit.__all__) <= set(dir(brokerkit))
+assert brokerkit.events.find("OnGameDone") and brokerkit.Bus is brokerkit.Bus
+try:
+    brokerkit.Buss
+except AttributeError as error:
+    print(*sorted(early), error, sep="; ")
+"""
+    assert run(code) == "brokerkit._errors; brokerkit._version; module 'brokerkit' has no attribute 'Buss'\n"
 
 
 def test_a_bus_loads_only_the_library_of_its_broker() -> None:

@@ -6,13 +6,11 @@ code that logs need not. A line below the log level costs nothing, because filte
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import time
 import traceback
-from concurrent import futures
 from types import TracebackType
 from typing import Final
 
@@ -26,9 +24,10 @@ _LONGEST_LINE: Final = 1_000
 _INDENT: Final = "  "
 
 _PACKAGE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 (as frames tell it)
+_LIBRARY: Final = os.path.dirname(os.__file__)  # noqa: PTH120
 _CALLERS: Final = tuple(
-    os.path.join(folder, "")  # noqa: PTH118
-    for folder in (_PACKAGE + "_consuming", os.path.dirname(asyncio.__file__), os.path.dirname(futures.__file__))  # noqa: PTH120
+    os.path.join(*folder, "")  # noqa: PTH118
+    for folder in ((_PACKAGE, "_consuming"), (_LIBRARY, "asyncio"), (_LIBRARY, "concurrent", "futures"))
 )
 """Code whose frames come before those of a handler."""
 

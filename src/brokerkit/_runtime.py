@@ -39,6 +39,7 @@ from brokerkit._status._health import Health, SourceHealth
 from brokerkit._status._hooks import Hooks
 from brokerkit._status._stats import Stats
 from brokerkit._url import Url
+from brokerkit._vendors import _sections as _sections
 from brokerkit.adapters._tls_cause import Tls, explained, tls_of
 from brokerkit.adapters.api import Adapter, Capabilities, Connection
 
