@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         peer: the program, and which of its ways to write.
         settings: those of the source that reads it.
-        amount: the event's amount as the program writes it: text, or a number.
+        payload: the event as the program writes it.
         inspected: whether ``inspect`` proposes this format. Where a program leaves no trace of itself it cannot.
     """
 
@@ -35,7 +35,7 @@ class Sample:
     settings: Mapping[str, Any]
     name: str
     message: Mapping[str, Any]
-    amount: str | float = "2.50"
+    payload: Mapping[str, Any] = field(default_factory=lambda: {"playerId": 5, "amount": "2.50"})
     inspected: bool = True
 
     def __str__(self) -> str:

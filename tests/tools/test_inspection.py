@@ -226,6 +226,10 @@ def test_an_envelope_that_is_known_is_proposed_with_the_format_that_reads_it(
 UNREAD: list[tuple[Any, str]] = [
     ({"event": "OnUserLoggedIn", "data": LOGIN}, "OnUserLoggedIn declares"),
     ({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b", "RequestId": "1"}, "not an event"),
+    (
+        {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}] * 2},
+        "a notification of an AWS service",
+    ),
     (["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "b", "s3Key": "k"}], "stays in S3"),
     (
         [{"specversion": "1.0", "type": "OnUserLoggedIn", "source": "/x", "id": "1", "data": LOGIN}] * 2,

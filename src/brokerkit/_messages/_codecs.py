@@ -11,7 +11,7 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
 from brokerkit._messages._encodings import sniffed
@@ -98,6 +98,14 @@ def _decompress(value: Any) -> Any:
     return sniffed(value) if isinstance(value, bytes) else value
 
 
+def _only(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(elements := cast("list[Any]", value)) != 1:  # type: ignore[redundant-cast]
+        raise DecodeError(f"a message can hold one event, and this one has {len(elements)}", value=elements)
+    return elements[0]
+
+
 def _leave_out_empty(value: Any) -> Any:
     return value if value or value == 0 else MISSING
 
@@ -134,6 +142,7 @@ _CODECS: Final = {
         Codec(name="base64", decode=_decode_base64, encode=_encode_base64),
         Codec(name="decompress", decode=_decompress),
         Codec(name="nonempty", decode=_leave_out_empty),
+        Codec(name="only", decode=_only),
         Codec(name="msgpack", decode=_decode_msgpack, encode=_encode_msgpack, content_type="application/msgpack"),
     )
 }

@@ -15,7 +15,7 @@ from brokerkit._messages._encodings import undone
 from brokerkit._messages._name_rules import parsed
 from brokerkit.formats._format import Format
 from brokerkit.formats._others import PEERS
-from brokerkit.formats._recognition import Recognises, begins, has_fields, value
+from brokerkit.formats._recognition import Recognises, begins, value
 from brokerkit.formats.cloudevents import CLOUDEVENTS, CLOUDEVENTS_STRUCTURED, PREFIXES
 
 
@@ -80,7 +80,7 @@ _OTHERS: Final[tuple[tuple[Recognises, str, str, Format | None], ...]] = (
     (_is_structured, "a CloudEvent in structured mode", "", CLOUDEVENTS_STRUCTURED),
     (_is_batch, "a batch of CloudEvents", f"a message can hold one event: {_NOT_SUPPORTED}", None),
     (
-        has_fields("Service", "Event", "Bucket", "RequestId"),
+        lambda delivery: value(delivery, "Event") == "s3:TestEvent",
         "the test event of an S3 notification",
         "it is not an event",
         None,

@@ -327,7 +327,11 @@ PEERS: Final = (
     Peer(
         "a notification of an AWS service",
         Format(
-            name="s3", read_only=True, name_from=("field:Records[0].eventName",), payload_from=("field:Records[0]",)
+            name="s3",
+            read_only=True,
+            # S3 begins with a test event, "s3:TestEvent", which has no records.
+            name_from=("field:Records[0].eventName", "field:Event"),
+            payload_from=("field:Records|only",),
         ),
         _is_aws_records,
     ),
