@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from brokerkit._backoff import backoff
 from brokerkit._errors import BrokerkitError, ConnectionLost, Reject, describe
 from brokerkit._handlers._handlers import Handler
 from brokerkit._logging import get_logger
@@ -26,7 +26,7 @@ Run = Callable[[Any, Message], Awaitable[None]]
 _LONGEST_KEY: Final = 400
 _EXTENSIONS_FOR_EACH_LEASE: Final = 3
 _SHORTEST_WAIT: Final = 0.05
-_LONGEST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 1.5
 """Seconds until a message that another process handles is tried again. Most handlers are done long before the lease
 ends."""
 _STORE_AWAY: Final = 2.0
@@ -158,7 +158,7 @@ class IdempotentHandler:
                 self._lose_store(error)
                 if claim.session is not None or time() >= give_up:
                     raise
-            await asyncio.sleep(_STORE_AWAY * random.uniform(0.25, 0.5))
+            await asyncio.sleep(_pause(_STORE_AWAY / 2))
 
     def _key(self, event: Any, message: Message) -> str:
         if callable(self.dedupe.key):
@@ -175,10 +175,10 @@ class IdempotentHandler:
             answer = await self.dedupe.store.claim(key, lease=self.dedupe.lease, keep=self.dedupe.keep)
         except ConnectionLost as error:
             self._lose_store(error)
-            raise Postponed(_STORE_AWAY * random.uniform(0.5, 1.0)) from error
+            raise Postponed(_pause(_STORE_AWAY)) from error
         self._find_store()
         if isinstance(answer, Taken):
-            raise Postponed(min(max(answer.wait, _SHORTEST_WAIT), _LONGEST_WAIT) * random.uniform(1.0, 1.2))
+            raise Postponed(_pause(min(max(answer.wait, _SHORTEST_WAIT), _LONGEST_WAIT)))
         return answer
 
     async def _give_back(self, claim: Claim) -> None:
@@ -187,6 +187,11 @@ class IdempotentHandler:
                 await claim.release()
         except (ConnectionLost, TimeoutError) as error:
             logger.warning("%s: a claim stays until its lease ends: %s", self.handler.name, describe(error))
+
+
+def _pause(longest: float) -> float:
+    """Return the seconds until a store is asked again. This backoff does not grow: each message asks for itself."""
+    return backoff(1, first=longest, cap=longest)
 
 
 def key_text(scope: str, handler: str, key: str) -> str:
