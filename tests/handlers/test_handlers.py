@@ -255,6 +255,13 @@ def test_a_cell_that_runs_again_does_not_register_its_handler_twice(second: tupl
     assert len(bus.handlers) == 1
 
 
+def test_a_handler_of_code_without_a_module_has_its_own_name_alone() -> None:
+    scope: dict[str, Any] = {}
+    exec("async def settle(event, nobody_fills_this, *, nor_this): ...", scope)
+    with pytest.raises(ConfigError, match=r"handler settle\b"):
+        Handlers().on("OnGameDone")(scope["settle"])
+
+
 def test_the_same_function_is_not_registered_twice_for_one_event() -> None:
     service, handlers, bus = Service(), Handlers(), Bus("memory://", topic="t")
     for function in (event_only, service.handle, functools.partial(with_dependency, service), made(1000)):

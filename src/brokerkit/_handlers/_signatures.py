@@ -27,11 +27,15 @@ _WANTED: Final = "takes (event) or (event, message)"
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return module and qualified name of a function; for a partial, those of the function that it calls."""
+    """Return module and qualified name of a function; for a partial, those of the function that it calls.
+
+    What `exec` has defined may have no module. Then the name stands alone.
+    """
     while isinstance(function, functools.partial):
         function = function.func
     qualified = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', '?')}.{qualified}"
+    module = getattr(function, "__module__", None)
+    return qualified if module is None else f"{module}.{qualified}"
 
 
 def is_async(function: Callable[..., Any]) -> bool:
