@@ -55,8 +55,8 @@ def check(scheme: str, in_url: str | None, password: object, file: Path | None) 
     if scheme.partition("+")[0] not in _BROKERS:
         raise ConfigError(f"{given[0]} is for Kafka, RabbitMQ and Redis, not for {scheme}://")
     if len(given) > 1 or in_url is not None:
-        places = [*given, "part of the URL"] if in_url is not None else given
-        raise ConfigError(f"the password is given twice: as {' and '.join(places)}")
+        ways = [*given, "part of the URL"] if in_url is not None else given
+        raise ConfigError(f"the password is given twice: as {' and '.join(ways)}")
     if file is not None:
         _read(file, ConfigError)
 

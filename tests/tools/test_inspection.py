@@ -347,7 +347,7 @@ def test_what_cannot_be_decoded_is_counted_and_shown_and_takes_no_part() -> None
     broken.unreadable("the names of 1 headers are not UTF-8")
     no_gzip = delivery(b"no gzip at all", headers={"event": "Other", "content-encoding": "gzip"})
     found = inspect([broken, *right, no_gzip, broken], PLACES)
-    assert (found.messages, found.known, found.unknown, found.no_json, found.problem) == (
+    assert (found.messages, found.known, found.unknown, found.not_json, found.problem) == (
         5,
         {"OnUserLoggedIn": 2},
         {},

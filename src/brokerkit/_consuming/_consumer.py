@@ -281,7 +281,7 @@ class Consumer:
         """
         await self._dead_letters.open()
         await self._source.open()
-        self._isolation.look()
+        self._isolation.learn_limits()
         # Some promises depend on what only the broker could tell.
         self._capabilities = self._promises()
         self.status.become("consuming")

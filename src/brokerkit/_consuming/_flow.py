@@ -48,7 +48,7 @@ class SuspectInbox(Inbox, Protocol):
         """The deliveries that wait there."""
         ...
 
-    def look(self) -> None:
+    def learn_limits(self) -> None:
         """Find out how many deliveries the broker allows."""
         ...
 

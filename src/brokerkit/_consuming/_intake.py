@@ -162,7 +162,7 @@ class Intake:
                 self._retries.done_here.begin_anew()
                 if self.hold_limit is not None:
                     self.hold_limit.reconnected()
-                flow.isolation.look()
+                flow.isolation.learn_limits()
                 status.recover()
             if batch:
                 try:

@@ -103,7 +103,7 @@ class Isolation:
         """How many messages must run alone, including the one that does."""
         return self.suspects.count + (self._running is not None)
 
-    def look(self) -> None:
+    def learn_limits(self) -> None:
         """Suspect earlier where the broker itself takes messages away: what it takes is lost."""
         limits = [self._starts.delivery_limit(topic) for topic in self._topics]
         most = min((most_below(limit) for limit in limits if limit is not None), default=self._most)

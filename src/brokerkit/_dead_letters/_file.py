@@ -48,15 +48,15 @@ class DeadLetterFile:
 
     def warn_if_unwritable(self) -> None:
         """Log a warning if this process may not write the file. The file is not made: most overflow files stay unused."""
-        place = self.path if os.path.lexists(self.path) else self.path.parent
+        checked = self.path if os.path.lexists(self.path) else self.path.parent
         if self.path.is_symlink():
             why = "it is a symbolic link"
-        elif not place.exists():
-            why = f"the folder {str(place)!r} does not exist"
-        elif os.access(place, os.W_OK):
+        elif not checked.exists():
+            why = f"the folder {str(checked)!r} does not exist"
+        elif os.access(checked, os.W_OK):
             return
         else:
-            why = f"this process may not write {str(place.absolute())!r}"
+            why = f"this process may not write {str(checked.absolute())!r}"
         logger.warning(
             "dead letters that the broker cannot take could not be kept: %s: %s; set overflow to a file that can be written",
             *(self.path, why),

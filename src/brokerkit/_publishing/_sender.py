@@ -224,9 +224,9 @@ class Sender:
         return self._sending is not None and self._sending.uncancel() == 0
 
     def _set_timer(self, moment: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(moment, guarded(self._look, self._fail))
+        self._timer = asyncio.get_running_loop().call_at(moment, guarded(self._check, self._fail))
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """End what must end by now, note a silent broker, and set the timer for what is next."""
         self._timer = None
         if not (self._flying or self._waiting):

@@ -49,7 +49,7 @@ class Finding:
         unreadable: of event names whose model refuses a body, what it said first.
         foreign: of event names with a body that sets none of their fields, what was seen instead.
         undecodable: why messages cannot be decoded, with their number; each becomes a dead letter. They are not looked at.
-        no_json: bodies that are no JSON object.
+        not_json: bodies that are not JSON.
         works: whether the settings read some of the messages right; of unknown names, whether some are JSON objects.
         guesses: places that may hold the name, where nothing is known; the best one first.
         body_field: the field of an entry that holds the body, where it is not the usual one (Redis Streams).
@@ -66,7 +66,7 @@ class Finding:
     nameless: int
     unreadable: Mapping[str, str]
     foreign: Mapping[str, str]
-    no_json: int
+    not_json: int
     works: bool
     guesses: tuple[Guess, ...]
     undecodable: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -148,7 +148,7 @@ def tried(
         nameless=nameless,
         unreadable=unreadable,
         foreign=foreign,
-        no_json=sum(parsed(delivery) is NOT_JSON for delivery in deliveries),
+        not_json=sum(parsed(delivery) is NOT_JSON for delivery in deliveries),
         works=wrong < known.total() if known else bool(objects) or not deliveries,
         guesses=guesses,
     )

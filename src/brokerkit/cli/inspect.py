@@ -105,8 +105,8 @@ def report(finding: Finding) -> list[str]:
         )
     if more := sum(list(finding.undecodable.values())[_SHOWN:]):
         lines.append(f"warning: {_count(more, 'message')} cannot be decoded for other reasons")
-    if finding.no_json:
-        lines.append(f"{_count(finding.no_json, 'body', 'bodies')} not JSON")
+    if finding.not_json:
+        lines.append(f"{_count(finding.not_json, 'body', 'bodies')} not JSON")
     if finding.name_from:
         lines.append(f"event name: {', then '.join(map(escape, finding.name_from))}")
     else:

@@ -78,8 +78,8 @@ def _make_wrap(wire: Format) -> Wrap:
     path = field_path(rule)
     codecs = [get_codec(step) for step in reversed(steps) if not step.startswith("field:")]
     encoders = [codec.encode for codec in codecs if codec.encode is not None]
-    places = rule == "body" or (path and not any(step.isdecimal() for step in path))
-    writable = bool(places) and len(encoders) == len(steps)
+    in_body = rule == "body" or (path and not any(step.isdecimal() for step in path))
+    writable = bool(in_body) and len(encoders) == len(steps)
     id_path = field_path(wire.id_from[0]) if wire.id_from else ()
     content_type = codecs[-1].content_type if codecs and rule == "body" else None
 

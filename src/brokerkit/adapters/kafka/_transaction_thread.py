@@ -141,8 +141,8 @@ class TransactionThread:
             producer.begin_transaction()
             self._produce(producer, work, refused)
             if not refused:
-                for member, places in work.offsets:
-                    self._again(producer, partial(producer.send_offsets_to_transaction, list(places), member))
+                for member, positions in work.offsets:
+                    self._again(producer, partial(producer.send_offsets_to_transaction, list(positions), member))
                 committing = True
                 self._again(producer, producer.commit_transaction)
                 return None

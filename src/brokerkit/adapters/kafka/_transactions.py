@@ -268,8 +268,8 @@ class Transactions:
                 positions[offsets] = offsets.after(part.delivery.native.offset())
         members: dict[bytes | None, list[TopicPartition]] = {}
         for offsets, at in positions.items():
-            place = TopicPartition(offsets.topic, offsets.partition, at)
-            members.setdefault(self._membership(offsets).known, []).append(place)
+            position = TopicPartition(offsets.topic, offsets.partition, at)
+            members.setdefault(self._membership(offsets).known, []).append(position)
         if not members:
             return None
         work = Work(messages=messages, offsets=list(members.items()), alone=attempt.alone)
@@ -313,7 +313,7 @@ class Transactions:
         them are looked at: a partition may have moved, and its next owner may have committed more although this transaction
         was aborted. Where that is so of all partitions, somebody has handled all messages.
         """
-        wanted = {(one.topic, one.partition): one.offset for _, places in work.offsets for one in places}
+        wanted = {(one.topic, one.partition): one.offset for _, positions in work.offsets for one in positions}
         failures = 0
         while not self._closing.is_set():
             if await self._thread.begin() is None:

@@ -39,12 +39,12 @@ async def flush(channel: Channel, queues: Iterable[str]) -> list[int]:
     """
     tags: list[int] = []
 
-    async def look(message: DeliveredMessage) -> None:
+    async def note(message: DeliveredMessage) -> None:
         tags.append(message.delivery_tag or 0)
 
     await channel.basic_qos(prefetch_count=1)
     for queue in queues:
-        answer = await channel.basic_consume(queue, look)
+        answer = await channel.basic_consume(queue, note)
         # Else it would be given what goes back next.
         await channel.basic_cancel(answer.consumer_tag or "")
     return sorted(tags)

@@ -19,19 +19,19 @@ _BLOCK: Final = 1.0
 _NOTHING: Final = b"0-0"
 
 
-async def look_at_streams(
+async def browse_streams(
     client: Client, entries: Entries, topics: Sequence[str], *, past: bool, follow: bool
 ) -> AsyncGenerator[Delivery, None]:
     """See `Adapter.browse`; the streams exist."""
     seen: dict[bytes, bytes] = {}
     for topic in topics:
-        with translated(client.where, f"looking at the stream {topic!r}"):
+        with translated(client.where, f"browsing the stream {topic!r}"):
             last = await client.call("XREVRANGE", topic, "+", "-", "COUNT", 1)
         seen[topic.encode()] = last[0][0] if last else _NOTHING
     for stream, end in seen.items() if past else ():
         begin = b"-"
         while True:
-            with translated(client.where, f"looking at the stream {stream.decode()!r}"):
+            with translated(client.where, f"browsing the stream {stream.decode()!r}"):
                 page = await client.call("XRANGE", stream, begin, end, "COUNT", _PAGE)
             if not page:
                 break
@@ -110,15 +110,15 @@ async def _cancellable(call: Coroutine[Any, Any, Any]) -> Any:
     return calling.result()
 
 
-async def look_at_lists(client: Client, topics: Sequence[str], end: ReadFrom) -> AsyncGenerator[Delivery, None]:
+async def browse_lists(client: Client, topics: Sequence[str], end: ReadFrom) -> AsyncGenerator[Delivery, None]:
     """See `Adapter.browse`; the lists exist, or are empty."""
     for topic in topics:
-        with translated(client.where, f"looking at the list {topic!r}"):
+        with translated(client.where, f"browsing the list {topic!r}"):
             length = await client.call("LLEN", topic)
         # What is taken meanwhile moves the rest forward: a list has no other address than the distance from its ends.
         for at in range(0, length, _PAGE):
             past = min(at + _PAGE, length)
-            with translated(client.where, f"looking at the list {topic!r}"):
+            with translated(client.where, f"browsing the list {topic!r}"):
                 if end == "left":
                     values = await client.call("LRANGE", topic, at, past - 1)
                 else:

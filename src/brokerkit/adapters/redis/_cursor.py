@@ -33,7 +33,7 @@ class StreamCursor:
 
     async def open(self) -> None:
         """See `Cursor.open`."""
-        with translated(self._client.where, f"looking at the stream {self._stream!r}"):
+        with translated(self._client.where, f"browsing the stream {self._stream!r}"):
             kind = await self._client.call("TYPE", self._stream)
             if kind == b"none":
                 raise NotFound(f"{self._client.where}: there is no stream {self._stream!r}")
@@ -45,7 +45,7 @@ class StreamCursor:
         """See `Cursor.fetch`."""
         if self._end is None:
             return []
-        with translated(self._client.where, f"looking at the stream {self._stream!r}"):
+        with translated(self._client.where, f"browsing the stream {self._stream!r}"):
             page = await self._client.call("XRANGE", self._stream, self._from, self._end, "COUNT", limit)
         if page:
             self._from = b"(" + page[-1][0]
@@ -106,7 +106,7 @@ class ListCursor:
 
     async def open(self) -> None:
         """See `Cursor.open`; a list that does not exist is empty."""
-        with translated(self._client.where, f"looking at the list {self._name!r}"):
+        with translated(self._client.where, f"browsing the list {self._name!r}"):
             for raw in await self._client.call("SMEMBERS", self._keys.members):
                 member = raw.decode()
                 taken = self._keys.taken(member)
@@ -123,7 +123,7 @@ class ListCursor:
         self._page = []
         if self._left == 0:
             return []
-        with translated(self._client.where, f"looking at the list {self._name!r}"):
+        with translated(self._client.where, f"browsing the list {self._name!r}"):
             values = await self._read(min(limit, self._left))
         self._left = self._left - len(values) if values else 0
         self._page = [*values]

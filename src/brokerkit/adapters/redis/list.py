@@ -61,7 +61,7 @@ from brokerkit.adapters.api import (
     derived_name,
     refuse_to_follow,
 )
-from brokerkit.adapters.redis._browse import look_at_lists
+from brokerkit.adapters.redis._browse import browse_lists
 from brokerkit.adapters.redis._client import NAME_STYLE, Command
 from brokerkit.adapters.redis._connect import client_of
 from brokerkit.adapters.redis._cursor import ListCursor
@@ -141,7 +141,7 @@ class RedisListAdapter:
         if follow:
             raise refuse_to_follow("Redis list", "use redis:// (streams) or redis+pubsub://")
         await check_lists(self._client, topics)
-        async with aclosing(look_at_lists(self._client, topics if past else (), self._end)) as found:
+        async with aclosing(browse_lists(self._client, topics if past else (), self._end)) as found:
             async for delivery in found:
                 yield delivery
 

@@ -72,7 +72,7 @@ from brokerkit.adapters.api import (
     derived_name,
 )
 from brokerkit.adapters.redis import _scripts as scripts
-from brokerkit.adapters.redis._browse import look_at_streams
+from brokerkit.adapters.redis._browse import browse_streams
 from brokerkit.adapters.redis._client import NAME_STYLE, Command
 from brokerkit.adapters.redis._connect import client_of
 from brokerkit.adapters.redis._cursor import StreamCursor
@@ -181,7 +181,7 @@ class RedisStreamsAdapter:
         self, topics: Sequence[str], *, is_queue: bool = False, past: bool = True, follow: bool = False
     ) -> AsyncGenerator[Delivery, None]:
         await self.ensure(topics, is_queue=is_queue, create=False)
-        async with aclosing(look_at_streams(self._client, self._format, topics, past=past, follow=follow)) as found:
+        async with aclosing(browse_streams(self._client, self._format, topics, past=past, follow=follow)) as found:
             async for delivery in found:
                 yield delivery
 
