@@ -1,6 +1,6 @@
 """Bodies, keys and headers as JSON: text is a string, other bytes are ``{"base64": "..."}``.
 
-Dead-letter files, recordings and the command line's ``--json`` use it.
+Dead-letter files, recordings, rows of the outbox and the command line's ``--json`` use it.
 """
 
 from __future__ import annotations

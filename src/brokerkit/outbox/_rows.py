@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from brokerkit import _clock
-from brokerkit._messages._headers import as_text
+from brokerkit._messages._json import from_json, to_json
 from brokerkit._messages._outgoing import Outgoing
 
 
@@ -37,8 +36,8 @@ def row_of(target: str, outgoing: Outgoing, *, due: float) -> dict[str, Any]:
     message: dict[str, Any] = {
         "topic": outgoing.topic,
         "name": outgoing.name,
-        "key": None if key is None else _written(key),
-        "headers": {name: _written(value) for name, value in outgoing.headers.items()},
+        "key": to_json(key),
+        "headers": {name: to_json(value) for name, value in outgoing.headers.items()},
         "routing_key": outgoing.routing_key,
         "type": outgoing.type,
         "content_type": outgoing.content_type,
@@ -60,14 +59,5 @@ def outgoing_of(row: Row[Any]) -> Outgoing:
     """The message of a row."""
     message = json.loads(row.message)
     key = message.pop("key")
-    headers = {name: _read(value) for name, value in message.pop("headers").items()}
-    return Outgoing(**message, id=row.id, body=row.body, key=None if key is None else _read(key), headers=headers)
-
-
-def _written(value: str | bytes) -> str | dict[str, str]:
-    value = as_text(value)
-    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-
-
-def _read(value: str | dict[str, str]) -> str | bytes:
-    return value if isinstance(value, str) else base64.b64decode(value["base64"])
+    headers = {name: from_json(value) for name, value in message.pop("headers").items()}
+    return Outgoing(**message, id=row.id, body=row.body, key=None if key is None else from_json(key), headers=headers)
