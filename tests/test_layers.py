@@ -212,3 +212,24 @@ def test_the_table_in_contributing_has_the_same_rows() -> None:
         for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     ]
     assert rows == list(LAYERS)
+
+
+def test_the_way_of_a_message_in_contributing_names_what_is_there() -> None:
+    text = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8").partition("## The way of a message\n")[2]
+    files = {path.relative_to(SOURCE / ROOT).as_posix(): path.read_text("utf-8") for path in MODULES.values()}
+    cells = re.findall(r"^\| (?!step|headers|---).* \| (.*) \|$", text.partition("## Glossary\n")[0], re.MULTILINE)
+    missing: list[str] = []
+    for cell in cells:
+        [first, *names] = re.findall(r"`([^`]+)`", cell)
+        source = files[first]
+        for each in names:
+            if each.endswith(".py"):
+                source = files[each]
+                continue
+            owner, _, name = each.rpartition(".")
+            if owner and f"class {owner}" not in source:
+                [source] = [found for found in files.values() if re.search(rf"^class {owner}\b", found, re.MULTILINE)]
+            if not re.search(rf"^ *(async )?(def|class) {name}\b", source, re.MULTILINE):
+                missing.append(each)
+    assert len(cells) > 10
+    assert missing == []
