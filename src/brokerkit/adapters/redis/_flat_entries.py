@@ -18,7 +18,7 @@ JSON_FIELDS: Final = "bk-json"
 """Names the fields whose value is JSON and not text, as a list in JSON. What we have written is read as it was."""
 
 WHOLE_BODY: Final = "bk-body"
-"""A body that cannot lie in fields: no JSON object, an empty one, or one with a name that begins with ``bk-``."""
+"""A body that cannot lie in fields: not a JSON object, an empty one, or one with a name that begins with ``bk-``."""
 
 _PREFIX: Final = INTERNAL_PREFIX.encode()
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -84,10 +84,10 @@ def _members(body: str) -> Iterator[tuple[str, str, bool]]:
     """Yield the name of each member of a JSON object, its text, and whether that is JSON, as it was written.
 
     Raises:
-        ValueError: it is no JSON object, or has text that no broker takes.
+        ValueError: it is not a JSON object, or has text that no broker takes.
     """
     if not isinstance(value := strict_json(body), dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     at = body.index("{") + 1
     for _ in cast("dict[str, Any]", value):
         name, at = _DECODER.raw_decode(body, body.index('"', at))
