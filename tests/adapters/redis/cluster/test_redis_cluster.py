@@ -6,65 +6,26 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
-from redis.crc import key_slot
+from tests.adapters.redis.cluster.seam import ADAPTERS, at, made
 from tests.adapters.redis_load import Load
 from tests.adapters.redis_seam import confirmed, nothing_comes, numbers, opened, outgoing, reading, receive, unique
 from tests.brokers.redis import RedisBroker
-from tests.brokers.redis_cluster import PASSWORD, USER, RedisCluster, cluster, until
+from tests.brokers.redis_cluster import PASSWORD, USER, RedisCluster, until
 
 from brokerkit._errors import ConfigError, ConnectionLost, UnsupportedFeature
 from brokerkit._messages._delivery import ACK, RELEASE, RetryLater, Settled
 from brokerkit._messages._outgoing import Receipt
-from brokerkit._url import Url
-from brokerkit.adapters.api import Adapter, Connection, Subscription
+from brokerkit.adapters.api import Adapter
 from brokerkit.adapters.redis import _watch
 from brokerkit.adapters.redis._stream_source import RedisStreamsSource
-from brokerkit.adapters.redis.list import RedisListAdapter
 from brokerkit.adapters.redis.pubsub import RedisPubSubAdapter
 from brokerkit.adapters.redis.streams import RedisStreamsAdapter
 from brokerkit.dedupe import DONE, RedisStore, Taken
 
-ADAPTERS: dict[str, Any] = {"": RedisStreamsAdapter, "+list": RedisListAdapter}
 ALL: dict[str, Any] = {"group": "g", "provision": "all"}
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[RedisCluster]:
-    """Three primaries, each with a replica."""
-    made = cluster()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
-def at(url: str, **options: Any) -> Connection:
-    return Connection(url=Url.parse(url), options=options, connect_timeout=10, envelope="brokerkit")
-
-
-@pytest.fixture(params=ADAPTERS)
-async def adapter(request: pytest.FixtureRequest, servers: RedisCluster) -> AsyncGenerator[Adapter, None]:
-    async with opened(ADAPTERS[request.param](at(servers.url(request.param)))) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def streams(servers: RedisCluster) -> AsyncGenerator[RedisStreamsAdapter, None]:
-    async with opened(RedisStreamsAdapter(at(servers.url()))) as adapter:
-        assert isinstance(adapter, RedisStreamsAdapter)
-        yield adapter
-
-
-async def made(adapter: Adapter, number: int = 1) -> list[str]:
-    """Topics that lie on every server, if there are enough of them."""
-    topics = [unique() for _ in range(number)]
-    await adapter.ensure(topics, is_queue=False, create=True)
-    return topics
 
 
 def known_lag(source: Any, servers: RedisCluster) -> int | None:
@@ -169,28 +130,6 @@ async def test_retries_releases_and_leases_work_in_every_slot(adapter: Adapter, 
         assert await heir.lag() == known_lag(heir, servers)
 
 
-def test_all_keys_of_a_topic_share_a_slot() -> None:
-    streams = RedisStreamsAdapter(at("redis+cluster://h"))
-    for topic in ("deals", "a.b", "{wallet}.deals", "a{b}c", "ü"):
-        source: Any = streams.subscribe(Subscription(topics=(topic,), group="g"), _nobody)
-        (stream, retry) = source._streams
-        keys = [stream.key.decode(), retry.key.decode(), stream.waiting, stream.starts.key]
-        keys.append(streams.derived(topic, "g", "dlq"))
-        assert {key_slot(key.encode()) for key in keys} == {key_slot(topic.encode())}
-
-
-@pytest.mark.parametrize("topic", ["a}b", "a{}b", "x" * 1100])
-@pytest.mark.parametrize("kind", ADAPTERS)
-def test_a_topic_whose_keys_could_not_share_a_slot_is_refused(topic: str, kind: str) -> None:
-    adapter: Adapter = ADAPTERS[kind](at(f"redis+cluster{kind}://h"))
-    with pytest.raises(UnsupportedFeature, match="hash tag"):
-        adapter.subscribe(Subscription(topics=(topic,), group="g"), _nobody)
-
-
-async def _nobody(deliveries: object) -> None:
-    raise AssertionError("nothing is lost here")
-
-
 async def test_dead_letters_are_browsed_and_followed_and_removed(streams: RedisStreamsAdapter) -> None:
     topics = await made(streams, 3)
     assert confirmed(await streams.send([outgoing(topic, 1) for topic in topics]))
@@ -247,25 +186,6 @@ async def test_a_dedupe_store_remembers_in_every_slot(servers: RedisCluster) -> 
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "options", "words"),
-    [
-        ("redis+cluster://u:secret@h/1", {}, "only database 0"),
-        ("redis+cluster://u:secret@h", {"read_from_replicas": True}, "behind its primary"),
-        ("redis+cluster://u:secret@h", {"startup_nodes": "x"}, "they are in the URL"),
-        ("redis+cluster://u:secret@h", {"single": 1}, "see the arguments of redis.asyncio.RedisCluster"),
-        ("redis+cluster://u:secret@h", {"wait_replicas": "many"}, "must be a number"),
-        ("redis+cluster://u:secret@h", {"wait_replicas": -1}, "a whole number, 0 or more"),
-        ("redis+cluster://u:secret@h", {"ssl_ca_certs": "x"}, r"rediss\+cluster://"),
-        ("redis+cluster:///0", {}, "a host is needed"),
-    ],
-)
-def test_a_wrong_url_or_option_is_found_before_connecting(url: str, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
-        RedisStreamsAdapter(at(url, **options))
-    assert "secret" not in str(caught.value)
 
 
 async def test_a_server_that_is_no_cluster_is_refused_with_the_scheme_to_write(redis_broker: RedisBroker) -> None:
