@@ -26,7 +26,9 @@ LIMIT = 10_000_000
 
 text = st.text().filter(lambda value: "\0" not in value)
 trees = st.recursive(
-    st.none() | st.booleans() | st.integers() | text, lambda each: st.lists(each) | st.dictionaries(text, each)
+    st.none() | st.booleans() | st.integers() | text,
+    lambda each: st.lists(each) | st.dictionaries(text, each),
+    max_leaves=10,
 )
 objects = st.dictionaries(text | st.sampled_from(["bk-id", "bk-json", "type"]), trees)
 
