@@ -4,12 +4,15 @@ import io
 import signal
 import sys
 import textwrap
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
 
 import pytest
+import redis
 from tests.brokers.redis import RedisBroker
 from tests.cli.program import Cli, Start
 
@@ -160,6 +163,23 @@ def test_publish_warns_of_fields_that_the_event_does_not_have(cli: Cli) -> None:
     result = cli(*LOGIN, "--data", '{"nickk": "heron"}')
     assert result.code == 0
     assert result.err == "warning: OnUserLoggedIn has no field nickk; it is published anyway\n"
+
+
+@pytest.mark.parametrize("due", [("--after", "3600"), ("--at", "2200-01-01T12:00+01:00"), ("--at", "2200-01-01")])
+def test_publish_delivers_later(cli: Cli, redis_broker: RedisBroker, due: tuple[str, str]) -> None:
+    topic = f"later-{uuid.uuid4().hex}"
+    to = ("--url", f"{redis_broker.url}?provision=all&format=json", "--topic", topic)
+    result = cli("publish", "OnUserLoggedIn", *to, "--data", '{"playerId": 5}', *due)
+    assert result.code == 0, result.err
+    with redis.Redis.from_url(redis_broker.url) as client:
+        assert client.xlen(topic) == 0
+        [(_, at)] = client.zrange(f"{{{topic}}}.all.later", 0, -1, withscores=True)
+    assert at > 1_000 * (time.time() + 3_000)
+
+
+def test_publish_takes_one_time(cli: Cli) -> None:
+    result = cli(*LOGIN, "--data", "{}", "--after", "5", "--at", "2200-01-01")
+    assert (result.code, "give one of them" in result.err) == (1, True)
 
 
 def test_publish_takes_a_qualified_name_and_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

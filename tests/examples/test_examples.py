@@ -3,6 +3,7 @@
 import asyncio
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from tests.adapters.thrillconnect_server import playing
 from tests.adapters.thrillconnect_server import sample as thrillconnect_sample
 from tests.brokers.aws import REGION
+from tests.brokers.kafka import KafkaBroker
 
 from brokerkit import Bus, Message
 from brokerkit.events.evenbet import OnGameDone, OnUserLoggedIn, Participation
@@ -161,6 +163,30 @@ async def test_one_handler_file_runs_on_every_broker(
     assert "hand 77: player 5 holds 12500 cents" in printed
     assert "login: ann from 192.0.2.7" in printed
     assert "attempt 1" in printed
+
+
+async def test_an_own_event_is_handled_on_kafka_by_twelve_lines(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
+    page = (EXAMPLES.parent / "docs" / "your-own-events.md").read_text()
+    shown = page.partition("`wallet.py`")[2].split("```")
+    program, commands = shown[1].removeprefix("python\n"), shown[3]
+    lines = [line for line in (program + commands).splitlines() if line]
+    assert len(lines) == 12
+    place = ("kafka://localhost:9092", 'topic="wallet"')
+    assert all(program.count(text) == 1 for text in place)
+    own = program.replace(place[0], kafka_broker.url).replace(place[1], f'topic="{unused_topic("kafka")}"')
+    (tmp_path / "wallet.py").write_text(own)
+    serve, publish = (shlex.split(command)[1:] for command in commands.strip().splitlines())
+    command = Path(sys.executable).with_name("brokerkit")
+    service = await asyncio.create_subprocess_exec(command, *serve, cwd=tmp_path, stdout=asyncio.subprocess.PIPE)
+    assert service.stdout is not None
+    try:
+        async with asyncio.timeout(2 * WITHIN):
+            publisher = await asyncio.create_subprocess_exec(command, *publish, cwd=tmp_path)
+            assert await publisher.wait() == 0
+            assert await service.stdout.readline() == b"player 1 gets 2.50\n"
+    finally:
+        service.kill()
+        await service.wait()
 
 
 async def test_jackpots_are_followed_over_a_websocket_and_the_tickets_asked_for() -> None:

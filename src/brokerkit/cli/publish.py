@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ def publish(
     format: str | None = None,
     key: str | None = None,
     header: Annotated[list[str] | None, Parameter(negative="")] = None,
+    after: float | None = None,
+    at: datetime | None = None,
     config: Path | None = None,
     to: str | None = None,
 ) -> None:
@@ -40,6 +43,8 @@ def publish(
         format: the wire format, such as `evenbet` or `cloudevents`.
         key: the ordering key: messages of one key stay in order.
         header: a header of the message, as `NAME=VALUE`; may be repeated.
+        after: seconds from now when it is to be delivered, where the broker can keep it.
+        at: the same as a time, such as `2026-11-30T12:00+01:00`; without an offset it is local time.
         config: a configuration file; `--url`, `--topic` and `--format` override it.
         to: the target, if the configuration has several.
     """
@@ -61,7 +66,8 @@ def publish(
 
     async def send() -> Receipt:
         async with bus:
-            return await bus.publish(name, event, key=key, headers=headers, to=to)
+            due = at.astimezone() if at is not None else None
+            return await bus.publish(name, event, key=key, headers=headers, to=to, after=after, at=due)
 
     receipt = asyncio.run(send())
     say(_shown(name, receipt))

@@ -19,6 +19,7 @@ from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._message import Message
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit._publishing._arguments import MessageOptions
+from brokerkit._publishing._encoding import Encoding
 from brokerkit._publishing._target import Target
 from brokerkit._runtime import Runtime
 from brokerkit._status._hooks import Hooks, Notice
@@ -196,6 +197,7 @@ class TestBus:
             ConfigError: there is no such source.
             InvalidMessage: the message cannot be written.
             MessageTooLarge: the message is larger than the embedded broker accepts.
+            ConnectionLost: the format needs a schema registry, and it does not answer.
         """
         settings = self._source_settings(source)
         adapter = self.bus.runtime.adapter_for(settings)
@@ -205,6 +207,11 @@ class TestBus:
         target = Target("deliver", adapter, writable, Hooks())
         outgoing = target.prepare(what, payload, **options)
         outgoing.is_queue = bool(settings.queue)
+        if (encoding := Encoding.of(writable)) is not None:
+            try:
+                await encoding.encode(outgoing)
+            finally:
+                await encoding.close()
         for _ in range(times):
             answer = adapter.bring(outgoing)
             if isinstance(answer, BrokerkitError):
