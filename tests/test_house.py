@@ -110,6 +110,12 @@ def _sources() -> Iterator[tuple[str, str]]:
             yield path.relative_to(_PACKAGE).as_posix(), text
 
 
+def _tests() -> Iterator[tuple[str, str]]:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if "node_modules" not in path.parts:
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
 def _is_one_piece(lines: list[str], function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether a comment in the function, or right above it, says why it cannot be several."""
     first = min([function.lineno, *(each.lineno for each in function.decorator_list)]) - 1
@@ -119,7 +125,7 @@ def _is_one_piece(lines: list[str], function: ast.FunctionDef | ast.AsyncFunctio
 def test_a_file_is_read_in_one_sitting() -> None:
     long = [
         f"{place}: {count} lines, and {most} at most"
-        for place, text in _sources()
+        for place, text in (*_sources(), *_tests())
         for most in [_ADAPTER_LINES if place.startswith(("adapters/", "_vendors/thrillconnect_source/")) else _LINES]
         if (count := text.count("\n")) > most
     ]
