@@ -8,7 +8,9 @@ from typing import Any
 import redis.asyncio
 
 from brokerkit.adapters.api import ReadFrom
+from tests.brokers._urls import PASSWORD, USER
 from tests.brokers.redis import LARGEST_VALUE, RedisBroker
+from tests.brokers.redis_cluster import Guarded, RedisCluster
 from tests.every_broker import NONE, Broker, with_name
 
 
@@ -38,6 +40,40 @@ def redis_streams(broker: RedisBroker) -> Broker:
         unreachable={"url": "redis://user:very-secret@127.0.0.1:1/"},
         bad_option={"url": f"{broker.url}?no_such_option=1"},
         wrong_password={"url": broker.wrong_password_url},
+        largest=LARGEST_VALUE + 1,
+    )
+
+
+def redis_servers(servers: RedisCluster | Guarded) -> Broker:
+    """Streams of a cluster, or of a primary that Sentinels name."""
+    is_cluster = isinstance(servers, RedisCluster)
+    url = servers.url()
+
+    def raw() -> Any:
+        made: Any = redis.asyncio.RedisCluster if is_cluster else redis.asyncio.Redis
+        node = servers.nodes[0] if is_cluster else servers.primary
+        return made(host="127.0.0.1", port=node.port, username=USER, password=PASSWORD)
+
+    async def create(topic: str) -> None:
+        async with raw() as client:
+            await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
+
+    async def plain(
+        topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
+    ) -> None:
+        async with raw() as client:
+            for name, body in messages:
+                await client.xadd(topic, {"data": body, **with_name(name, place, headers)})
+
+    scheme = url.partition(":")[0]
+    return Broker(
+        name="redis-cluster" if is_cluster else "redis-sentinel",
+        settings={"url": url},
+        places=("header:event", "topic", "field:event"),
+        plain=plain,
+        create=create,
+        unreachable={"url": f"{scheme}://user:very-secret@127.0.0.1:1/{'' if is_cluster else 'wallet'}"},
+        bad_option={"url": f"{url}?no_such_option=1"},
         largest=LARGEST_VALUE + 1,
     )
 

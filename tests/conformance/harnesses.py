@@ -28,6 +28,8 @@ NAMES = {
     "sqs-fifo": "SQS FIFO",
     "sns": "SNS",
     "redis-streams": "Redis Streams",
+    "redis-cluster": "Redis Streams, cluster",
+    "redis-sentinel": "Redis Streams, Sentinel",
     "redis-list": "Redis list",
     "redis-list-right": "Redis list, read from the right",
     "redis-pubsub": "Redis Pub/Sub",
@@ -87,7 +89,8 @@ class OurHarness(Harness):
         self.virtual = broker.name == "memory"
 
     async def __aenter__(self) -> Self:
-        if self._broker.name in ("memory", "sqlite") or (
+        # Who asks a cluster or a Sentinel is told the addresses of the servers themselves.
+        if self._broker.name in ("memory", "sqlite", "redis-cluster", "redis-sentinel") or (
             self._broker.name.startswith("kafka") and self._advertised is None
         ):
             return self

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
 
 from brokerkit.testing.conformance import Conformance, Harness
 from tests import every_broker, every_redis
-from tests.brokers import fixtures, kafka, rabbitmq, redis
+from tests.brokers import fixtures, kafka, rabbitmq, redis, redis_cluster
 from tests.brokers._ports import free_port
 from tests.conformance.harnesses import NAMES, OurHarness
 from tests.conftest import MADE_BY
@@ -33,6 +33,10 @@ SHARE = ("kafka-share",)
 """Seconds for each case: its groups take their time to begin."""
 ABOUT_SHARE = ("08", "13", "30", "34", "35", "45", "68")
 """The cases that are tried on it all the same."""
+SERVERS = ("redis-cluster", "redis-sentinel")
+"""Several servers, which take their time to begin; tests/adapters has what is special about them."""
+ABOUT_SERVERS = ("01",)
+"""The case that is tried on them all the same."""
 FULL = os.environ.get("BROKERKIT_CONFORMANCE") == "full"
 
 OWN: dict[str, Any] = {
@@ -49,13 +53,33 @@ OWN: dict[str, Any] = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     case = metafunc.function.__name__.removeprefix("test_case_")
-    always = ((SLOW, ALWAYS), (GROUPED, ABOUT_GROUPS), (SHARE, ABOUT_SHARE))
+    always = ((SLOW, ALWAYS), (GROUPED, ABOUT_GROUPS), (SHARE, ABOUT_SHARE), (SERVERS, ABOUT_SERVERS))
     spared = [name for names, cases in always if case not in cases for name in names]
     metafunc.parametrize("broker", [name for name in NAMES if FULL or name not in spared], indirect=True)
 
 
+@pytest.fixture(scope="module")
+def redis_of_several() -> Iterator[Callable[[str], redis_cluster.RedisCluster | redis_cluster.Guarded]]:
+    """Gives a cluster or a primary behind Sentinels, which are started when they are asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(name: str) -> redis_cluster.RedisCluster | redis_cluster.Guarded:
+            servers = redis_cluster.cluster() if name == "redis-cluster" else redis_cluster.guarded()
+            stack.callback(servers.close)
+            servers.start()
+            return servers
+
+        yield start
+
+
 @pytest.fixture
-def broker(request: pytest.FixtureRequest) -> every_broker.Broker:
+def broker(
+    request: pytest.FixtureRequest,
+    redis_of_several: Callable[[str], redis_cluster.RedisCluster | redis_cluster.Guarded],
+) -> every_broker.Broker:
+    if request.param in SERVERS:
+        return every_redis.redis_servers(redis_of_several(request.param))
     if request.param == "redis-list-right":
         return every_redis.redis_list(request.getfixturevalue("redis_broker"), end="right")
     if request.param == "kafka-consumer":
