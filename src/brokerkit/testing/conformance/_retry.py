@@ -187,6 +187,9 @@ async def lone_starts(h: Harness) -> None:
             assert await source.begin_alone(found[4]) == 1
             await source.end_alone(found[4])
             await source.end_alone(found[5])
+    # RabbitMQ 4.3 does not count what a reader gives back when it stops, but what it has when it dies.
+    while await _fewest_deliveries(h, 6) < 3:
+        await h.let_die("member")
     recorder = Recorder()
     bus = h.bus(max_deliveries=2, retry=RetryPolicy(attempts=1))
     async with recorder.serving(bus):
@@ -195,6 +198,11 @@ async def lone_starts(h: Harness) -> None:
     assert sorted(recorder.done) == [0, 1, 2, 4, 5]
     [letter] = await h.dead_letters(1)
     assert json.loads(letter.body or b"") == {"n": 3}
+
+
+async def _fewest_deliveries(h: Harness, messages: int) -> int:
+    async with h.reading() as reader:
+        return min(delivery.count for delivery in await reader.receive(messages))
 
 
 async def _never_ends(_: int, __: Message) -> None:
