@@ -21,7 +21,9 @@ from tests.brokers.aws import REGION
 from tests.brokers.kafka import KafkaBroker
 
 from brokerkit import Bus, Message
+from brokerkit.dependencies import override
 from brokerkit.events.evenbet import OnGameDone, OnUserLoggedIn, Participation
+from brokerkit.testing import TestBus
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WALLET = EXAMPLES / "wallet"
@@ -162,7 +164,26 @@ async def test_one_handler_file_runs_on_every_broker(
     printed = capsys.readouterr().out
     assert "hand 77: player 5 holds 12500 cents" in printed
     assert "login: ann from 192.0.2.7" in printed
+    assert printed.count(" ms: handlers.") >= 3
     assert "attempt 1" in printed
+
+
+async def test_the_wallet_is_tested_without_its_broker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bus: Bus = load(WALLET / "service.py", monkeypatch)["make_bus"](WALLET / "kafka.toml")
+    wallet = sys.modules["handlers"]
+    books = wallet.Ledger()
+    with override(wallet.ledger, lambda: books):
+        async with TestBus(bus) as test:
+            await test.deliver(OnGameDone(game_id=76, table_id=242487), key="242487")
+            await test.deliver(hand(), key="242487")
+            await test.settled()
+            test.assert_handled("OnGameDone", game_id=77)
+            test.assert_dead_lettered("OnGameDone", error="no players yet")
+    assert books == {5: 12_500}
+    assert "ms: handlers.settle" in capsys.readouterr().out
 
 
 async def test_an_own_event_is_handled_on_kafka_by_twelve_lines(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
