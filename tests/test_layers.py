@@ -16,11 +16,12 @@ ROOT = "brokerkit"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("testing",),
-    ("gateway", "simulate", "thrillconnect"),
+    ("gateway", "metrics", "simulate", "thrillconnect"),
     ("_vendors.gateway", "_vendors.simulate", "outbox", "recording"),
     ("dependencies", "types"),
     ("",),
     ("_bus",),
+    ("_metrics",),
     ("_runtime",),
     ("_preflight", "_specifications", "_tools"),
     ("_consuming",),

@@ -22,7 +22,6 @@ from brokerkit._dead_letters._file import DeadLetterFile
 from brokerkit._dead_letters._store import DeadLetterQueue, DeadLetterStore, NoDeadLetterStore
 from brokerkit._deadline import ADAPTER_GRACE, bounded
 from brokerkit._errors import Closed, ConfigError, ConnectionLost, UnsupportedFeature
-from brokerkit._guard import start
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._handlers._scopes import Scope
 from brokerkit._logging import get_logger
@@ -35,6 +34,7 @@ from brokerkit._preflight import (
 )
 from brokerkit._publishing._target import Target
 from brokerkit._status import _reports as _reports
+from brokerkit._status._figures import Figures
 from brokerkit._status._health import Health, SourceHealth
 from brokerkit._status._hooks import Hooks
 from brokerkit._status._stats import Stats
@@ -62,6 +62,7 @@ class Runtime:
     Attributes:
         settings: as given.
         hooks: as given.
+        figures: for metrics; they outlive the runtime.
         is_open: whether it is between `open` and `close`.
         adapters: one for each distinct connection.
         targets: by name.
@@ -85,6 +86,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.hooks = hooks
+        self.figures: Figures = earlier.figures if earlier else Figures()
         self.is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.adapters: list[Adapter] = []
@@ -92,7 +94,10 @@ class Runtime:
         self._make = make
         self._sources = {name: self.adapter_for(source) for name, source in settings.sources.items()}
         self.targets = {
-            name: Target(name, self.adapter_for(target), target, hooks, tls=self._tls_of(target.connection()))
+            name: Target(
+                *(name, self.adapter_for(target), target, hooks, self.figures.target(name)),
+                tls=self._tls_of(target.connection()),
+            )
             for name, target in settings.targets.items()
             # A bus with only a topic has a target for it too, unless the topic is a pattern, which cannot be published to.
             if name != ONLY or not self.adapter_for(target).capabilities(target.topic or "").pattern
@@ -106,7 +111,7 @@ class Runtime:
         self._since = _clock.wall_time()
         # Begin and end of the last stop of consuming, in the loop's time.
         self._stopped: tuple[float, float] | None = None
-        self._reminding: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
 
     def renewed(self) -> Self:
         """Return a new runtime with the same settings, for the next opening."""
@@ -243,7 +248,7 @@ class Runtime:
         for target in self.targets.values():
             await target.open()
         self.is_open = True
-        self._reminding = start(_reports.remind(self.health), _reports.reminding_failed)
+        self._looking = _reports.begin_looking(self.health, self.figures)
 
     async def _connect(self, adapter: Adapter, connection: Connection) -> None:
         tls = self._tls_of(connection)
@@ -264,8 +269,8 @@ class Runtime:
     async def close(self) -> None:
         """Send messages that are still being published, and close every connection."""
         self.is_open = False
-        if self._reminding is not None:
-            self._reminding.cancel()
+        for task in self._looking:
+            task.cancel()
         loop = asyncio.get_running_loop()
         left = self.settings.stop_timeout
         if self._stopped is not None and loop.time() - self._stopped[1] < _JUST_NOW:
@@ -289,7 +294,7 @@ class Runtime:
             raise ConfigError("this bus has no source: give it a topic (or queue) to read")
         if not len(handlers):
             raise ConfigError("this bus has no handlers: include some first")
-        routes = {name: Routes(handlers, settings, source=name) for name, settings in sources.items()}
+        routes = {name: Routes(handlers, each, source=name, figures=self.figures) for name, each in sources.items()}
         for name, settings in sources.items():
             refuse_unpromised(name, settings, self.capabilities(name), routes[name].policies)
             refuse_missing_group(name, settings, self.capabilities(name), certain=True)
@@ -343,6 +348,7 @@ class Runtime:
                     hooks=self.hooks,
                     bus_scope=scope,
                     tls=self._tls_of(settings.connection()),
+                    figures=self.figures.source(name),
                 )
             self.stats = {name: consumer.stats for name, consumer in self.consumers.items()}
             self._served = dict(self.consumers)

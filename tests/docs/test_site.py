@@ -21,6 +21,7 @@ PUBLIC = (
     "brokerkit.events",
     "brokerkit.formats",
     "brokerkit.gateway",
+    "brokerkit.metrics",
     "brokerkit.outbox",
     "brokerkit.recording",
     "brokerkit.testing",

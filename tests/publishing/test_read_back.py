@@ -19,6 +19,7 @@ from brokerkit._messages._headers import as_text
 from brokerkit._messages._name_rules import compile_rules
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit._publishing._target import Target
+from brokerkit._status._figures import Figures
 from brokerkit._status._hooks import Hooks
 from brokerkit.adapters import make
 from brokerkit.events import Family, families, find, register
@@ -57,7 +58,7 @@ def written(what: Any, payload: Any = None, *, url: str = URL, **given: Any) -> 
     call = {name: given.pop(name, None) for name in ("key", "headers", "id")}
     given.setdefault("topic", "t")
     target = TargetSettings.model_validate({"url": url, **given})
-    made = Target("t", make(target.connection()), target, Hooks()).prepare(what, payload, **call)
+    made = Target("t", make(target.connection()), target, Hooks(), Figures().target("t")).prepare(what, payload, **call)
     return made, {"url": url, **given, "topic": made.topic}
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import brokerkit.adapters
 from brokerkit import Bus, Message, MessageTooLarge, Receipt, RetryPolicy
-from brokerkit._consuming import _consumer
+from brokerkit._consuming import _source_state
 from brokerkit._errors import BrokerkitError
 from brokerkit._messages._delivery import Delivery, Outcome, Settled
 from brokerkit._messages._outgoing import Outgoing
@@ -107,7 +107,7 @@ async def test_acknowledgements_that_are_refused(memory: Broker, made: list[_Ada
 async def test_acknowledgements_that_are_never_answered(
     memory: Broker, made: list[_Adapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_consumer, "_SILENT", 0.05)
+    monkeypatch.setattr(_source_state, "_SILENT", 0.05)
     bus = memory.bus()
     bus.on("*")(_nothing)
     async with bus, bus.serving():
@@ -130,7 +130,7 @@ async def test_acknowledgements_that_are_never_answered(
 async def test_dead_letters_that_are_never_answered(
     memory: Broker, made: list[_Adapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_consumer, "_SILENT", 0.05)
+    monkeypatch.setattr(_source_state, "_SILENT", 0.05)
     bus = memory.bus(retry=RetryPolicy(attempts=1))
     bus.on("*")(_fail)
     async with bus, bus.serving():
@@ -162,7 +162,7 @@ async def test_a_broker_that_hangs_while_messages_are_acknowledged(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_consumer, "_SILENT", 0.05)
+    monkeypatch.setattr(_source_state, "_SILENT", 0.05)
     begun, free = asyncio.Event(), asyncio.Event()
     running = request.getfixturevalue(fixture)
     broker, found = view(running), urlsplit(running.url)

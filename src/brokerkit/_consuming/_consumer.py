@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
-from brokerkit import _clock
 from brokerkit._backoff import backoff
 from brokerkit._config._settings import SourceSettings
 from brokerkit._consuming._backlog import Backlog
@@ -34,17 +32,18 @@ from brokerkit._consuming._replay_queues import ReplayQueues
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Routes
 from brokerkit._consuming._settlement import Settlement
+from brokerkit._consuming._source_state import SourceState
 from brokerkit._consuming._transactions import Transactions
 from brokerkit._dead_letters._store import DeadLetterStore
 from brokerkit._deadline import SOURCE_GRACE, bounded, wait_for_event
-from brokerkit._errors import BrokerkitError, ConnectionLost, describe
+from brokerkit._errors import ConnectionLost, describe
 from brokerkit._guard import start
 from brokerkit._handlers._scopes import Scope
 from brokerkit._logging import get_logger
 from brokerkit._messages._delivery import ACK, Delivery, Outcome, Settled
+from brokerkit._status._figures import SourceFigures
 from brokerkit._status._health import SourceHealth, Status
 from brokerkit._status._hooks import Hooks, Notice
-from brokerkit._status._stats import Stats
 from brokerkit.adapters._tls_cause import Tls, explained
 from brokerkit.adapters.api import Adapter, Capabilities, LoneStarts, Partitions, Transactional
 
@@ -53,9 +52,6 @@ logger = get_logger(__name__)
 _DELIVERIES_FOR_EACH_ATTEMPT: Final = 5
 """Releases and crashes count as deliveries too, so there may be more of them than attempts."""
 _LONGEST_PAUSE: Final = 10.0
-_SILENT: Final = 5.0
-"""Seconds without an answer to a settlement or to a dead letter after which a source counts as blocked."""
-_LAG_TIMEOUT: Final = 2.0
 _GRACE: Final = 1.0
 """Seconds beyond the stop timeout: for cancelled handlers to clean up, and for the last settlements."""
 
@@ -72,9 +68,11 @@ class Consumer:
         hooks: called for rare events.
         bus_scope: the dependencies that live as long as the bus consumes.
         tls: how its connections use TLS, to explain why one is lost; None where nobody knows.
+        figures: the source's, which outlive the consumer.
 
     Attributes:
         stats: counts of what happened to the messages.
+        state: tells how the source is.
         status: starting, consuming, …; each change calls the hooks.
     """
 
@@ -91,10 +89,11 @@ class Consumer:
         hooks: Hooks,
         bus_scope: Scope,
         tls: Tls | None,
+        figures: SourceFigures,
     ) -> None:
         self.name = name
         self._tls = tls
-        self.stats = Stats()
+        self.stats = figures.begin()
         self._adapter = adapter
         self._settings = settings
         self._routes = routes
@@ -134,7 +133,7 @@ class Consumer:
             ),
             ordered=settings.order != "none",
             copies_retries=promises.copies_retries,
-            stats=self.stats,
+            figures=figures,
             status=self.status,
             hooks=hooks,
             crashed=self._fail_source,
@@ -198,7 +197,7 @@ class Consumer:
             crashed=self._fail_source,
         )
         self._watermark = CommitWatermark()
-        self._leases = Leases(self._source, seconds=settings.lease, lost=self._drop)
+        self._leases = Leases(self._source, seconds=settings.lease, stats=self.stats, lost=self._drop)
         self._hold_limit = HoldLimit(lambda: self._promises().max_hold, self._retries.held, self._expire)
         self._intake = Intake(
             flow,
@@ -225,51 +224,23 @@ class Consumer:
             executor=self._executor,
             transactions=self._transactions,
         )
+        self.state = SourceState(
+            self._source,
+            settings=settings,
+            status=self.status,
+            flow=flow,
+            routes=routes,
+            retries=self._retries,
+            isolation=self._isolation,
+            executor=self._executor,
+        )
 
     def __repr__(self) -> str:
-        held = len(self._retries.held)
-        return f"<Consumer {self.name}: {self.status.state}, {self._flow.in_flight} in flight, {held} held>"
+        return f"<Consumer {self.name}: {self.state!r}>"
 
     async def health(self, *, lag: bool) -> SourceHealth:
         """Return the current state. With ``lag``, ask the broker too, for a short time."""
-        known: int | None = None
-        if lag and self.status.state == "consuming":
-            with suppress(BrokerkitError, TimeoutError):
-                async with asyncio.timeout(_LAG_TIMEOUT):
-                    known = await self._source.lag()
-        state, since, error = self.status.shown
-        if state == "consuming":
-            problems = (handler.problem for handler in self._routes.idempotent_handlers)
-            if problem := next(filter(None, problems), ""):
-                state, error = "reconnecting", problem
-            elif unanswered := self._unanswered():
-                (silent, what) = unanswered
-                state, since, error = (
-                    "blocked",
-                    _clock.wall_time() - silent,
-                    f"{what}: no confirmation for {silent:.0f} s",
-                )
-        return SourceHealth(
-            broker=self.status.broker,
-            order=self._settings.reach(self._capabilities),
-            state=state,
-            since=since,
-            error=error,
-            failures=self.status.failures,
-            in_flight=self._flow.in_flight,
-            held=len(self._retries.held),
-            suspects=self._isolation.count,
-            lag=known,
-            # If the broker keeps one offset for a partition, messages in this process still count as waiting at the
-            # broker.
-            waiting=known if known is None or self._capabilities.commits_offsets else known + self._flow.in_flight,
-        )
-
-    def _unanswered(self) -> tuple[float, str] | None:
-        """Return what the broker has not answered for too long, and for how many seconds."""
-        asked = (self._flow.settlement.silent_for(), "settling"), (self._retries.writer.silent_for(), "dead letters")
-        longest = max(asked)
-        return longest if longest[0] > _SILENT else None
+        return await self.state.health(self._capabilities, lag=lag)
 
     # ---- lifecycle -------------------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
+from time import perf_counter
 from typing import Any
 
 from brokerkit._consuming._caller import Caller
 from brokerkit._consuming._failure import Stopped
 from brokerkit._consuming._flow import Flow
+from brokerkit._consuming._job import Job
 from brokerkit._consuming._lanes import Key
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Call, NoValue, Route, route_of
@@ -51,46 +53,23 @@ class _Slot:
     """One slot, and what runs in it.
 
     Attributes:
+        begun: when the handler began, by `perf_counter`; only where durations are measured.
         seen: the delivery and call that the timeout check saw last, and when it first saw them. So no message has to
             read the clock.
     """
 
-    __slots__ = ("call", "delivery", "seen", "task", "timed_out")
+    __slots__ = ("begun", "call", "delivery", "seen", "task", "timed_out")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None]
         self.delivery: Delivery | None = None
         self.call: Call | None = None
+        self.begun = 0.0
         self.seen: tuple[Delivery | None, Call | None, float] = (None, None, 0.0)
         self.timed_out = False
 
     def __repr__(self) -> str:
         return f"<slot: {self.delivery or 'idle'}>"
-
-
-class _Job:
-    """A call of a plain function in a thread.
-
-    Attributes:
-        runs: whether its thread is running it.
-    """
-
-    __slots__ = ("_arguments", "_function", "runs")
-
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self._function = function
-        self._arguments = arguments
-        self.runs = False
-
-    def run(self) -> Any:
-        """Call the function. A StopIteration is replaced, because no future can carry it."""
-        self.runs = True
-        try:
-            return self._function(*self._arguments)
-        except StopIteration as error:
-            raise RuntimeError("the handler raised StopIteration") from error
-        finally:
-            self.runs = False
 
 
 class Executor:
@@ -129,6 +108,7 @@ class Executor:
         self._shortest_timeout = min([timeout, *timeouts])
         self._retries = retries
         self._begin = begin
+        self._clock = perf_counter if flow.figures.durations.measured else None
         self._crashed = crashed
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
@@ -138,7 +118,7 @@ class Executor:
         self._leaving = False
         self._watchdog: asyncio.Task[None] | None = None
         self._threads = self._new_threads()
-        self._strays: list[_Job] = []
+        self._strays: list[Job] = []
 
     def __repr__(self) -> str:
         busy = sum(slot.delivery is not None for slot in self._slots)
@@ -150,10 +130,14 @@ class Executor:
         return any(slot.delivery is not None for slot in self._slots)
 
     @property
+    def running(self) -> list[Delivery]:
+        """The deliveries that are being handled."""
+        return [delivery for slot in list(self._slots) if (delivery := slot.delivery) is not None]
+
+    @property
     def running_lanes(self) -> AbstractSet[Key]:
         """The lanes of the deliveries that are being handled."""
-        begun = [slot.delivery for slot in self._slots if slot.delivery is not None]
-        return {delivery.lane for delivery in begun if delivery.lane is not None}
+        return {delivery.lane for delivery in self.running if delivery.lane is not None}
 
     @property
     def have_strays(self) -> bool:
@@ -209,6 +193,7 @@ class Executor:
         waiting, running = State.WAITING, State.RUNNING
         enter = flow.lanes.enter if flow.ordered else None
         mark = HANDLED.set if self._begin is None else self._mark
+        clock, begun = self._clock, 0.0
         try:
             while True:
                 while not ready:
@@ -218,6 +203,7 @@ class Executor:
                     flow.idle.append(waiter)
                     flow.out_of_work()
                     await waiter
+                    begun = 0.0
                     flow.wake(len(ready) - 1)
                 delivery = ready.popleft()
                 if delivery.state is not waiting:
@@ -240,9 +226,13 @@ class Executor:
                 call = route.only
                 if call is None or delivery.retry_state is not None:
                     await self._run(delivery, slot)
+                    begun = 0.0
                 else:
                     # The usual case, without another coroutine around the handler's.
                     slot.call = call
+                    if clock is not None:
+                        # The end of the handler before is near enough, and the clock need not be read twice.
+                        slot.begun = begun = begun or clock()
                     try:
                         if call.takes_message:
                             await call.function(call.read(delivery), message_of(delivery, self._source))
@@ -250,10 +240,16 @@ class Executor:
                             await call.function(call.read(delivery))
                     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (any error of a handler is a failure)
                         self._fail(delivery, slot, call, error)
+                        begun = 0.0
                     else:
                         if slot.timed_out:
                             self._fail(delivery, slot, call, None)
+                            begun = 0.0
                         else:
+                            if clock is not None:
+                                now = clock()
+                                call.timing.add(now - begun)
+                                begun = now
                             flow.handled(delivery)
                 slot.delivery = None
                 if copy_context() != before:
@@ -290,6 +286,7 @@ class Executor:
                 continue
             slot.call = call
             error: BaseException | None = None
+            slot.begun = 0.0 if self._clock is None else self._clock()
             try:
                 if call.read is not read:
                     event, read = call.read(delivery), call.read
@@ -299,6 +296,7 @@ class Executor:
                 elif not await call.idempotent(event, message, partial(self._caller.call, call, scopes)):
                     self._flow.duplicate(delivery)
                 passed_null = False
+                self._count_duration(slot, call)
             except NoValue:
                 continue
             except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 (any error of a handler is a failure)
@@ -323,6 +321,10 @@ class Executor:
         else:
             self._flow.handled(delivery)
 
+    def _count_duration(self, slot: _Slot, call: Call) -> None:
+        if self._clock is not None and not slot.timed_out:
+            call.timing.add(self._clock() - slot.begun)
+
     def _fail(self, delivery: Delivery, slot: _Slot, call: Call, error: BaseException | None) -> None:
         """Return what a handler's error means: a timeout, a failure, or that `stop` cancelled it.
 
@@ -333,7 +335,7 @@ class Executor:
             overdue = self._time_out(slot, call)
             # Its traceback says where the handler was when its time was over.
             overdue.__traceback__ = None if error is None else error.__traceback__
-            self._retries.failed(delivery, call, overdue)
+            self._failed(delivery, slot, call, overdue)
         elif slot.task.cancelling():
             # Client libraries turn a cancellation into their own errors. It is still a cancellation.
             raise asyncio.CancelledError from error
@@ -341,11 +343,17 @@ class Executor:
             self._flow.skip_tombstone(delivery)
         else:
             assert error is not None
-            self._retries.failed(delivery, call, error)
+            self._failed(delivery, slot, call, error)
+
+    def _failed(self, delivery: Delivery, slot: _Slot, call: Call, error: BaseException) -> None:
+        if self._clock is not None:
+            seconds = self._clock() - slot.begun
+            self._flow.figures.took(call.handler.name, call.event, error, seconds)
+        self._retries.failed(delivery, call, error)
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a plain function in a thread of the executor, with the context that a coroutine would have."""
-        job = _Job(function, arguments)
+        job = Job(function, arguments)
         try:
             result = await self._loop.run_in_executor(self._threads, copy_context().run, job.run)
         except asyncio.CancelledError:

@@ -17,9 +17,9 @@ from brokerkit._consuming._suspects import Suspects
 from brokerkit._errors import BrokerkitError
 from brokerkit._guard import Failed, guarded
 from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Outcome, RetryLater, Settled
+from brokerkit._status._figures import SourceFigures
 from brokerkit._status._health import Status
 from brokerkit._status._hooks import Hooks, Kind
-from brokerkit._status._stats import Stats
 
 _AT_ONCE: Final = 2
 """How many slots one call wakes. Each of them wakes as many, so a thousand run within ten turns of the loop."""
@@ -74,7 +74,7 @@ class Flow:
         backlog: the deliveries that wait in lanes.
         ordered: whether messages of one key are handled one after another.
         copies_retries: whether a retry through the broker is another message there.
-        stats: counts.
+        figures: the source's.
         status: the source's.
         hooks: told of what is rare.
         crashed: called with a defect in this module, which ends the source.
@@ -100,7 +100,7 @@ class Flow:
         backlog: Backlog,
         ordered: bool,
         copies_retries: bool,
-        stats: Stats,
+        figures: SourceFigures,
         status: Status,
         hooks: Hooks,
         crashed: Failed,
@@ -110,7 +110,8 @@ class Flow:
         self.backlog = backlog
         self.lanes = Lanes(backlog)
         self.ordered = ordered
-        self.stats = stats
+        self.figures = figures
+        self.stats = figures.stats
         self.ready: deque[Delivery] = deque()
         self.inbox: Inbox = self.ready
         self.idle: list[asyncio.Future[None]] = []

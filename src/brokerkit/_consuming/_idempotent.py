@@ -77,7 +77,7 @@ class IdempotentHandler:
         self.dedupe = dedupe
         self._scope = (scope, dedupe.name or handler.name)
         self._claims: set[Claim] = set()
-        self._problem: tuple[str, float] | None = None
+        self._problem: tuple[str, float, Callable[[], float]] | None = None
 
     def __repr__(self) -> str:
         return f"<IdempotentHandler {self.handler.name}: {len(self._claims)} running>"
@@ -130,14 +130,16 @@ class IdempotentHandler:
     @property
     def problem(self) -> str:
         """Why the store does not answer; "" if it does, or was not asked recently."""
-        if self._problem is None or asyncio.get_running_loop().time() - self._problem[1] > _LATELY:
+        if self._problem is None:
             return ""
-        return self._problem[0]
+        text, at, clock = self._problem
+        return text if clock() - at <= _LATELY else ""
 
     def _lose_store(self, error: ConnectionLost) -> None:
         if self._problem is None:
             logger.warning("%s waits for its dedupe store: %s", self.handler.name, error)
-        self._problem = (f"dedupe store: {describe(error)}", asyncio.get_running_loop().time())
+        clock = asyncio.get_running_loop().time
+        self._problem = (f"dedupe store: {describe(error)}", clock(), clock)
 
     def _find_store(self) -> None:
         if self._problem is not None:

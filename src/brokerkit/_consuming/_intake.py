@@ -163,6 +163,7 @@ class Intake:
                 if self.hold_limit is not None:
                     self.hold_limit.reconnected()
                 flow.isolation.learn_limits()
+                flow.stats.reconnects += 1
                 status.recover()
             if batch:
                 try:

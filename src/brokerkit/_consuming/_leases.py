@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from brokerkit._messages._delivery import Delivery, Settled, State
+from brokerkit._status._stats import Stats
 from brokerkit.adapters.api import Source
 
 OURS: Final = (State.WAITING, State.RUNNING, State.FINISHED)
@@ -22,12 +23,14 @@ class Leases:
     Args:
         source: extends them.
         seconds: how long a lease lasts; each is renewed between a third and a half of that.
+        stats: counts renewals.
         lost: called with each delivery whose lease has turned out to be over.
     """
 
-    def __init__(self, source: Source, *, seconds: float, lost: Callable[[Delivery], object]) -> None:
+    def __init__(self, source: Source, *, seconds: float, stats: Stats, lost: Callable[[Delivery], object]) -> None:
         self._source = source
         self._seconds = seconds
+        self._stats = stats
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._batches: list[tuple[float, Sequence[Delivery]]] = []
@@ -63,6 +66,8 @@ class Leases:
                 for delivery, answer in zip(due, await self._source.extend(due), strict=True):
                     if answer is Settled.LOST:
                         self._lost(delivery)
+                    elif answer is Settled.DONE:
+                        self._stats.renewed += 1
 
 
 def _ours(batch: Sequence[Delivery]) -> list[Delivery]:

@@ -179,6 +179,7 @@ class Retries:
             self._stats.failed += 1
             retry_state.failures += 1
             retry_state.handler = call.handler.name if call else ""
+            self._flow.figures.failed(retry_state.handler, error)
             retry_state.first_failure = retry_state.first_failure or _clock.wall_time()
         decision = decide(error, policy, retry_state.failures, self._placement, crowded=self._is_crowded)
         if counts and isinstance(decision, (Hold, RetryAtBroker)):

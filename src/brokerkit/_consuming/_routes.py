@@ -22,6 +22,7 @@ from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
 from brokerkit._messages._headers import as_text
 from brokerkit._messages._name_rules import NOT_JSON, field_path, parsed
+from brokerkit._status._figures import OTHER, Figures, Timing
 from brokerkit.events import Found
 from brokerkit.events._presence import Fit
 from brokerkit.events._zones import in_zone
@@ -49,12 +50,16 @@ class Call:
         takes_message: the handler's.
         idempotent: runs the handler once for each message; None if it runs each time.
         middleware: the middleware around the handler for this source, the first outermost.
+        event: the event name as figures have it: `OTHER` for names that only handlers of every name take.
+        timing: where the durations of the handler are counted.
     """
 
     handler: Handler
     read: Read
     idempotent: IdempotentHandler | None = None
     middleware: tuple[HandlerMiddleware, ...] = ()
+    event: str = OTHER
+    timing: Timing = field(default_factory=Timing)
     function: Callable[..., Any] = field(init=False)
     takes_message: bool = field(init=False)
 
@@ -126,12 +131,18 @@ def route_of(delivery: Delivery) -> Route:
 class Routes:
     """All routes of one source.
 
+    Args:
+        figures: the bus's; None where nothing is handled.
+
     Raises:
         ConfigError: two families share a name that this source's format cannot tell apart.
     """
 
-    def __init__(self, handlers: Handlers, settings: SourceSettings, *, source: str) -> None:
+    def __init__(
+        self, handlers: Handlers, settings: SourceSettings, *, source: str, figures: Figures | None = None
+    ) -> None:
         self._settings = settings
+        self._figures = None if figures is None else figures.source(source)
         self._format = settings.wire
         self._names = event_names(settings)
         self._handlers = [handler for handler in handlers if handler.source in (None, source)]
@@ -236,21 +247,26 @@ class Routes:
         judges = {own.model: Judge(own, self._format, self._looked_at) for own in wanted.values() if own is not None}
         readers = {own.model: self._reader(own, judges[own.model]) for own in wanted.values() if own is not None}
         open_reader = self._open_reader(name)
+        # Anybody can invent names, and figures must not grow with them.
+        shown = name if meaning is not None or name in self._wanted else OTHER
         calls = tuple(
-            self._call(handler, open_reader if own is None else readers[own.model]) for handler, own in wanted.items()
+            self._call(handler, open_reader if own is None else readers[own.model], shown)
+            for handler, own in wanted.items()
         )
         judge = next((judges[own.model] for each, own in wanted.items() if own is not None and not each.raw), None)
         return Route(name, calls, bool(calls) or meaning is not None or self._raw, judge)
 
-    def _call(self, handler: Handler, read: Read) -> Call:
+    def _call(self, handler: Handler, read: Read, event: str = OTHER) -> Call:
         if handler.raw:
             read = _as_it_came
         elif handler.takes_null:
             read = _or_none(read)
-        return self._made(handler, read)
+        return self._made(handler, read, event)
 
-    def _made(self, handler: Handler, read: Read) -> Call:
-        return Call(handler, read, self._idempotent.get(handler.name), self._middleware[handler.name])
+    def _made(self, handler: Handler, read: Read, event: str = OTHER) -> Call:
+        timing = Timing() if self._figures is None else self._figures.timing(handler.name, event)
+        idempotent, middleware = self._idempotent.get(handler.name), self._middleware[handler.name]
+        return Call(handler, read, idempotent, middleware, event, timing)
 
     def _family_meaning(self, name: str) -> Found | None:
         found = [meaning for meaning in events.find(name) if self._format.family in (None, meaning.family.name)]

@@ -13,6 +13,7 @@ from brokerkit._errors import BrokerkitError, Closed, ConnectionLost, PublishErr
 from brokerkit._guard import guarded, start
 from brokerkit._logging import get_logger
 from brokerkit._messages._outgoing import Outgoing, Receipt
+from brokerkit._status._figures import TargetFigures
 from brokerkit._status._health import Status
 from brokerkit.adapters._tls_cause import Tls
 from brokerkit.adapters.api import Adapter
@@ -47,14 +48,25 @@ class Sender:
         name: name of the target.
         timeout: seconds after which a group has its results in any case.
         status: the target's; told of a broker that cannot be reached and of one that is back.
+        figures: the target's.
         tls: how its connections use TLS, to explain why one is lost; None where nobody knows.
     """
 
-    def __init__(self, name: str, adapter: Adapter, *, timeout: float, status: Status, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        adapter: Adapter,
+        *,
+        timeout: float,
+        status: Status,
+        figures: TargetFigures,
+        tls: Tls | None = None,
+    ) -> None:
         self._name = name
         self._adapter = adapter
         self._timeout = timeout
         self._status = status
+        self._figures = figures
         self._waiting: deque[Group] = deque()
         self._flying: list[Group] = []
         self._sending: asyncio.Task[None] | None = None
@@ -127,6 +139,10 @@ class Sender:
                     raise
                 finally:
                     self._flying = []
+                if self._figures.durations.measured:
+                    full = loop.time() + self._timeout
+                    calls = [(len(messages), full - deadline) for messages, _, deadline in groups]
+                    self._figures.note(calls, results)
                 first = 0
                 for messages, waiter, _ in groups:
                     if not waiter.done():
@@ -173,6 +189,7 @@ class Sender:
                 self._lose(lost)
             elif self._status.failures:
                 self._cause, self._wrong = _SILENT, ""
+                self._figures.reconnects += 1
                 self._status.recover()
             failures += 1
             pause = backoff(failures, first=0.1, cap=5.0)

@@ -24,6 +24,7 @@ from brokerkit._publishing._plain_bodies import Bare
 from brokerkit._publishing._readback import Plan, ReadBack
 from brokerkit._publishing._sender import LARGEST_BATCH, Result, Sender
 from brokerkit._publishing._transaction import TRANSACTION
+from brokerkit._status._figures import TargetFigures
 from brokerkit._status._health import Status, TargetHealth
 from brokerkit._status._hooks import Hooks, Notice
 from brokerkit.adapters._tls_cause import Tls
@@ -39,7 +40,14 @@ class Target:
     """One topic on one broker that events are published to."""
 
     def __init__(
-        self, name: str, adapter: Adapter, settings: TargetSettings, hooks: Hooks, *, tls: Tls | None = None
+        self,
+        name: str,
+        adapter: Adapter,
+        settings: TargetSettings,
+        hooks: Hooks,
+        figures: TargetFigures,
+        *,
+        tls: Tls | None = None,
     ) -> None:
         self.name = name
         self._adapter = adapter
@@ -62,7 +70,9 @@ class Target:
         self._shown = Delivery(body=None, topic=self._topic)
         about = Notice(kind="connection_back", broker=promises.broker, target=name, topic=settings.topic or "")
         self._status = Status(hooks, about, state="closed", good="open")
-        self._sender = Sender(name, adapter, timeout=settings.publish_timeout, status=self._status, tls=tls)
+        self._sender = Sender(
+            name, adapter, timeout=settings.publish_timeout, status=self._status, figures=figures, tls=tls
+        )
         self._encoding = Encoding.of(settings)
 
     def __repr__(self) -> str:

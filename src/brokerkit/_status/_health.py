@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from brokerkit import _clock
@@ -38,6 +38,7 @@ class SourceHealth:
         suspects: those that run alone, one after another, because they were delivered more than ``max_deliveries`` times.
             While there are any, no other message of the source starts.
         lag: messages that wait at the broker; None if it was not asked or cannot tell.
+        partitions: the lag of each partition, by topic and number; empty if the broker was not asked or has none.
         waiting: messages that are not handled yet, at the broker or in this process; None if the broker was not asked or
             cannot tell.
     """
@@ -52,6 +53,7 @@ class SourceHealth:
     held: int = 0
     suspects: int = 0
     lag: int | None = None
+    partitions: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     waiting: int | None = None
 
 

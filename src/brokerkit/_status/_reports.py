@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from brokerkit import _clock
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import ConnectionSettings
+from brokerkit._guard import start
 from brokerkit._handlers._handlers import Handler, shown
 from brokerkit._logging import Reminder, get_logger
+from brokerkit._status._figures import Figures
 from brokerkit._status._health import Health, SourceHealth, TargetHealth
 from brokerkit._status._stats import Stats
 from brokerkit._url import Url
@@ -22,6 +25,12 @@ _SHOWN: Final = 10
 _LOOK: Final = 5.0
 """Seconds between two checks of the health of a bus."""
 _AS_IT_SHOULD_BE: Final = frozenset({"starting", "consuming", "open", "stopping", "stopped", "closed"})
+
+
+class AskHealth(Protocol):
+    """Returns the health of a bus; with ``lag``, the brokers are asked too."""
+
+    def __call__(self, *, lag: bool = False) -> Awaitable[Health]: ...
 
 
 def say_what_is_served(settings: BusSettings, handlers: Iterable[Handler]) -> None:
@@ -70,9 +79,17 @@ def say_what_became(stats: Mapping[str, Stats]) -> None:
         logger.info("source %s: %s", name, ", ".join(shown))
 
 
-def reminding_failed(error: BaseException) -> None:
-    """Log that the reminders have failed. Nothing else depends on them."""
-    logger.error("reminders of lasting problems have stopped: %r", error, exc_info=error)
+def begin_looking(health: AskHealth, figures: Figures) -> list[asyncio.Task[None]]:
+    """Start the tasks of an open bus that look at it: one for reminders, and one for metrics if anybody reads them."""
+    tasks = [start(remind(health), _looking_failed)]
+    if figures.measured:
+        tasks.append(start(figures.keep_asking(partial(health, lag=True)), _looking_failed))
+    return tasks
+
+
+def _looking_failed(error: BaseException) -> None:
+    """Log that the bus does not look at itself any more. Nothing else depends on that."""
+    logger.error("reminders of lasting problems, or lags in metrics, have stopped: %r", error, exc_info=error)
 
 
 async def remind(health: Callable[[], Awaitable[Health]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class Stats:
         duplicates: handlers that did not run because their `Dedupe` says that the message is done, and messages that came
             again after this process was done with them.
         foreign: events that were handled although their body sets no field of their model.
+        renewed: leases that were renewed, so that the broker gives their messages to nobody else.
+        reconnects: how often the connection was lost, and came back.
     """
 
     received: int = 0
@@ -35,3 +37,9 @@ class Stats:
     lost: int = 0
     duplicates: int = 0
     foreign: int = 0
+    renewed: int = 0
+    reconnects: int = 0
+
+    def __add__(self, other: Stats) -> Stats:
+        """Return the sums of both."""
+        return Stats(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(Stats)})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from brokerkit._errors import BrokerkitError
 from brokerkit._messages._delivery import Delivery, Outcome, Part, Settled
@@ -83,6 +83,19 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Leave the group and free everything, after `stop` and the last `settle`. Does not raise; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class PartitionLags(Protocol):
+    """What a source can also do if its broker tells the lag of each partition."""
+
+    async def partition_lags(self) -> Mapping[tuple[str, int], int]:
+        """Return how many messages wait in each partition, by topic and number. Their sum is `Source.lag`.
+
+        Raises:
+            BrokerkitError: as `Source.lag` does.
+        """
         ...
 
 

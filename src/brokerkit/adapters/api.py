@@ -76,7 +76,16 @@ from brokerkit.adapters._browsing import (
 from brokerkit.adapters._delays import DELAY_LEVELS, delay_label, delay_level
 from brokerkit.adapters._derived_names import NameStyle, derived_name, is_role
 from brokerkit.adapters._offsets import Offsets
-from brokerkit.adapters._protocols import Adapter, Cursor, LoneStarts, Lost, Partitions, Source, Transactional
+from brokerkit.adapters._protocols import (
+    Adapter,
+    Cursor,
+    LoneStarts,
+    Lost,
+    PartitionLags,
+    Partitions,
+    Source,
+    Transactional,
+)
 from brokerkit.adapters._topic_patterns import compile_pattern, is_pattern
 from brokerkit.adapters._values import (
     Browse,
@@ -134,6 +143,7 @@ __all__ = [
     "Outgoing",
     "OwnDelivery",
     "Part",
+    "PartitionLags",
     "Partitions",
     "Provision",
     "PublishError",

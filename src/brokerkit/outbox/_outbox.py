@@ -225,12 +225,14 @@ class Outbox:
         # One that was made before a fork relays in each child, and they must know each other apart.
         self._name = secrets.token_hex(16)
         join(self.engine)
+        self._bus.runtime.figures.backlogs[self.table.fullname] = self.backlog
         self._relay = start(self._run(), partial(logger.error, "%r ends: %r", self))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Send what is committed by now, as far as the broker takes it, and stop the relay."""
         assert self._relay is not None
+        self._bus.runtime.figures.backlogs.pop(self.table.fullname, None)
         self._stopping = True
         self._new.set()
         try:
@@ -239,6 +241,11 @@ class Outbox:
             self._relay.cancel()
             self._relay = None
             await leave(self.engine)
+
+    async def backlog(self) -> int:
+        """Return how many events are committed and not sent yet, with those that are to be sent later."""
+        async with self.engine.connect() as connection:
+            return await connection.scalar(select(func.count()).select_from(self.table)) or 0
 
     async def serve(self) -> None:
         """Relay until cancelled, for a process that does nothing else; the bus must be open.

@@ -22,6 +22,7 @@ from brokerkit._publishing._arguments import MessageOptions
 from brokerkit._publishing._encoding import Encoding
 from brokerkit._publishing._target import Target
 from brokerkit._runtime import Runtime
+from brokerkit._status._figures import Figures
 from brokerkit._status._hooks import Hooks, Notice
 from brokerkit._url import Url
 from brokerkit.adapters import memory
@@ -204,7 +205,7 @@ class TestBus:
         assert isinstance(adapter, StandIn)
         shared = {name: getattr(settings, name) for name in ConnectionSettings.model_fields}
         writable = TargetSettings.model_construct(**shared, topic=(settings.topic or settings.queue)[0])
-        target = Target("deliver", adapter, writable, Hooks())
+        target = Target("deliver", adapter, writable, Hooks(), Figures().target("deliver"))
         outgoing = target.prepare(what, payload, **options)
         outgoing.is_queue = bool(settings.queue)
         if (encoding := Encoding.of(writable)) is not None:

@@ -107,6 +107,7 @@ class Gateway:
         self._transports: set[asyncio.Transport] = set()
         self._server: Server | None = None
         self._stack = contextlib.AsyncExitStack()
+        bus.runtime.figures.clients[f"{checked.host}:{checked.port}"] = lambda: self.stats.connected
         sources = bus.runtime.settings.sources
         for name in checked.sources or sources:
             if (source := sources.get(name)) is None:

@@ -363,21 +363,20 @@ class KafkaSource:
         return [Settled.DONE if delivery.token.live else Settled.LOST for delivery in deliveries]
 
     async def lag(self) -> int | None:
-        """The lag of the whole group on its topics. Messages in flight count, retry topics do not.
+        """The lag of the whole group on its topics. Messages in flight count, retry topics do not."""
+        return sum((await self.partition_lags()).values())
 
-        A separate client asks for it, because a paused consumer learns nothing new.
-        """
-        if not self._topics.found:
-            return 0
-        behind = 0
-        for tp, extent in (await self._query().extents(self._topics.found)).items():
+    async def partition_lags(self) -> dict[Partition, int]:
+        """See `brokerkit.adapters.api.PartitionLags`. A separate client asks: a paused consumer learns nothing new."""
+        behind: dict[Partition, int] = {}
+        for tp, extent in (await self._query().extents(self._topics.found)).items() if self._topics.found else ():
             at = (self._starts or {}).get(tp, extent.begin)
             if extent.committed is not None and not self._subscription.broadcast:
                 at = extent.committed
             # A commit is some tenths of a second behind the position that is known here.
             if (offsets := self._partitions.get(tp)) is not None and offsets.position is not None:
                 at = offsets.position
-            behind += max(extent.end - max(at, extent.begin), 0)
+            behind[tp] = max(extent.end - max(at, extent.begin), 0)
         return behind
 
     def _query(self) -> LagQuery:

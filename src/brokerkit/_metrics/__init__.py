@@ -1,0 +1,1 @@
+"""Metrics: what a bus counts and measures, for Prometheus and for OpenTelemetry."""
