@@ -195,7 +195,7 @@ class Target:
     ) -> Outgoing:
         """Return a message as it is. Its name is added only if a reader would find none."""
         found: Headers = {**message.headers, **headers} if headers else message.headers
-        content_type, sent = _content_type(found)
+        content_type, sent = _content_type(found) if CONTENT_TYPE in found else (None, found)
         if self._settings.propagate and not message.topic:  # a received message goes out as it came
             sent = following(sent)
         outgoing = Outgoing(
@@ -343,7 +343,7 @@ def _only(results: Sequence[Result]) -> Receipt:
 
 def _content_type(headers: Headers) -> tuple[str | None, Headers]:
     """Return the media type from the headers, which is sent separately, and the other headers."""
-    if CONTENT_TYPE not in headers or not isinstance(named := headers[CONTENT_TYPE], str):
+    if not isinstance(named := headers.get(CONTENT_TYPE), str):
         return None, headers
     return named, {header: value for header, value in headers.items() if header != CONTENT_TYPE}
 
