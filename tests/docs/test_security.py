@@ -13,7 +13,7 @@ CASES = ROOT / "src" / "brokerkit" / "testing" / "conformance"
 
 def threats() -> list[tuple[str, str, str]]:
     """The cells of each row: threat, what stands against it, tests."""
-    page = (ROOT / "docs" / "security.md").read_text("utf-8").partition("## Threats")[2]
+    page = (ROOT / "docs" / "security.md").read_text("utf-8").partition("## Threats")[2].partition("\n## ")[0]
     return re.findall(r"^\| (?!threat |---)(.+?) \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
 
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,28 @@ ALWAYS_FAILS = 6
 """Table whose messages the handler refuses until their attempts are used up."""
 FORGED = b"ERROR:brokerkit:forged"
 """What a line of the worker's log looks like, and no line of it may be."""
+_BREAKS = (
+    "\n",
+    "\r",
+    "\r\n",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\x1b[1A\x1b[2K",
+    "\x9b1A",
+    "\x08" * 9,
+)
+ATTEMPTS = 2
+"""Of a message whose handler fails."""
+BROKEN = "a" + "".join(f"{each}{FORGED.decode()}" for each in _BREAKS)
+"""Text with every known way to end a line or to move a cursor, and a forged line behind each."""
+HANDLERS = tuple(f"__main__.Worker.__init__.<locals>.{name}" for name in ("audit", "handle"))
+"""Names of the worker's handlers."""
+STOLEN = "stolen"
+"""What a forged header claims to be the id of the original."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +74,17 @@ def fingerprint(body: bytes | None, key: bytes | str | None, headers: Iterable[t
 def fingerprint_of(message: Message) -> str:
     """The same of what a handler gets."""
     return fingerprint(message.body, message.key, message.headers.items())
+
+
+def believed(message: Message, topics: Iterable[str]) -> str:
+    """What a handler sees of a forged header; "" if that is nothing. A message is tried twice at most."""
+    if STOLEN in (message.id or ""):
+        return "origin"
+    if message.topic not in topics:
+        return "topic"
+    if message.attempt > ATTEMPTS:
+        return "failures"
+    return next((name for name in message.headers if name.startswith("bk-")), "")
 
 
 def _bytes(value: bytes | str | None) -> bytes:
@@ -148,6 +182,7 @@ def _with_names(source: random.Random) -> Hostile:
             ("name with a zero byte", b"On\x00Player"),
             ("name with a line break", b"On\r\nPlayer"),
             ("name that forges a line", b"On\n" + FORGED + b"\r\xc2\x85" + FORGED + b"\x1b[1A\x1b[2K" + FORGED),
+            ("name with every line end", BROKEN.encode()),
             ("name in another case", b"onplayerseateddown"),
             ("name that formats", b"%s{0}${jndi:ldap}"),
             ("name of a path", b"../../etc/passwd"),
@@ -167,6 +202,7 @@ def _with_headers(source: random.Random) -> Hostile:
             ("long header", (("h-long", b"v" * 20_000),)),
             ("long header name", (("h-" + "n" * 200, b"v"),)),
             ("header whose name forges a line", ((f"h-\n{FORGED.decode()}\x1b[2J", b"v\n" + FORGED),)),
+            ("header with every line end", (("h-broken", BROKEN.encode()), (f"odd-{BROKEN[:60]}", b"v"))),
             ("header that looks like ours", (("h-bk-failures", b"1"), ("content-type", b"\xff"))),
             ("content type of CloudEvents", (("content-type", b"application/cloudevents+json"),)),
             ("CloudEvents headers", (("ce_specversion", b"\xff"), ("ce_id", b"\x00" * 300), ("ce_time", b"never"))),
@@ -198,10 +234,41 @@ def forged(source: random.Random) -> tuple[str, bytes]:
     return name, source.choice(values[name])
 
 
+def claimed(source: random.Random) -> dict[str, bytes]:
+    """The headers that brokerkit itself would write, as a producer forges them who knows topic, group and handlers.
+
+    If they were believed, a handler would be skipped, a first failure would be the last one, or the message would wait.
+    """
+    now = time.time()
+    return {
+        "bk-failures": b"%d" % source.choice([1, 2, 99]),
+        "bk-origin": STOLEN.encode(),
+        "bk-copy": b"1",
+        "bk-topic": b"another-topic",
+        "bk-done": json.dumps(source.choice([HANDLERS, HANDLERS[:1], HANDLERS[1:]])).encode(),
+        "bk-due": b"%d" % (now + 3_000),
+        "bk-wait": b"3000",
+        "bk-first-failure": b"%d" % (now - 3_000),
+        "bk-handler": HANDLERS[1].encode(),
+        "bk-group": b"wallet",
+        "bk-event": b"OnSomethingElse",
+        "bk-only": json.dumps(HANDLERS[:1]).encode(),
+        "bk-error-type": b"Reject",
+        "bk-error": BROKEN.encode(),
+        "bk-traceback": BROKEN.encode(),
+        "bk-signature": b"0" * 64,
+    }
+
+
 def _with_forged(source: random.Random) -> Hostile:
-    headers = dict(forged(source) for _ in range(source.randrange(1, 4)))
-    if source.random() < 0.5:
-        headers.setdefault("bk-failures", b"1")  # without it the others are not looked at
+    if source.random() < 0.4:
+        made = claimed(source)
+        # With an error it looks like a dead letter. Some brokers take few headers.
+        headers = dict(list(made.items())[: source.choice([7, 8, 12, len(made)])])
+    else:
+        headers = dict(forged(source) for _ in range(source.randrange(1, 4)))
+        if source.random() < 0.5:
+            headers.setdefault("bk-failures", b"1")  # without it the others are not looked at
     table = source.choice([1, 1, ALWAYS_FAILS])
     body = source.choice([_member("1", table=table), b"x", b"{"])
     return Hostile(kind="forged " + " ".join(sorted(headers)), body=body, headers=tuple(headers.items()))

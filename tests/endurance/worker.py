@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from brokerkit import Bus, Handlers, Message
 from brokerkit._config._settings import ConnectionSettings
 from brokerkit.adapters.memory import MemoryAdapter
-from tests.endurance.hostile import ALWAYS_FAILS, NAME, fingerprint_of
+from tests.endurance.hostile import ALWAYS_FAILS, BROKEN, HANDLERS, NAME, believed, fingerprint_of
 from tests.endurance.plain import memory
 
 
@@ -46,19 +46,31 @@ class Worker:
         self._log = Path(settings["log"]).open("a", buffering=1)  # noqa: SIM115 (for as long as the process lives)
         self._seconds: float = settings["seconds"]
         self._running = 0
+        topics = {bus["topic"] for bus in settings["buses"]}
         handlers = Handlers()
+
+        @handlers.on(NAME)
+        async def audit(event: Any, message: Message) -> None:
+            self._note("audited", fingerprint_of(message))
 
         @handlers.on(NAME)
         async def handle(event: Any, message: Message) -> None:
             self._running += 1
             await asyncio.sleep(self._seconds)
             self._running -= 1
+            if what := believed(message, topics):
+                self._note("believed", what)
             if event.table_id == ALWAYS_FAILS:
-                raise RuntimeError("table 6 always fails")
-            print(event.player_id, fingerprint_of(message), file=self._log)
+                self._note("refused", fingerprint_of(message))
+                raise RuntimeError(f"table 6 always fails: {BROKEN}")
+            self._note("handled", fingerprint_of(message))
 
+        assert tuple(handler.name for handler in handlers) == HANDLERS
         for bus in self._buses:
             bus.include(handlers)
+
+    def _note(self, what: str, of: str) -> None:
+        print(what, of, file=self._log)
 
     async def run(self) -> None:
         """Consume until told to stop."""
@@ -98,5 +110,6 @@ def _stats(bus: Bus) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(filename=os.environ["ENDURANCE_LOG"], level=logging.ERROR)
+    logging.basicConfig(filename=os.environ["ENDURANCE_LOG"], level=logging.ERROR, encoding="utf-8")
+    logging.getLogger("brokerkit").setLevel(logging.WARNING)
     asyncio.run(Worker(json.loads(sys.argv[1])).run())

@@ -43,6 +43,21 @@ def test_a_document_above_the_limit_is_refused(tmp_path: Path) -> None:
         Documents(tmp_path).open(file)
 
 
+@pytest.mark.parametrize(
+    "text", [f"a: {'9' * 5_000}", "a: !!bool x", "a: !!timestamp x", "a: !!int ''", "a: !!float x"]
+)
+def test_a_value_that_cannot_be_read_is_an_error_with_the_name_of_the_file(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"document.yaml: a value cannot be read"):
+        opened(tmp_path, text)
+
+
+def test_a_number_without_end_is_an_error_in_json_too(tmp_path: Path) -> None:
+    file = tmp_path / "number.json"
+    file.write_text(f'{{"a": {"9" * 5_000}}}')
+    with pytest.raises(ConfigError, match=r"number.json: a value cannot be read"):
+        Documents(tmp_path).open(file)
+
+
 GENERATORS = {
     "customTypePath": "os.system",
     "customBasePath": "subprocess.Popen",

@@ -275,6 +275,8 @@ def _parsed(file: Path) -> Any:
         raise ConfigError(f"{file.name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
     except RecursionError:
         raise ConfigError(f"{file.name}: nested too deep") from None
+    except (ValueError, LookupError, AttributeError) as error:  # of numbers without end, and of tags in YAML
+        raise ConfigError(f"{file.name}: a value cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _count_nodes(root: Any) -> int:
