@@ -334,12 +334,17 @@ def _logged(caplog: pytest.LogCaptureFixture, text: str) -> bool:
     return any(text in record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
 
 
-@pytest.mark.parametrize("role", [SQS_ROLES[0], SQS_ROLES[1], SQS_ROLES[5]], ids=_ids)
+LEFT_OUT = {
+    **{f"SQS: {role.name}": (role, SQS_RUNS[role.name]) for role in (SQS_ROLES[0], SQS_ROLES[1], SQS_ROLES[5])},
+    **{f"SNS: {role.name}": (role, SNS_RUNS[role.name]) for role in (SNS_ROLES[0], SNS_ROLES[1])},
+}
+
+
+@pytest.mark.parametrize(("role", "run"), LEFT_OUT.values(), ids=LEFT_OUT)
 async def test_each_right_that_is_left_out_is_named_or_not_needed(
-    account: Account, role: Role, caplog: pytest.LogCaptureFixture
+    account: Account, role: Role, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     await account.queues()
-    run = SQS_RUNS[role.name]
     await _run(account, run, role.needs)
     for missing in sorted(role.needs):
         caplog.clear()
