@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 from brokerkit._errors import ConfigError, DecodeError, InvalidMessage
 from brokerkit._messages._encodings import sniffed
@@ -98,6 +99,10 @@ def _decompress(value: Any) -> Any:
     return sniffed(value) if isinstance(value, bytes) else value
 
 
+def _decode_percent(value: Any) -> Any:
+    return unquote(value) if isinstance(value, str) else value
+
+
 def _only(value: Any) -> Any:
     if not isinstance(value, list):
         return value
@@ -143,6 +148,7 @@ _CODECS: Final = {
         Codec(name="decompress", decode=_decompress),
         Codec(name="nonempty", decode=_leave_out_empty),
         Codec(name="only", decode=_only),
+        Codec(name="percent", decode=_decode_percent),
         Codec(name="msgpack", decode=_decode_msgpack, encode=_encode_msgpack, content_type="application/msgpack"),
     )
 }
