@@ -20,6 +20,9 @@
 #   make bench-gateway             the gateway with 2,500 clients and 5,000 events a second
 #   make docs                      write what in docs/ and README.md follows from the code
 #   make site                      build the documentation as a site, with the API reference, into site/
+#   make sbom                      what `brokerkit-sdk[all]` consists of, as CycloneDX, in dist/sbom.cdx.json
+#   make audit                     known vulnerabilities of what is in .venv, where the package index serves advisories
+#   make lock                      write the locks of the brokers that come as Python packages, in tests/brokers/locks/
 #   make clean                     back to a fresh checkout
 #
 # All of it lives in .venv/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of pyproject.toml or of the
@@ -42,7 +45,7 @@ export BROKERKIT_TEST_VERSIONS := $(strip $(BROKERKIT_TEST_VERSIONS) \
   $(call given,RABBITMQ,rabbitmq) $(call given,REDIS,redis) $(call given,VALKEY,valkey) \
   $(call given,KAFKA,kafka) $(call given,SQS,sqs) $(call given,SNS,sns))
 
-.PHONY: demo test brokers endurance conformance matrix lint types bench bench-gateway docs site clean
+.PHONY: demo test brokers endurance conformance matrix lint types bench bench-gateway docs site sbom audit lock clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -95,6 +98,20 @@ docs: .venv/.dev
 
 site: .venv/.dev
 	$(BIN)/mkdocs build
+
+.venv/.release: .venv/.dev
+	$(BIN)/python -m pip install --quiet --group release
+	@touch $@
+
+sbom: .venv/.release
+	$(BIN)/python scripts/sbom.py dist/sbom.cdx.json
+
+# Strict: an index that serves no advisories is an error, not a clean result.
+audit: .venv/.release
+	$(BIN)/pip-audit --strict --skip-editable
+
+lock: .venv/.release
+	$(BIN)/python scripts/lock.py $(L)
 
 clean:
 	rm -rf .venv .brokers site tests/asyncapi/node_modules

@@ -1,5 +1,7 @@
-"""The wheel installs and runs in a clean environment with only the chosen extra."""
+"""The wheel installs and runs in a clean environment with only the chosen extra, and each build of it is the same."""
 
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -23,7 +25,13 @@ except MissingExtra as error:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    return build(ROOT, folder)
+
+
+def build(checkout: Path, folder: Path) -> Path:
+    """Build the wheel as a release is built."""
+    words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout)]
+    run(sys.executable, "-m", "pip", *words)
     [built] = folder.glob("brokerkit_sdk-*.whl")
     return built
 
@@ -54,3 +62,18 @@ def test_one_broker_needs_its_own_extra_alone(wheel: Path, tmp_path: Path) -> No
     programs = installed(wheel, tmp_path / "venv", "redis")
     said = run(str(programs / "python"), "-c", LOADED, cwd=tmp_path)
     assert "pip install 'brokerkit-sdk[kafka]'" in said
+
+
+@pytest.mark.timeout(300)
+def test_two_builds_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    wheels = []
+    for name, changed in (("here", 1_000_000_000), ("there", 1_600_000_000)):
+        checkout = tmp_path / name
+        shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, checkout)
+        for path in checkout.rglob("*"):
+            os.utime(path, (changed, changed))
+        wheels.append(build(checkout, tmp_path / f"{name}-wheel").read_bytes())
+    assert wheels[0] == wheels[1]

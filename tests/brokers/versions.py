@@ -24,6 +24,8 @@ from typing import Final
 
 VARIABLE: Final = "BROKERKIT_TEST_VERSIONS"
 BROKERS: Final = Path(__file__).parents[2] / ".brokers"
+LOCKS: Final = Path(__file__).parent / "locks"
+"""The hashes of what is downloaded. apt compares those of its packages itself, with the signature of the distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,11 @@ def folder(name: str) -> Path:
             return BROKERS / name.removeprefix("sqs-")
         case _:
             return BROKERS / name
+
+
+def lock(name: str) -> Path:
+    """Return the file with the hashes of a version's Python packages."""
+    return LOCKS / f"{folder(name).name}.txt"
 
 
 def is_installed(name: str) -> bool:
