@@ -26,7 +26,7 @@ from brokerkit._signals import loop_factory
 
 def module(at: Testbed, contender: str) -> ModuleType:
     """The module of a contender. The others are not loaded, because they would count as its memory."""
-    raw = f"raw_{at.kind.removesuffix('-list')}"
+    raw = f"raw_{at.kind.removesuffix('-list').replace('-', '_')}"
     return import_module(f"benchmarks.{MODULES.get(contender, raw)}")
 
 

@@ -20,6 +20,11 @@ PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
         ("publish_each", "small"): {"brokerkit": 20_000, "faststream": 8_000},
         ("latency", "small"): {"brokerkit": 200, "raw": 200},
     },
+    # It is published to as any topic.
+    "kafka-share": {
+        ("consume", "small"): {"brokerkit": 60_000, "raw": 60_000},
+        ("consume", "large"): {"brokerkit": 15_000, "raw": 15_000},
+    },
     "redis": {
         ("consume", "small"): {"brokerkit": 60_000, "raw": 60_000, "faststream": 3_000},
         ("consume", "large"): {"brokerkit": 20_000, "raw": 20_000, "faststream": 3_000},
@@ -78,6 +83,7 @@ MODULES: Final = {
 
 NAMES: Final = {
     ("kafka", "raw"): "confluent-kafka",
+    ("kafka-share", "raw"): "confluent-kafka",
     ("redis", "raw"): "redis-py",
     ("rabbitmq", "raw"): "aio-pika",
     ("sqs", "raw"): "aiobotocore",

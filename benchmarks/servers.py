@@ -21,6 +21,9 @@ def started(kind: str) -> Generator[dict[str, str], None, None]:
     elif kind == "kafka":
         with running(kafka.broker()) as broker:
             yield _environment(broker.address, url=f"kafka://{broker.address}")
+    elif kind == "kafka-share":
+        with running(kafka.share_broker()) as broker:
+            yield _environment(broker.address, url=f"kafka+share://{broker.address}")
     elif kind == "rabbitmq":
         with running(rabbitmq.broker()) as broker:
             yield _environment(broker.url, url=broker.url)

@@ -322,6 +322,7 @@ def interop(_: str) -> str:
 _COMPARED: Final = {
     "kafka": ("confluent-kafka", "faststream", "asyncfast", "amgi-aiokafka", "pydantic"),
     "redis": ("redis", "faststream", "pydantic"),
+    "kafka-share": ("confluent-kafka", "pydantic"),
     "redis-list": ("redis", "kombu", "pydantic"),
     "rabbitmq": ("aio-pika", "aiormq", "faststream", "kombu", "pydantic"),
     "sqs": ("aiobotocore", "asyncfast", "amgi-aiobotocore", "pydantic"),

@@ -110,7 +110,8 @@ def test_every_contender_of_the_plan_is_written_down(broker: str) -> None:
     for (what, _), counts in PLAN[broker].items():
         assert next(iter(counts)) == "brokerkit"
         for contender in counts:
-            source = (folder / f"{MODULES.get(contender, f'raw_{broker}')}.py").read_text("utf-8")
+            raw = f"raw_{broker.replace('-', '_')}"
+            source = (folder / f"{MODULES.get(contender, raw)}.py").read_text("utf-8")
             assert f"async def {what}(" in source, contender
 
 
