@@ -57,6 +57,7 @@ def test_a_codec_that_breaks_its_word_is_told(codec: Codec, sample: tuple[Any, A
         ("json", ({"a": 1}, {"a": 1})),
         ("msgpack", (b"\x81\xa1a\x01", {"a": 1})),
         ("percent", ("com.acme%2Fx%20y:z%20%C3%BC", "com.acme/x y:z ü")),
+        ("percent", (b"x%20%C3%BC", "x ü")),
         ("only", ([{"a": 1}], {"a": 1})),
         ("decompress", (b"plain", b"plain")),
         ("faststream", ({"a": 1}, {"a": 1})),

@@ -100,7 +100,7 @@ def _decompress(value: Any) -> Any:
 
 
 def _decode_percent(value: Any) -> Any:
-    return unquote(value) if isinstance(value, str) else value
+    return unquote(value) if isinstance(value, (str, bytes)) else value
 
 
 def _only(value: Any) -> Any:
