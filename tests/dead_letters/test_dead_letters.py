@@ -183,6 +183,7 @@ def test_the_text_of_an_error_is_cut_without_breaking_a_character() -> None:
 async def test_a_file_keeps_what_was_in_it(tmp_path: Path) -> None:
     file = tmp_path / "letters"
     file.write_text('{"old": 1}\n', encoding="utf-8")
+    file.chmod(0o600)
     letters = DeadLetterFile(file)
     await letters.open()
     assert await letters.put([Outgoing(topic="t", body=None, name="N", id="1")]) == [None]
@@ -211,6 +212,11 @@ async def test_a_file_of_dead_letters_is_no_symbolic_link_and_only_its_owner_rea
     assert target.read_bytes() == b"somebody else's"
     await DeadLetterFile(own).open()
     assert own.stat().st_mode & 0o777 == 0o600
+    own.chmod(0o644)
+    with pytest.raises(BrokerkitError, match="every user of this machine can read it; chmod 600"):
+        await DeadLetterFile(own).open()
+    own.chmod(0o640)  # as somebody decides who collects logs
+    await DeadLetterFile(own).open()
 
 
 @pytest.mark.parametrize("place", ["missing folder", "link"])

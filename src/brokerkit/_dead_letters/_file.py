@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from importlib import import_module
@@ -37,14 +38,18 @@ class DeadLetterFile:
         self.path = path
 
     async def open(self) -> None:
-        """Check that the file can be written.
+        """Check that the file can be written, and that nobody but its owner and its group can read it.
 
         Raises:
-            BrokerkitError: it cannot be written.
+            BrokerkitError: it cannot be written, or anybody can read it.
         """
         [failure] = await asyncio.to_thread(self._append, [b""])
         if failure is not None:
             raise BrokerkitError(f"{failure}; set dead_letter to a file that can be written") from failure.__cause__
+        if self.path.stat().st_mode & stat.S_IROTH:
+            raise BrokerkitError(
+                f"dead letters are not written to {self.path}: every user of this machine can read it; chmod 600 {self.path}"
+            )
 
     def warn_if_unwritable(self) -> None:
         """Log a warning if this process may not write the file. The file is not made: most overflow files stay unused."""
