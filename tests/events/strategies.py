@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntFlag
-from functools import partial
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
@@ -35,6 +35,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+@cache
 def events(model: type[WireObject]) -> st.SearchStrategy[WireObject]:
     """Events with all required and any optional fields, and unknown fields beside them."""
     constants = model.constants if issubclass(model, Fixed) else {}
