@@ -82,7 +82,13 @@ def app(environ, start_response):
 
 
 def environment(broker: Broker) -> dict[str, str]:
-    settings = {"topic": broker.topic(), "provision": "all", "format": "json", **broker.settings}
+    settings = {
+        "topic": broker.topic(),
+        "provision": "all",
+        "format": "json",
+        "publish_timeout": 80.0,
+        **broker.settings,
+    }
     return {**os.environ, "SETTINGS": json.dumps(settings)}
 
 
