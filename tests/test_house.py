@@ -70,7 +70,7 @@ def _callbacks(tree: ast.Module) -> Iterator[tuple[str, ast.Call, ast.expr | Non
                 place = {"call_later": 1, "call_at": 1}.get(called, 0)
                 if called in ("add_done_callback", "call_soon", "call_soon_threadsafe", "call_later", "call_at"):
                     yield inside, child, child.args[place]
-                elif called in ("create_task", "ensure_future") and inside not in watching:
+                elif called in ("create_task", "ensure_future", "Task") and inside not in watching:
                     yield inside, child, None
                 elif called == "Thread":
                     [target] = [each.value for each in child.keywords if each.arg == "target"]

@@ -3,7 +3,7 @@
 Example::
 
     from brokerkit import Bus, Handlers
-    from brokerkit._vendors.evenbet import OnGameDone
+    from brokerkit.events.evenbet import OnGameDone
 
     handlers = Handlers()
 

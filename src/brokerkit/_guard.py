@@ -40,7 +40,11 @@ def watch(task: asyncio.Future[Any], failed: Failed) -> None:
 
 
 def start(work: Coroutine[Any, Any, Any], failed: Failed, *, name: str | None = None) -> asyncio.Task[Any]:
-    """Start a task that nobody awaits. The caller must keep a reference to it, because asyncio does not."""
-    task = asyncio.get_running_loop().create_task(work, name=name)
+    """Start a task that nobody awaits. The caller must keep a reference to it, because asyncio does not.
+
+    The loop's task factory is not asked: the one of Python 3.12 for eager tasks would run the work, and what it does at its
+    end, before the caller has that reference.
+    """
+    task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
     watch(task, failed)
     return task

@@ -106,7 +106,7 @@ class Sender:
         if self._timer is None:
             self._set_timer(now + self._nap)
         if self._sending is None:
-            self._sending = loop.create_task(self._send_all())
+            self._sending = asyncio.Task(self._send_all(), loop=loop)  # never an eager task: see `start`
         return waiter
 
     def _next_batch(self) -> list[Outgoing]:
@@ -234,7 +234,7 @@ class Sender:
         return found
 
     def _was_cut(self) -> bool:
-        """Whether `_look` cancelled the running batch, and nobody else did. Takes that cancellation back."""
+        """Whether `_check` cancelled the running batch, and nobody else did. Takes that cancellation back."""
         if not self._cut:
             return False
         self._cut = False
