@@ -108,5 +108,11 @@ publisher.publish(OnUserLoggedIn())
 
 def test_the_child_of_a_fork_is_refused_and_may_have_its_own() -> None:
     """The parent goes on, and its publisher ends with the interpreter without being closed."""
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")

@@ -110,7 +110,12 @@ async def test_the_end_of_the_interpreter_waits_for_what_is_being_published_and_
 @pytest.mark.parametrize("broker", ["kafka", "redis-streams", "sqs"], indirect=True)
 def test_children_of_a_fork_publish_with_what_was_not_used_before_and_their_ids_differ(broker: Broker) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FORKS], env=environment(broker), capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS],
+        env=environment(broker),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert (done.returncode, complaints(done.stderr)) == (0, "")
     ids = done.stdout.split()
