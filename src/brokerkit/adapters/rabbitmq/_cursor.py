@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from brokerkit.adapters.api import BrokerkitError, ConnectionLost, Delivery, NotFound, wait_for_event, without_internal
 from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, Link, discard, while_open
-from brokerkit.adapters.rabbitmq._topology import count_messages
+from brokerkit.adapters.rabbitmq._topology import count_consumers, count_messages
 from brokerkit.adapters.rabbitmq._wire import read_message, split_prefix
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _QUIET: Final = 1.0
 """Seconds without a message after which the queue is asked whether it has any."""
 _GIVING_BACK: Final = 60.0
 """Seconds that the broker gets to take back what stays, which may be a hundred thousand messages."""
+_TAKING_BACK: Final = 5.0
+"""Seconds for which the next walk waits at most until the queue has taken back what this one gave back."""
 _SILENT: Final = 30.0
 """Seconds for which a queue may have messages and give none."""
 
@@ -175,11 +177,27 @@ class RabbitCursor:
         connection, self._connection = self._connection, None
         try:
             with suppress(*CLIENT_ERRORS, BrokerkitError):
+                kept = sum(len(window.unsettled) for window in windows)
                 async with asyncio.timeout(_GIVING_BACK):
                     await self._give_back(windows)
+                if kept and connection is not None:
+                    await self._wait_until_back(connection, kept)
         finally:
             if connection is not None:
                 await discard(connection)
+
+    async def _wait_until_back(self, connection: AbstractConnection, kept: int) -> None:
+        """Wait until the queue has what stays: a quorum queue takes it back a moment after the channel has closed.
+
+        Whoever looks before that finds an empty queue (seen on 3.10). It may be gone by then, so this ends in time.
+        """
+        if await count_consumers(self._link, connection, self._queue):
+            return
+        give_up = asyncio.get_running_loop().time() + _TAKING_BACK
+        while (await count_messages(self._link, connection, self._queue) or 0) < kept:
+            if asyncio.get_running_loop().time() > give_up:
+                return
+            await asyncio.sleep(0.02)
 
     async def _give_back(self, windows: Sequence[_Window]) -> None:
         """Put back what stays, window by window.
