@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -47,6 +48,8 @@ def test_an_object_comes_back_with_the_same_values(value: dict[str, Any], ascii:
 
 @given(st.none() | st.binary())
 def test_any_other_body_comes_back_byte_for_byte(data: bytes | None) -> None:
+    with suppress(ValueError, TypeError):
+        assume(not isinstance(json.loads(data), dict))  # type: ignore[arg-type] (None is no JSON)
     assert FlatEntries().parts(sent(data))[0] == data
 
 

@@ -31,9 +31,9 @@ async def members_share(h: Harness) -> None:
     h.promised(h.capabilities.groups == "many", "more than one group")
     shared, alone = Recorder(), Recorder()
     async with (
-        shared.serving(h.bus(group="a")) as bus,
-        shared.serving(h.bus(group="a")),
-        alone.serving(h.bus(group="b")),
+        shared.serving(h.bus(group="a", lease=30.0)) as bus,
+        shared.serving(h.bus(group="a", lease=30.0)),
+        alone.serving(h.bus(group="b", lease=30.0)),
     ):
         accepted(await bus.publish_many([numbered(number) for number in range(50)]))
         await shared.wait_for(range(50))
