@@ -412,12 +412,9 @@ def rights(service: str) -> str:
         )
     if service == "rabbitmq":
         return table(
-            ["role", "configure", "write", "read"],
+            ["role", "configure", "write", "read", "read from 4.3 on, too"],
             [
-                [
-                    role.name,
-                    *(", ".join(f"`{name}`" for name in some) for some in (role.configure, role.write, role.read)),
-                ]
+                [role.name, *(", ".join(f"`{name}`" for name in some) for some in role.permissions)]
                 for role in rabbit_roles.ROLES
             ],
         )

@@ -62,10 +62,10 @@ class QueueSource:
             self._source = StreamSource(self._link, self._publisher, self._subscription, self._lost)
         try:
             await self._source.open()
-        except NotFound as error:
+        except (NotFound, AccessDenied) as error:
             for topic in unsure:
                 if await count_messages(self._link, connection, topic) is not None:
-                    raise NotFound(
+                    raise type(error)(
                         f"{error}; {topic!r} is read as a queue, because this user may not declare it: if it is a stream, "
                         "give the user the right to configure it"
                     ) from error
