@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import redis.asyncio
 
@@ -44,10 +44,10 @@ def redis_streams(broker: RedisBroker) -> Broker:
     )
 
 
-def redis_servers(servers: RedisCluster | Guarded) -> Broker:
-    """Streams of a cluster, or of a primary that Sentinels name."""
+def redis_servers(servers: RedisCluster | Guarded, *, kind: Literal["", "+list"] = "") -> Broker:
+    """Streams or lists of a cluster, or of a primary that Sentinels name."""
     is_cluster = isinstance(servers, RedisCluster)
-    url = servers.url()
+    url = servers.url(kind)
 
     def raw() -> Any:
         made: Any = redis.asyncio.RedisCluster if is_cluster else redis.asyncio.Redis
@@ -55,25 +55,30 @@ def redis_servers(servers: RedisCluster | Guarded) -> Broker:
         return made(host="127.0.0.1", port=node.port, username=USER, password=PASSWORD)
 
     async def create(topic: str) -> None:
-        async with raw() as client:
-            await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
+        if not kind:
+            async with raw() as client:
+                await client.xgroup_create(topic, "made-by-the-producer", mkstream=True)
 
     async def plain(
         topic: str, messages: Sequence[tuple[str, bytes]], *, place: str, headers: Mapping[str, str] = NONE
     ) -> None:
         async with raw() as client:
             for name, body in messages:
-                await client.xadd(topic, {"data": body, **with_name(name, place, headers)})
+                if kind:
+                    await client.rpush(topic, body)
+                else:
+                    await client.xadd(topic, {"data": body, **with_name(name, place, headers)})
 
     scheme = url.partition(":")[0]
     return Broker(
-        name="redis-cluster" if is_cluster else "redis-sentinel",
-        settings={"url": url},
-        places=("header:event", "topic", "field:event"),
+        name=("redis-cluster" if is_cluster else "redis-sentinel") + kind.replace("+", "-"),
+        settings={"url": url, **({"envelope": "brokerkit"} if kind else {})},
+        places=("topic", "field:event") if kind else ("header:event", "topic", "field:event"),
         plain=plain,
         create=create,
         unreachable={"url": f"{scheme}://user:very-secret@127.0.0.1:1/{'' if is_cluster else 'wallet'}"},
         bad_option={"url": f"{url}?no_such_option=1"},
+        topics_must_exist=not kind,
         largest=LARGEST_VALUE + 1,
     )
 

@@ -32,6 +32,8 @@ NAMES = {
     "redis-sentinel": "Redis Streams, Sentinel",
     "redis-list": "Redis list",
     "redis-list-right": "Redis list, read from the right",
+    "redis-cluster-list": "Redis list, cluster",
+    "redis-sentinel-list": "Redis list, Sentinel",
     "redis-pubsub": "Redis Pub/Sub",
 }
 """What each is called in the table of results."""
@@ -90,7 +92,7 @@ class OurHarness(Harness):
 
     async def __aenter__(self) -> Self:
         # Who asks a cluster or a Sentinel is told the addresses of the servers themselves.
-        if self._broker.name in ("memory", "sqlite", "redis-cluster", "redis-sentinel") or (
+        if self._broker.name.startswith(("memory", "sqlite", "redis-cluster", "redis-sentinel")) or (
             self._broker.name.startswith("kafka") and self._advertised is None
         ):
             return self

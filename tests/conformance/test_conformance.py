@@ -33,7 +33,7 @@ SHARE = ("kafka-share",)
 """Seconds for each case: its groups take their time to begin."""
 ABOUT_SHARE = ("08", "13", "30", "34", "35", "45", "68")
 """The cases that are tried on it all the same."""
-SERVERS = ("redis-cluster", "redis-sentinel")
+SERVERS = ("redis-cluster", "redis-sentinel", "redis-cluster-list", "redis-sentinel-list")
 """Several servers, which take their time to begin; tests/adapters has what is special about them."""
 ABOUT_SERVERS = ("01",)
 """The case that is tried on them all the same."""
@@ -65,7 +65,7 @@ def redis_of_several() -> Iterator[Callable[[str], redis_cluster.RedisCluster | 
 
         @cache
         def start(name: str) -> redis_cluster.RedisCluster | redis_cluster.Guarded:
-            servers = redis_cluster.cluster() if name == "redis-cluster" else redis_cluster.guarded()
+            servers = redis_cluster.cluster() if name.startswith("redis-cluster") else redis_cluster.guarded()
             stack.callback(servers.close)
             servers.start()
             return servers
@@ -79,7 +79,8 @@ def broker(
     redis_of_several: Callable[[str], redis_cluster.RedisCluster | redis_cluster.Guarded],
 ) -> every_broker.Broker:
     if request.param in SERVERS:
-        return every_redis.redis_servers(redis_of_several(request.param))
+        kind = "+list" if request.param.endswith("-list") else ""
+        return every_redis.redis_servers(redis_of_several(request.param.removesuffix("-list")), kind=kind)
     if request.param == "redis-list-right":
         return every_redis.redis_list(request.getfixturevalue("redis_broker"), end="right")
     if request.param == "kafka-consumer":
