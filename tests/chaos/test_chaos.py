@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokerkit.testing import Proxy
-from tests.brokers import kafka
-from tests.brokers._ports import free_port
 from tests.brokers._server import Server
 from tests.chaos import COUNT, FULL, figures
 from tests.chaos.chaos import COMMON, KEYS, Event, Workers, run
+from tests.chaos.proxied import kafka_behind_proxy
 
 COUNTS = {
     "kafka": 2_000,
@@ -79,12 +78,7 @@ async def disturbed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     async with AsyncExitStack() as stack:
         if name.startswith("kafka"):
             is_share = name == "kafka-share"
-            port = free_port()
-            broker = (kafka.share_broker if is_share else kafka.broker)(advertised=port)
-            host, _, real = broker.address.rpartition(":")
-            proxy = await stack.enter_async_context(Proxy(host, int(real), listen=port))
-            stack.push_async_callback(asyncio.to_thread, broker.server.close)
-            await asyncio.to_thread(broker.start)
+            broker, proxy = await stack.enter_async_context(kafka_behind_proxy(is_share=is_share))
             bus["url"] = f"{'kafka+share' if is_share else 'kafka'}://{proxy.address}"
             if is_share:
                 bus["lease"] = 10.0  # Its locks cannot be renewed.
