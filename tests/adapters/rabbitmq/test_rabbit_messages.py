@@ -77,6 +77,22 @@ async def test_a_plain_client_can_read_what_was_sent(bench: Bench) -> None:
     assert (message.routing_key, message.headers) == ("Paid", {"h": "v"})
 
 
+async def test_headers_that_the_broker_reads_itself_arrive_and_neither_route_nor_close_the_channel(
+    bench: Bench,
+) -> None:
+    topic, adapter = bench.topic(), await bench.adapter()
+    source = await bench.source(adapter, topic)
+    exchange = await (await bench.raw()).get_exchange(topic, ensure=False)
+    # What RabbitMQ's own clients send; brokerkit's copies of it are written below.
+    await exchange.publish(aio_pika.Message(b"theirs", headers={"CC": ["elsewhere"]}), routing_key="Paid")
+    [theirs] = await take(source, 1)
+    for headers in ({"CC": "elsewhere"}, {"BCC": b"\xff", "h": "v"}, theirs.headers):
+        await send(adapter, outgoing(topic, headers=headers))
+        [one] = await take(source, 1)
+        assert one.headers == headers
+    assert theirs.headers == {"CC": '["elsewhere"]'}
+
+
 async def test_a_batch_keeps_its_order(bench: Bench) -> None:
     topic, adapter = bench.topic(), await bench.adapter()
     source = await bench.source(adapter, topic)

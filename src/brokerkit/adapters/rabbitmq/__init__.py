@@ -90,8 +90,9 @@ Order
 Limits and escaping
     Routing keys, names and properties hold 255 bytes of UTF-8; longer ones are `InvalidMessage`. A longer id travels in a
     header. The header ``correlation-id`` is also written to the property ``correlation_id``, where it fits. Header names
-    hold 128 bytes; headers with longer names travel together as JSON in one header. All headers together must fit into one
-    frame (128 KiB by default). Names that begin with ``amq.`` get the prefix ``bk-``.
+    hold 128 bytes; headers with longer names travel together as JSON in one header, and so do ``CC`` and ``BCC``,
+    which the broker would take for routing keys. All headers together must fit into one frame (128 KiB by default).
+    Names that begin with ``amq.`` get the prefix ``bk-``.
 
     The largest body is the broker's ``max_message_size`` (128 MiB; 16 MiB from 4.0 on). The broker tells the limit only when
     it refuses a larger body: other messages under way to that exchange then end as `ConnectionLost`.

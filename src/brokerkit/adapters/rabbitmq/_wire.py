@@ -54,7 +54,10 @@ ROUTING_KEY_HEADER: Final = "bk-routing-key"
 """The original routing key of a message that was published to a queue by the queue's name."""
 
 LONG_HEADERS: Final = "bk-headers"
-"""JSON object with the headers whose names are too long for a table. A value in a list is base64."""
+"""JSON object with the headers that a table cannot have. A value in a list is base64."""
+
+_ROUTING_HEADERS: Final = ("BCC", "CC")
+"""RabbitMQ reads these itself: a list has more routing keys, and at anything else it closes the channel."""
 
 SHORT_STRING: Final = 255
 """Bytes of UTF-8 in routing keys, exchange and queue names and properties (AMQP 0-9-1, 4.2.5.3)."""
@@ -70,6 +73,8 @@ KEPT_PROPERTIES: Final = ("app_id", "content_encoding", "correlation_id", "prior
 COPY_HEADERS: Final = frozenset(
     {TIME_HEADER, *(PROPERTY_PREFIX + name for name in (*KEPT_PROPERTIES, *NAMED_PROPERTIES))}
 )
+
+_RARE_HEADERS: Final = COPY_HEADERS.union(_ROUTING_HEADERS)
 
 LATER_HEADERS: Final = tuple(f"bk-later-{level}" for level in range(20))
 """For each power of two, whether a message that is published later waits for so many seconds."""
@@ -149,16 +154,15 @@ def _properties(message: Outgoing, now: datetime, routing_key: str | None) -> Ba
             )
         # A character has at most four bytes.
         if len(name) > HEADER_NAME // 4 and len(_encode(name, "a header name")) > HEADER_NAME:
-            if isinstance(value, bytes):
-                long[name] = [b64encode(value).decode()]
-            else:
-                _encode(value, "a header value")  # JSON would accept a lone surrogate.
-                long[name] = value
+            long[name] = _packed(value)
         else:
             table[name] = bytearray(value) if isinstance(value, bytes) else value
     # A forwarded message may still carry headers that a queue or another broker needed.
     table.pop(ROUTING_KEY_HEADER, None)
-    kept = {} if COPY_HEADERS.isdisjoint(table) else _kept_properties(table)
+    kept: dict[str, Any] = {}
+    if not _RARE_HEADERS.isdisjoint(table):
+        long |= {name: _packed(headers[name]) for name in _ROUTING_HEADERS if table.pop(name, None) is not None}
+        kept = _kept_properties(table)
     if long:
         table[LONG_HEADERS] = json.dumps(long)
     if message.key is not None:
@@ -190,6 +194,14 @@ def _properties(message: Outgoing, now: datetime, routing_key: str | None) -> Ba
     if message.unordered:
         properties.timestamp = now  # Of a dead letter too large for more headers, it tells when the message failed.
     return properties
+
+
+def _packed(value: str | bytes) -> str | list[str]:
+    """Return a value for `LONG_HEADERS`."""
+    if isinstance(value, bytes):
+        return [b64encode(value).decode()]
+    _encode(value, "a header value")  # JSON would accept a lone surrogate.
+    return value
 
 
 def _kept_properties(table: dict[str, Any]) -> dict[str, Any]:
