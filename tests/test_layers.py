@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dependencies", "types"),
     ("",),
     ("_bus",),
+    ("_http", "_serving"),
     ("_metrics",),
     ("_runtime",),
     ("_preflight", "_specifications", "_tools"),

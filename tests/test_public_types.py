@@ -20,7 +20,7 @@ MODULES = (
     *dict.fromkeys((*PUBLIC, "brokerkit.adapters.api")),
     *(f"brokerkit.events.{family}" for family in ("accelbyte", "evenbet", "session", "thrillconnect", "thrillpots")),
 )
-FOREIGN = {"AsyncSession", *dir(builtins), *dir(typing), *dir(collections.abc), *dir(contextlib)}
+FOREIGN = {"AsyncSession", "Starlette", *dir(builtins), *dir(typing), *dir(collections.abc), *dir(contextlib)}
 """Names of other packages, some of which are imported for type checkers alone."""
 NOT_FOR_USERS = (
     "brokerkit.testing.TestBus.opened",  # called by the embedded brokers of a test

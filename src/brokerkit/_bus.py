@@ -24,11 +24,11 @@ from brokerkit._publishing._arguments import BatchOptions, MessageOptions, Publi
 from brokerkit._publishing._middleware import Publication, PublishInside, PublishMiddleware
 from brokerkit._publishing._sync import SyncBus
 from brokerkit._runtime import Runtime
+from brokerkit._serving import serving
 from brokerkit._signals import run_until_signalled
-from brokerkit._status import _reports as _reports
 from brokerkit._status._health import Health
 from brokerkit._status._hooks import Hook, Hooks
-from brokerkit._status._source_failure import OnSourceFailure, SourceFailure
+from brokerkit._status._source_failure import OnSourceFailure
 from brokerkit._status._stats import Stats
 from brokerkit._tools import _bridge as _bridge
 from brokerkit.adapters.api import Adapter
@@ -36,6 +36,8 @@ from brokerkit.events._shapes import EventObject
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    from starlette.applications import Starlette
 
     from brokerkit._vendors._on import On
 
@@ -196,6 +198,24 @@ class Bus:
             lag: also ask the brokers how many messages wait, for two seconds at most.
         """
         return await self.runtime.health(lag=lag)
+
+    def http(self, *, token: str | None = None) -> Starlette:
+        """Return an ASGI application with ``/livez``, ``/readyz``, ``/metrics`` and ``/state``; see docs/http.md.
+
+        Mount it into an application that runs on the bus's event loop: ``app.mount("/brokerkit", bus.http())``. From here
+        on the bus measures durations, and asks the brokers for lags every ten seconds while it is open.
+
+        Args:
+            token: 16 characters at least, which ``/state`` needs as ``Authorization: Bearer TOKEN``. By default it is only
+                for programs on the same machine.
+
+        Raises:
+            ConfigError: the bus is open, or the token is too short.
+            MissingExtra: Starlette is not installed.
+        """
+        from brokerkit._http import for_bus
+
+        return for_bus(self, token)
 
     def adapter(self, source: str | None = None, /) -> Adapter:
         """Return the adapter of a source, for features that only its broker has; see the pages of the adapters.
@@ -360,23 +380,7 @@ class Bus:
         Raises:
             BrokerkitError: as `serve` does.
         """
-        if self.runtime.consumers:
-            raise ConfigError("this bus is already consuming")
-        routes = self.runtime.routes(self.handlers)
-        _reports.say_what_is_served(self.runtime.settings, self.handlers)
-        cancels = _cancels()
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(self.handlers.settled("this bus is already consuming: register before serve"))
-            if not self.runtime.is_open:
-                await stack.enter_async_context(self)
-            failure = SourceFailure()
-            stack.enter_context(self.runtime.hooks.told(failure.noted))
-            await stack.enter_async_context(self.runtime.consuming(routes))
-            if _cancels() > cancels:
-                # A client library, or asyncio.wait_for before Python 3.12, has swallowed the cancellation.
-                raise asyncio.CancelledError
-            if on_source_failure == "raise":
-                stack.enter_context(failure.ends_block())
+        async with serving(self, on_source_failure):
             yield self
 
     def run(self, *, uvloop: bool = False) -> None:
@@ -392,9 +396,3 @@ class Bus:
             BrokerkitError: as `serve` does.
         """
         run_until_signalled(self.serve, uvloop=uvloop)
-
-
-def _cancels() -> int:
-    """Return how often the running task was cancelled."""
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0

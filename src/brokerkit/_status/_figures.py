@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
+from brokerkit import _clock
 from brokerkit._errors import BrokerkitError
 from brokerkit._logging import get_logger
 from brokerkit._messages._outgoing import Receipt
@@ -200,12 +201,14 @@ class SourceFigures:
         durations: of attempts of handlers.
         stats: the counts of the running consumer, or of the last one.
         failures: failed attempts, by handler and type of error.
+        last_errors: the type of the last error of each handler, and its Unix time in seconds.
     """
 
     def __init__(self, durations: Durations) -> None:
         self.durations = durations
         self.stats = Stats()
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.last_errors: dict[str, tuple[str, float]] = {}
         self._before = Stats()
 
     def __repr__(self) -> str:
@@ -224,7 +227,9 @@ class SourceFigures:
 
     def failed(self, handler: str, error: BaseException) -> None:
         """Count a failed attempt."""
-        self.failures[handler, self.durations.error_type(error)] += 1
+        kind = self.durations.error_type(error)
+        self.failures[handler, kind] += 1
+        self.last_errors[handler] = kind, _clock.wall_time()
 
     def timing(self, handler: str, event: str) -> Timing:
         """Return where the durations of attempts are counted that do not fail."""

@@ -16,6 +16,7 @@ from typing import Final
 
 from brokerkit import BrokerkitError, RetryPolicy
 from brokerkit._logging import get_logger
+from brokerkit.cli._asking import Asked, Workers
 from brokerkit.cli._worker import STOP, Failure, Line, Orders, Serving, work
 
 logger = get_logger(__name__)
@@ -39,11 +40,12 @@ class Supervisor:
     Args:
         count: how many workers.
         orders: what each worker does.
+        answers: where those who ask over HTTP find the workers; None if nobody asks.
     """
 
-    def __init__(self, count: int, orders: Orders) -> None:
+    def __init__(self, count: int, orders: Orders, answers: Workers | None = None) -> None:
         self._orders = orders
-        self._workers = [_Slot(number) for number in range(1, count + 1)]
+        self._workers = [_Slot(number, answers) for number in range(1, count + 1)]
         self._signals = 0
         self._kill_at: float | None = None
         self._error: str | None = None
@@ -159,13 +161,14 @@ class _Slot:
         failure: the error of the present or last worker.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, answers: Workers | None = None) -> None:
         self.process: SpawnProcess | None = None
         self.line: Line | None = None
         self.start_at = 0.0
         self.failed_starts = 0
         self.failure: Failure | None = None
         self._number = number
+        self._answers = answers
         self._serving_since: float | None = None
         self._failures = 0
 
@@ -180,9 +183,14 @@ class _Slot:
         """Start a process."""
         self.line, other = _SPAWN.Pipe()
         self.failure = None
-        self.process = _SPAWN.Process(target=work, args=(self._number, other, orders), name=f"worker {self._number}")
+        asked, questions = _SPAWN.Pipe() if self._answers is not None else (None, None)
+        arguments = (self._number, other, orders, questions)
+        self.process = _SPAWN.Process(target=work, args=arguments, name=f"worker {self._number}")
         self.process.start()
         other.close()  # so that the line ends with the worker
+        if self._answers is not None and asked is not None and questions is not None:
+            questions.close()
+            self._answers.asked[self._number] = Asked(asked)
         logger.info("%s has started", self)
 
     def listen(self) -> None:
@@ -193,6 +201,8 @@ class _Slot:
                 if isinstance(said, Serving):
                     self._serving_since = time.monotonic()
                     self.failed_starts = 0
+                    if self._answers is not None:
+                        self._answers.asked[self._number].serving = True
                     logger.info("%s serves", self)
                 else:
                     self.failure = said
@@ -212,6 +222,8 @@ class _Slot:
         self.process.close()
         self.process = None
         self._hang_up()
+        if self._answers is not None:
+            self._answers.asked.pop(self._number).leave()
         return code if code >= 0 else 128 - code
 
     def leave(self, now: float) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from brokerkit import AccessDenied, BrokerkitError, Bus, ConfigError, NotFound, WrongNameRule
+from brokerkit._http._answers import Process
 from brokerkit._signals import run_until_signalled
+from brokerkit.cli._asking import Line as Questions
+from brokerkit.cli._asking import answer
 from brokerkit.cli._output import LogLevel, set_up_logging
 from brokerkit.cli._target import find_bus
 
@@ -71,21 +75,24 @@ class Failure:
 Line: TypeAlias = "Connection[Any, Any]"
 
 
-def work(number: int, line: Line, orders: Orders) -> None:
-    """Serve in this process, and end it: with 0 after a stop, else with 1."""
+def work(number: int, line: Line, orders: Orders, questions: Questions | None = None) -> None:
+    """Serve in this process, and end it: with 0 after a stop, else with 1. Meanwhile, answer questions on that line."""
     # A terminal's Ctrl-C reaches all processes at once; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_up_logging(orders.log_level, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
-        run_until_signalled(partial(_serve, bus, line, orders.kill_after), uvloop=orders.uvloop)
+        answering = partial(answer, questions, Process(bus)) if questions is not None else None
+        run_until_signalled(partial(_serve, bus, line, orders.kill_after, answering), uvloop=orders.uvloop)
     except BrokerkitError as error:
         with suppress(OSError):  # the supervisor has died
             line.send(Failure(" ".join(str(error).split()), isinstance(error, _LASTING)))
         sys.exit(_FAILED)
 
 
-async def _serve(bus: Bus, line: Line, kill_after: float) -> None:
+async def _serve(
+    bus: Bus, line: Line, kill_after: float, answering: Callable[[asyncio.AbstractEventLoop], None] | None
+) -> None:
     """Serve until the supervisor sends stop, or the line is closed.
 
     Raises:
@@ -105,6 +112,8 @@ async def _serve(bus: Bus, line: Line, kill_after: float) -> None:
         os._exit(_FAILED)
 
     threading.Thread(target=listen, name="brokerkit-line", daemon=True).start()
+    if answering is not None:
+        threading.Thread(target=answering, args=(loop,), name="brokerkit-questions", daemon=True).start()
     async with bus.serving():
         with suppress(OSError):  # the supervisor has died, which `listen` notices
             line.send(Serving())

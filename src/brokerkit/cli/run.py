@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter, validators
 
+from brokerkit._http import refuse_missing
 from brokerkit._logging import get_logger
-from brokerkit._signals import loop_factory
-from brokerkit.cli._output import LogLevel, set_up_logging
+from brokerkit._signals import loop_factory, run_until_signalled
+from brokerkit.cli._output import LogLevel, UsageError, set_up_logging
 from brokerkit.cli._target import find_bus
+
+if TYPE_CHECKING:
+    from brokerkit.cli._port import Port
 
 logger = get_logger(__name__)
 
@@ -24,6 +30,8 @@ def run(
     *,
     config: Path | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
+    http: str | None = None,
+    http_token_file: Path | None = None,
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
 ) -> int:
@@ -34,23 +42,46 @@ def run(
             current folder are found. With `--config` it may also be the name of a `Handlers`.
         config: make the bus from this file, and take only the handlers from the module.
         workers: how many processes share the work. A worker that dies is replaced. A second signal kills the workers.
+        http: answer on this HOST:PORT, such as `127.0.0.1:9000`: /livez, /readyz, /metrics and /state. One port answers
+            for all workers.
+        http_token_file: a file with the token that /state needs, 16 characters at least. Without it, /state is for
+            programs on the same machine.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
     """
     set_up_logging(log_level)
     bus = find_bus(target, config)
+    port = _port(http, http_token_file)
     if workers == 1:
         logger.info("running %s until SIGTERM or SIGINT", target)
-        bus.run(uvloop=uvloop)
+        if port is None:
+            bus.run(uvloop=uvloop)
+        else:
+            run_until_signalled(partial(port.serve, bus), uvloop=uvloop)
         status = 0
     else:
+        from brokerkit.cli._asking import Workers
         from brokerkit.cli._supervisor import Supervisor
         from brokerkit.cli._worker import Orders
 
         bus.runtime.refuse_workers(bus.handlers, workers)
         loop_factory(uvloop=uvloop)  # fails here, and not in each worker
         logger.info("running %s in %d workers until SIGTERM or SIGINT", target, workers)
-        kill_after = bus.runtime.settings.stop_timeout + _STOP_GRACE
-        status = Supervisor(workers, Orders(target, config, uvloop, log_level, kill_after)).run()
+        orders = Orders(target, config, uvloop, log_level, bus.runtime.settings.stop_timeout + _STOP_GRACE)
+        answers = Workers(workers) if port is not None else None
+        supervisor = Supervisor(workers, orders, answers)
+        with port.answering(answers) if port is not None and answers is not None else nullcontext():
+            status = supervisor.run()
     logger.info("%s has stopped", target)
     return status
+
+
+def _port(address: str | None, token_file: Path | None) -> Port | None:
+    if address is None:
+        if token_file is not None:
+            raise UsageError("--http-token-file goes with --http")
+        return None
+    refuse_missing("starlette", "uvicorn")
+    from brokerkit.cli._port import Port
+
+    return Port(address, token_file)

@@ -1,0 +1,194 @@
+"""What a bus is asked over HTTP, and the answers of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final, Protocol
+
+from brokerkit._handlers._handlers import Handlers
+from brokerkit._metrics._readings import Readings
+from brokerkit._runtime import Runtime
+from brokerkit._status._health import SourceHealth
+
+State = dict[str, Any]
+"""What ``/state`` says, as JSON has it; see docs/http.md."""
+
+_MINUTE: Final = 60.0
+"""Seconds over which rates are taken."""
+_APART: Final = 1.0
+"""Seconds between two looks that are kept."""
+
+
+class Answers(Protocol):
+    """Answers for one process, or for all workers of one bus."""
+
+    async def live(self) -> Sequence[str]:
+        """Return why it should be restarted; nothing if it works."""
+        ...
+
+    async def ready(self) -> Sequence[str]:
+        """Return why it is not ready; nothing if it is."""
+        ...
+
+    async def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format 0.0.4."""
+        ...
+
+    async def state(self) -> State:
+        """Return the state of sources, targets and handlers. It holds no secret."""
+        ...
+
+
+class Served(Protocol):
+    """A bus."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What exists from the opening of the bus to its closing."""
+        ...
+
+    @property
+    def handlers(self) -> Handlers:
+        """The handlers of the bus."""
+        ...
+
+
+class Process:
+    """Answers for a bus in this process, on its event loop. It asks no broker.
+
+    Args:
+        bus: what is asked about; from here on it measures durations, and asks the brokers for lags every ten seconds.
+
+    Raises:
+        ConfigError: the bus is open.
+    """
+
+    def __init__(self, bus: Served) -> None:
+        self._bus = bus
+        self._readings = Readings(bus)
+        self._rates = _Rates()
+
+    def __repr__(self) -> str:
+        return f"<Process {self._readings!r}>"
+
+    async def live(self) -> Sequence[str]:
+        """Return nothing: whoever reads it knows that the event loop answers."""
+        return ()
+
+    async def ready(self) -> Sequence[str]:
+        """Return why the bus is not ready."""
+        return (await self._bus.runtime.health()).reasons
+
+    async def metrics(self) -> str:
+        """Return the metrics as text.
+
+        Raises:
+            MissingExtra: `prometheus_client` is not installed.
+        """
+        from brokerkit._metrics._text import text_of
+
+        return text_of(self._readings)
+
+    async def state(self) -> State:
+        """Return the state of sources, targets and handlers."""
+        health = await self._bus.runtime.health()
+        settings, figures = self._bus.runtime.settings, self._readings.figures
+        done = {("source", name): figures.source(name).total.handled for name in health.sources}
+        done |= {("target", name): figures.target(name).sent[""] for name in health.targets}
+        rates = self._rates.look(asyncio.get_running_loop().time(), done)
+        return {
+            "ready": health.ready,
+            "reasons": list(health.reasons),
+            "workers": [
+                {"worker": 1, "pid": os.getpid(), "ready": health.ready, "reasons": list(health.reasons)},
+            ],
+            "sources": {
+                name: {
+                    "topics": list(settings.sources[name].topic or settings.sources[name].queue),
+                    "group": settings.sources[name].group,
+                    **_shown(source),
+                    **self._waiting(name),
+                    "rate": rates.get(("source", name)),
+                    "counts": asdict(figures.source(name).total),
+                }
+                for name, source in health.sources.items()
+            },
+            "targets": {
+                name: {
+                    "topic": settings.targets[name].topic,
+                    **asdict(target),
+                    "rate": rates.get(("target", name)),
+                    "confirmed": figures.target(name).sent[""],
+                    "refused": {error: count for error, count in figures.target(name).sent.items() if error},
+                }
+                for name, target in health.targets.items()
+            },
+            "handlers": [row for name in health.sources for row in self._handlers(name)],
+        }
+
+    def _waiting(self, name: str) -> dict[str, Any]:
+        """Return what the broker said when it was asked last."""
+        asked = self._readings.figures.health
+        found = asked.sources[name] if asked is not None and name in asked.sources else None
+        if found is None:
+            return {"lag": None, "partitions": [], "waiting": None}
+        partitions = [
+            {"topic": topic, "partition": partition, "lag": lag} for (topic, partition), lag in found.partitions.items()
+        ]
+        return {"lag": found.lag, "partitions": partitions, "waiting": found.waiting}
+
+    def _handlers(self, source: str) -> Iterator[dict[str, Any]]:
+        figures = self._readings.figures.source(source)
+        attempts, failures, seconds = Counter[str](), dict[str, Counter[str]](), dict[str, float]()
+        for timed, timing in list(figures.durations.timings.items()):
+            attempts[timed.handler] += sum(timing.counts)
+            seconds[timed.handler] = seconds.get(timed.handler, 0.0) + timing.sum
+        for (handler, error), count in list(figures.failures.items()):
+            failures.setdefault(handler, Counter())[error] += count
+        registered = [each.name for each in self._bus.handlers if each.source in (None, source)]
+        for name in dict.fromkeys((*registered, *attempts, *failures)):
+            last, at = figures.last_errors.get(name, ("", None))
+            yield {
+                "source": source,
+                "handler": name,
+                "attempts": attempts[name],
+                "failures": dict(failures.get(name, {})),
+                "last_error": last,
+                "last_error_at": at,
+                "seconds": round(seconds.get(name, 0.0), 6),
+            }
+
+
+def _shown(source: SourceHealth) -> dict[str, Any]:
+    found = asdict(source)
+    for asked in ("lag", "partitions", "waiting"):
+        del found[asked]  # the brokers were not asked
+    return found
+
+
+class _Rates:
+    """How much is done in a second, over the last minute, from looks at the counts."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, dict[tuple[str, str], int]]] = deque()
+
+    def look(self, now: float, done: dict[tuple[str, str], int]) -> dict[tuple[str, str], float]:
+        """Note the counts, and return the rates; nothing in the first second.
+
+        Args:
+            now: in seconds.
+            done: how much is done so far, by source or target.
+        """
+        looks = self._looks
+        while len(looks) > 1 and looks[1][0] <= now - _MINUTE:
+            looks.popleft()
+        if not looks or now - looks[-1][0] >= _APART:
+            looks.append((now, done))
+        since, before = looks[0]
+        if now - since < _APART:
+            return {}
+        return {key: round((count - before.get(key, 0)) / (now - since), 3) for key, count in done.items()}

@@ -1,0 +1,169 @@
+"""What a supervisor asks its workers for HTTP, over a second line to each.
+
+The first line, with orders to stop, is not used for this: an answer that takes long must not delay a stop. No files and no
+ports are needed, so it works with a read-only file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, Final, Literal, TypeAlias
+
+from brokerkit import BrokerkitError
+from brokerkit._errors import describe
+from brokerkit._http._answers import Answers, State
+from brokerkit._http._merging import merged_metrics, merged_state
+from brokerkit._logging import get_logger
+
+logger = get_logger(__name__)
+
+Question: TypeAlias = Literal["live", "ready", "metrics", "state"]
+Line: TypeAlias = "Connection[Any, Any]"
+"""Carries questions one way, and triples of question, answer and error the other way."""
+
+_PATIENCE: Final = 2.0
+"""Seconds for an answer. A probe of Kubernetes waits a second longer in our example."""
+
+
+class NoAnswer(BrokerkitError):
+    """A worker has not answered; the text says why."""
+
+
+class Asked:
+    """A worker as its supervisor sees it.
+
+    Attributes:
+        serving: whether it has reported that it serves. Earlier, it is not asked.
+
+    Args:
+        line: to the worker.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.serving = False
+        self._line = line
+        self._waiting: dict[Question, asyncio.Future[tuple[Any, str]]] = {}
+        self._listener: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Asked: waiting for {sorted(self._waiting)}>"
+
+    async def ask(self, question: Question) -> Any:
+        """Return the worker's answer. Several at once share one question, so a worker that hangs piles up none.
+
+        Raises:
+            NoAnswer: it has ended, or does not answer in time.
+        """
+        loop = asyncio.get_running_loop()
+        if question not in self._waiting:
+            self._waiting[question] = loop.create_future()
+            if self._listener is None:
+                self._listener = threading.Thread(target=self._listen, args=(loop,), daemon=True)
+                self._listener.start()
+            with suppress(OSError):  # it has ended, which `_listen` notices
+                self._line.send(question)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                answer, error = await asyncio.shield(self._waiting[question])
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {_PATIENCE:.0f} seconds") from None
+        if error:
+            raise NoAnswer(error)
+        return answer
+
+    def leave(self) -> None:
+        """Forget a worker that has ended."""
+        if self._listener is None:
+            self._line.close()  # else the listener does, which reads it
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with self._line as line, suppress(EOFError, OSError):
+                while True:
+                    question, answer, error = line.recv()
+                    loop.call_soon_threadsafe(self._answered, question, answer, error)
+            loop.call_soon_threadsafe(self._ended)
+        except RuntimeError:  # the loop has ended: nobody asks any more
+            return
+
+    def _answered(self, question: Question, answer: Any, error: str) -> None:
+        waiting = self._waiting.pop(question, None)
+        if waiting is not None:
+            waiting.set_result((answer, error))
+
+    def _ended(self) -> None:
+        for question in list(self._waiting):
+            self._answered(question, None, "it has ended")
+
+
+class Workers:
+    """Answers for all workers of one bus.
+
+    Args:
+        count: how many there should be.
+
+    Attributes:
+        asked: those that run, by number.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.asked: dict[int, Asked] = {}
+        self._count = count
+
+    def __repr__(self) -> str:
+        return f"<Workers: {len(self.asked)} of {self._count} run>"
+
+    async def live(self) -> Sequence[str]:
+        """Return which workers serve and do not answer. Those that have ended are replaced, which needs no restart."""
+        _, missing = await self._all("live")
+        silent = {number for number, asked in self.asked.items() if asked.serving}
+        return [f"worker {number}: {reason}" for number, reason in missing.items() if number in silent]
+
+    async def ready(self) -> Sequence[str]:
+        """Return why which worker is not ready."""
+        found, missing = await self._all("ready")
+        reasons = [(number, reason) for number, several in found.items() for reason in several]
+        return [f"worker {number}: {reason}" for number, reason in sorted([*reasons, *missing.items()])]
+
+    async def metrics(self) -> str:
+        """Return the metrics of the workers that answer, with the label ``worker``."""
+        found, _ = await self._all("metrics")
+        return merged_metrics(found)
+
+    async def state(self) -> State:
+        """Return the state of all workers as one."""
+        return merged_state(*await self._all("state"))
+
+    async def _all(self, question: Question) -> tuple[dict[int, Any], dict[int, str]]:
+        """Return the answers, and why others are missing, by number of the worker."""
+        serving = {number: asked for number, asked in list(self.asked.items()) if asked.serving}
+        answers = await asyncio.gather(*(each.ask(question) for each in serving.values()), return_exceptions=True)
+        found = dict[int, Any]()
+        missing = {number: "it does not serve yet" for number in range(1, self._count + 1) if number not in serving}
+        for number, answer in zip(serving, answers, strict=True):
+            if isinstance(answer, NoAnswer):
+                missing[number] = str(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[number] = answer
+        return found, missing
+
+
+def answer(line: Line, answers: Answers, loop: asyncio.AbstractEventLoop) -> None:
+    """Answer a supervisor, in a thread, until it or the event loop ends."""
+    ways = {"live": answers.live, "ready": answers.ready, "metrics": answers.metrics, "state": answers.state}
+    with line, suppress(EOFError, OSError):
+        while True:
+            question: Question = line.recv()
+            if loop.is_closed():
+                return
+            try:
+                line.send((question, asyncio.run_coroutine_threadsafe(ways[question](), loop).result(), ""))
+            except Exception as error:
+                logger.exception("the supervisor's question %r has no answer", question)
+                line.send((question, None, f"{type(error).__name__}: {describe(error)}"))

@@ -1,0 +1,59 @@
+"""The HTTP port of ``brokerkit run``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from brokerkit import Bus, ConfigError
+from brokerkit._http._access import Token, check_token
+from brokerkit._http._answers import Answers, Process
+from brokerkit._http._app import application
+from brokerkit._http._server import answering, answering_in_a_thread, listener
+
+
+class Port:
+    """A port that listens from here on.
+
+    Args:
+        address: HOST:PORT, or a port of the loopback address.
+        token_file: a file with a token. It is read again for each request that needs it.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the file holds no token.
+    """
+
+    def __init__(self, address: str, token_file: Path | None) -> None:
+        self._token_file = token_file
+        if token_file is not None:
+            check_token(self._read(token_file), f"--http-token-file {token_file}")
+        self._listener = listener(address, token=token_file is not None)
+
+    def __repr__(self) -> str:
+        return f"<Port {self._listener.getsockname()}>"
+
+    async def serve(self, bus: Bus) -> None:
+        """Serve a bus, and answer for it until it has drained.
+
+        Raises:
+            BrokerkitError: as `Bus.serve` does.
+        """
+        answers = Process(bus)
+        async with answering(application(answers, token=self._token), self._listener):
+            await bus.serve()
+
+    def answering(self, answers: Answers) -> AbstractContextManager[None]:
+        """Answer while the block runs, in a thread."""
+        return answering_in_a_thread(application(answers, token=self._token), self._listener)
+
+    @property
+    def _token(self) -> Token | None:
+        file = self._token_file
+        return None if file is None else lambda: self._read(file)
+
+    @staticmethod
+    def _read(file: Path) -> str:
+        try:
+            return file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--http-token-file {file}: {error}") from error
