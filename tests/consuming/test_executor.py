@@ -101,6 +101,20 @@ async def test_a_timeout_is_the_handlers_own_and_the_next_message_has_all_of_it(
     assert ran == [2, 3]
 
 
+async def test_each_attempt_in_a_slot_has_all_of_its_timeout(memory: Broker) -> None:
+    handlers, ended = Handlers(), list[int]()
+
+    @handlers.on(NAME, timeout=1.0)
+    async def slow(event: OnPlayerSeatedDown, message: Message) -> None:
+        await asyncio.sleep(0.7)
+        ended.append(message.attempt)
+        if message.attempt < 4:
+            raise ValueError("not yet")
+
+    await handled(memory.bus(retry=RetryPolicy(attempts=4, first=0.1, cap=0.1), concurrency=1), handlers, 1)
+    assert ended == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_context_variables_of_one_message_do_not_reach_the_next(memory: Broker, is_async: bool) -> None:
     handlers, seen = Handlers(), list[int]()

@@ -274,6 +274,7 @@ class Executor:
 
     async def _run(self, delivery: Delivery, slot: _Slot) -> None:
         """Run those handlers of one message that are not done with it yet."""
+        slot.seen = (None, None, 0.0)  # The same message may have been tried in this slot before.
         retry_state = delivery.retry_state
         read = event = message = None
         route = route_of(delivery)
