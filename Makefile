@@ -13,6 +13,7 @@
 #   make conformance               the whole conformance suite on every broker; writes docs/conformance.md
 #   make lint                      ruff: rules and layout
 #   make chaos N=100000            the full form of tests/chaos: so many messages for each broker while everything dies
+#   make simulate SEEDS=100000      the core against simulated brokers, on all cores: see docs/simulation.md
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and other frameworks; writes docs/; a quarter of an hour
 #   make bench B='kafka --rounds 5'  some brokers, and any other words for python -m benchmarks
@@ -79,6 +80,11 @@ chaos: N ?= 100000
 chaos: .venv/.dev
 	@bash tests/brokers/install.sh
 	BROKERKIT_CHAOS=$(N) $(BIN)/pytest tests/chaos -s --timeout 7200 $(ARGS)
+
+.PHONY: simulate
+simulate: SEEDS ?= 100000
+simulate: .venv/.dev
+	$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)
 
 types: .venv/.dev
 	$(BIN)/mypy

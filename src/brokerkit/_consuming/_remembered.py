@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from brokerkit._messages._delivery import Delivery
@@ -24,11 +25,15 @@ class RetryStates:
         return f"<RetryStates of {len(self._known)} messages>"
 
     def keep(self, delivery: Delivery) -> None:
-        """Keep the retry state of a message that is given back."""
+        """Keep the retry state of a message that is given back.
+
+        It is a copy: if the broker took the message back and its answer was lost, the message comes again while it waits
+        here too.
+        """
         if delivery.retry_state is not None and (known_by := _known_by(delivery)) is not None:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[known_by] = delivery.retry_state
+            self._known[known_by] = replace(delivery.retry_state, timer=None)
 
     def take(self, delivery: Delivery) -> RetryState | None:
         """Return and forget the retry state of a message that came again."""

@@ -1,0 +1,243 @@
+"""An event loop in which a seed decides which task goes on, time costs nothing, and processes can die at any await."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import random
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context, ContextVar
+from hashlib import blake2b
+from types import FunctionType, MethodType
+from typing import Any, Final, Self
+
+from brokerkit import _clock
+from brokerkit._consuming import _executor
+
+BEGINNING: Final = 1_800_000_000.0
+"""Unix time at which every simulation begins."""
+_MOST_STEPS: Final = 400_000
+_REAL_TASK: Final = asyncio.Task
+
+
+class Endless(Exception):
+    """The simulation did not come to an end: nothing is left to do, or far too much was done."""
+
+
+class Life:
+    """One process, from its start to its stop or death.
+
+    Attributes:
+        number: which of the processes it is.
+        dead: nothing of it runs any more.
+        frozen: nothing of it runs for a while.
+        skew: seconds by which its wall clock is wrong.
+    """
+
+    def __init__(self, number: int, loop: SimulatedLoop) -> None:
+        loop.lives.append(self)
+        self.number = number
+        self.dead = False
+        self.frozen = False
+        self.waiting: list[asyncio.Handle] = []
+        self.skew = 0.0
+
+
+LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
+
+
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set is the same in each run."""
+
+    _number: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        loop = kwargs.get("loop") or asyncio.get_running_loop()
+        made._number = loop.count()
+        loop.tasks.append(made)
+        return made
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Slot(_executor._Slot):
+    """A slot whose place in a set is the same in each run."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = asyncio.get_running_loop().count()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """Runs one callback at a time.
+
+    Args:
+        seed: decides the order.
+        disorder: how often, between 0 and 1, a task that is not the first one goes on.
+
+    Attributes:
+        faults: errors that nobody caught.
+        alarms: what is called after so many steps.
+    """
+
+    def __init__(self, seed: str, disorder: float) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._random = random.Random(seed)
+        self._disorder = disorder
+        self._numbers = 0
+        self._digest = blake2b(digest_size=8)
+        self._dropped: list[asyncio.Handle] = []
+        self.steps = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.lives: list[Life] = []
+        self.faults: list[str] = []
+        self.alarms: dict[int, Callable[[], None]] = {}
+        self.lines: list[str] | None = None
+        self._running = True
+        self.set_exception_handler(self._note)
+        self.set_debug(False)
+
+    def _note(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if self._running:
+            self.faults.append(f"nobody caught: {context.get('exception') or context['message']!r}")
+
+    def count(self) -> int:
+        """A number that nothing else in this run has."""
+        self._numbers += 1
+        return self._numbers
+
+    def trace(self, line: str) -> None:
+        """Note what happens; two runs are the same if all their lines are."""
+        line = f"{self._now:.6f} {self.steps} {line}"
+        self._digest.update(line.encode())
+        if self.lines is not None:
+            self.lines.append(line)
+
+    @property
+    def hash(self) -> str:
+        """The digest of all lines."""
+        return self._digest.hexdigest()
+
+    def time(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        """The wall clock of the running process."""
+        life = LIFE.get()
+        return BEGINNING + self._now + (life.skew if life is not None else 0.0)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        return _Task(coro, loop=self, **kwargs)
+
+    def _process_events(self, event_list: Any) -> None: ...
+
+    def _write_to_self(self) -> None: ...
+
+    def _run_once(self) -> None:
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and (scheduled[0]._cancelled or not ready):  # type: ignore[attr-defined]
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            if not handle._cancelled:  # type: ignore[attr-defined]
+                self._now = max(self._now, handle._when)  # type: ignore[attr-defined]
+                ready.append(handle)
+        while scheduled and scheduled[0]._when <= self._now:  # type: ignore[attr-defined]
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            ready.append(handle)
+        if not ready:
+            if self._stopping:  # type: ignore[attr-defined]
+                return
+            raise Endless("nothing is left that could happen")
+        self._step(self._choose(ready))
+
+    def _choose(self, ready: Any) -> asyncio.Handle:
+        if len(ready) > 1 and self._disorder and self._random.random() < self._disorder:
+            index = self._random.randrange(len(ready))
+            # The order of plain callbacks is what asyncio promises.
+            if not isinstance(ready[index]._callback, (FunctionType, MethodType)):
+                handle: asyncio.Handle = ready[index]
+                del ready[index]
+                return handle
+        return ready.popleft()
+
+    def _step(self, handle: Any) -> None:
+        if handle._cancelled:
+            return
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            raise Endless(f"more than {_MOST_STEPS} steps")
+        life: Life | None = handle._context.get(LIFE)
+        if life is not None and (life.dead or life.frozen):
+            (self._dropped if life.dead else life.waiting).append(handle)
+            return
+        handle._run()
+        if self.alarms and (alarm := self.alarms.pop(self.steps, None)) is not None:
+            alarm()
+
+    def thaw(self, life: Life) -> None:
+        """Let a frozen process go on."""
+        life.frozen = False
+        self._ready.extend(life.waiting)  # type: ignore[attr-defined]
+        life.waiting.clear()
+
+    def finish(self) -> None:
+        """End what is left of dead processes in peace, so that the garbage collector finds nothing to report."""
+        self._running = False
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        ready.extend(self._dropped)
+        for life in self.lives:
+            life.dead = life.frozen = False
+            ready.extend(life.waiting)
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task.cancel()
+        self.steps, most = 0, len(self.tasks) * 20 + 5_000
+        asyncio._set_running_loop(self)
+        try:
+            with contextlib.suppress(Endless):
+                while self.steps < most:
+                    self._run_once()
+            for task in self.tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                if task.done() and not task.cancelled():
+                    task.exception()  # it counts as looked at
+        finally:
+            asyncio._set_running_loop(None)
+        ready.clear()
+        self.close()
+
+
+@contextlib.contextmanager
+def simulated(seed: str, disorder: float) -> Iterator[SimulatedLoop]:
+    """Make a loop, and have everything that makes tasks and reads clocks use it."""
+    loop = SimulatedLoop(seed, disorder)
+    read, slot = _clock.use(loop.wall), _executor._Slot
+    state = random.getstate()
+    random.seed(f"core {seed}")
+    asyncio.Task = _Task  # type: ignore[misc]
+    _executor._Slot = _Slot  # type: ignore[misc]
+    try:
+        yield loop
+    finally:
+        loop.finish()
+        asyncio.Task = _REAL_TASK  # type: ignore[misc]
+        _executor._Slot = slot  # type: ignore[misc]
+        random.setstate(state)
+        _clock.use(read)
+
+
+def outside(call: Callable[..., Any], *args: Any) -> Any:
+    """Call something as the world and not as the process that happens to run."""
+    context = Context()
+    return context.run(call, *args)
