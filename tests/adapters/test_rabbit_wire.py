@@ -77,6 +77,33 @@ def test_names_that_the_client_would_cut_survive() -> None:
     assert dict(there_and_back(outgoing(headers=headers)).headers) == headers
 
 
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        # RabbitMQ 4.3.6 and 3.10.8, of messages of rhea 3.0.5: a text, bytes, a number, nothing, a map.
+        (b"\x00Sw\xa1\x04text", b"text"),
+        (b"\x00Sw\xa0\x02{}", b"{}"),
+        (b"\x00SwR\x05", None),
+        (b"\x00Sw@", None),
+        (b"\x00Sw\xd1\x00\x00\x00\t\x00\x00\x00\x02\xa1\x01pR\x01", None),
+        # By the specification: a long text, and bodies that are cut off or go on.
+        (b"\x00Sw\xb1\x00\x00\x01\x00" + b"t" * 256, b"t" * 256),
+        (b"\x00Sw\xa1\x05text", None),
+        (b"\x00Sw\xa1\x03text", None),
+        (b"\x00Sw\xb1\x00", None),
+        (b"\x00Sw", None),
+        (b"text", None),
+    ],
+)
+def test_the_value_of_an_amqp_1_0_client_is_the_body(body: bytes, content: bytes | None) -> None:
+    def read(kind: str) -> tuple[bytes | None, str | None]:
+        one = read_message(received(AddressedMessage("x", "k", body, Basic.Properties(message_type=kind))), "x")
+        return one.body, one.type
+
+    assert read("amqp-1.0") == ((body, "amqp-1.0") if content is None else (content, None))
+    assert read("Paid") == (body, "Paid")
+
+
 def test_a_header_of_that_name_from_somebody_else_stays_as_it_is() -> None:
     for value in ("no JSON", "[1]", '{"a": 5}'):
         table = AddressedMessage("x", "k", b"", Basic.Properties(headers={"bk-headers": value}))

@@ -40,6 +40,7 @@ from brokerkit.adapters.api import (
     is_role,
     strict_json,
 )
+from brokerkit.adapters.rabbitmq._amqp_value import ENCODED, unwrapped
 from brokerkit.adapters.rabbitmq._frames import RAW_HEADER, DamagedHeader
 
 if TYPE_CHECKING:
@@ -301,8 +302,11 @@ def _read(message: DeliveredMessage, topic: str, position: tuple[int, int] | Non
     identifier = headers.get(ID_HEADER, properties.message_id)
     # Through an exchange a message has its own routing key, and the broker may have checked that its producer may use it.
     routing_key = frame.routing_key if frame.exchange else headers.get(ROUTING_KEY_HEADER, frame.routing_key)
+    body, kind = message.body, properties.message_type
+    if kind == ENCODED and (content := unwrapped(body)) is not None:
+        body, kind = content, None
     return RabbitDelivery(
-        body=None if NULL_HEADER in headers and not message.body else message.body,
+        body=None if NULL_HEADER in headers and not body else body,
         topic=topic,
         key=headers.get(KEY_HEADER),
         headers=headers,
@@ -313,7 +317,7 @@ def _read(message: DeliveredMessage, topic: str, position: tuple[int, int] | Non
         native=message,
         token=frame.delivery_tag,
         routing_key=routing_key if isinstance(routing_key, str) else frame.routing_key,
-        type=properties.message_type,
+        type=kind,
     )
 
 
