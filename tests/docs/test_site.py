@@ -22,6 +22,7 @@ PUBLIC = (
     "brokerkit.formats",
     "brokerkit.gateway",
     "brokerkit.metrics",
+    "brokerkit.tracing",
     "brokerkit.outbox",
     "brokerkit.recording",
     "brokerkit.testing",

@@ -13,12 +13,13 @@ from time import perf_counter
 from typing import Any
 
 from brokerkit._consuming._caller import Caller
-from brokerkit._consuming._failure import Stopped
+from brokerkit._consuming._failure import Stopped, outcome_of
 from brokerkit._consuming._flow import Flow
 from brokerkit._consuming._job import Job
 from brokerkit._consuming._lanes import Key
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Call, NoValue, Route, route_of
+from brokerkit._consuming._slot import Slot
 from brokerkit._errors import HandlerTimeout
 from brokerkit._guard import Failed, start, watch
 from brokerkit._handlers._scopes import Scope
@@ -47,29 +48,6 @@ def message_of(delivery: Delivery, source: str) -> Message:
         attempt=retry_state.failures + 1 if retry_state else 1,
         native=delivery.native,
     )
-
-
-class _Slot:
-    """One slot, and what runs in it.
-
-    Attributes:
-        begun: when the handler began, by `perf_counter`; only where durations are measured.
-        seen: the delivery and call that the timeout check saw last, and when it first saw them. So no message has to
-            read the clock.
-    """
-
-    __slots__ = ("begun", "call", "delivery", "seen", "task", "timed_out")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None]
-        self.delivery: Delivery | None = None
-        self.call: Call | None = None
-        self.begun = 0.0
-        self.seen: tuple[Delivery | None, Call | None, float] = (None, None, 0.0)
-        self.timed_out = False
-
-    def __repr__(self) -> str:
-        return f"<slot: {self.delivery or 'idle'}>"
 
 
 class Executor:
@@ -109,12 +87,14 @@ class Executor:
         self._retries = retries
         self._begin = begin
         self._clock = perf_counter if flow.figures.durations.measured else None
+        self._spans = flow.figures.spans
+        self._handled = flow.handled if self._spans is None else self._handled_in_span
         self._crashed = crashed
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         # A handler that is in a transaction may have opened the bus.
         self._context.run(TRANSACTION.set, None)
-        self._slots: set[_Slot] = set()
+        self._slots: set[Slot] = set()
         self._leaving = False
         self._watchdog: asyncio.Task[None] | None = None
         self._threads = self._new_threads()
@@ -180,19 +160,20 @@ class Executor:
             await asyncio.wait(tasks, timeout=timeout)
 
     def _add(self) -> None:
-        slot = _Slot()
+        slot = Slot()
         # Each slot has a context of its own, a copy of the one that the bus was started in.
         slot.task = self._loop.create_task(self._work(slot), context=self._context.copy())
         watch(slot.task, self._crashed)
         self._slots.add(slot)
 
     # one piece: another function call would make each message slower
-    async def _work(self, slot: _Slot) -> None:
+    async def _work(self, slot: Slot) -> None:
         flow = self._flow
         ready = flow.ready
         waiting, running = State.WAITING, State.RUNNING
         enter = flow.lanes.enter if flow.ordered else None
-        mark = HANDLED.set if self._begin is None else self._mark
+        mark = HANDLED.set if self._begin is None and self._spans is None else self._mark
+        handled = self._handled
         clock, begun = self._clock, 0.0
         try:
             while True:
@@ -250,7 +231,7 @@ class Executor:
                                 now = clock()
                                 call.timing.add(now - begun)
                                 begun = now
-                            flow.handled(delivery)
+                            handled(delivery)
                 slot.delivery = None
                 if copy_context() != before:
                     # A handler has set a context variable. The next message must not see it, and only a new task gets
@@ -259,20 +240,32 @@ class Executor:
                     return
         except asyncio.CancelledError:
             if slot.delivery is not None:
-                self._retries.failed(slot.delivery, None, Stopped())
+                self._decide(slot.delivery, None, Stopped())
         except BaseException as error:  # noqa: BLE001 (SystemExit and the like end the source)
             if slot.delivery is not None:
-                self._retries.failed(slot.delivery, None, Stopped())
+                self._decide(slot.delivery, None, Stopped())
             self._crashed(error)
         finally:
             self._slots.discard(slot)
 
     def _mark(self, delivery: Delivery) -> None:
-        assert self._begin is not None  # otherwise nobody asks
         HANDLED.set(delivery)
-        self._begin(delivery)
+        if self._begin is not None:
+            self._begin(delivery)
+        if self._spans is not None:
+            self._spans.begin(delivery)
 
-    async def _run(self, delivery: Delivery, slot: _Slot) -> None:
+    def _handled_in_span(self, delivery: Delivery) -> None:
+        assert self._spans is not None  # otherwise nobody asks
+        self._spans.end(delivery)
+        self._flow.handled(delivery)
+
+    def _skip_tombstone(self, delivery: Delivery) -> None:
+        if self._spans is not None:
+            self._spans.end(delivery)
+        self._flow.skip_tombstone(delivery)
+
+    async def _run(self, delivery: Delivery, slot: Slot) -> None:
         """Run those handlers of one message that are not done with it yet."""
         slot.seen = (None, None, 0.0)  # The same message may have been tried in this slot before.
         retry_state = delivery.retry_state
@@ -318,15 +311,15 @@ class Executor:
             assert slot.call is not None
             self._fail(delivery, slot, slot.call, error)
         elif passed_null and delivery.body is None:
-            self._flow.skip_tombstone(delivery)
+            self._skip_tombstone(delivery)
         else:
-            self._flow.handled(delivery)
+            self._handled(delivery)
 
-    def _count_duration(self, slot: _Slot, call: Call) -> None:
+    def _count_duration(self, slot: Slot, call: Call) -> None:
         if self._clock is not None and not slot.timed_out:
             call.timing.add(self._clock() - slot.begun)
 
-    def _fail(self, delivery: Delivery, slot: _Slot, call: Call, error: BaseException | None) -> None:
+    def _fail(self, delivery: Delivery, slot: Slot, call: Call, error: BaseException | None) -> None:
         """Return what a handler's error means: a timeout, a failure, or that `stop` cancelled it.
 
         Raises:
@@ -341,16 +334,22 @@ class Executor:
             # Client libraries turn a cancellation into their own errors. It is still a cancellation.
             raise asyncio.CancelledError from error
         elif isinstance(error, NoValue):
-            self._flow.skip_tombstone(delivery)
+            self._skip_tombstone(delivery)
         else:
             assert error is not None
             self._failed(delivery, slot, call, error)
 
-    def _failed(self, delivery: Delivery, slot: _Slot, call: Call, error: BaseException) -> None:
+    def _failed(self, delivery: Delivery, slot: Slot, call: Call, error: BaseException) -> None:
         if self._clock is not None:
             seconds = self._clock() - slot.begun
             self._flow.figures.took(call.handler.name, call.event, error, seconds)
-        self._retries.failed(delivery, call, error)
+        self._decide(delivery, call, error)
+
+    def _decide(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
+        decision = self._retries.failed(delivery, call, error)
+        if self._spans is not None:
+            outcome, wait = outcome_of(decision)
+            self._spans.fail(delivery, error, outcome, wait=wait)
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Run a plain function in a thread of the executor, with the context that a coroutine would have."""
@@ -382,7 +381,7 @@ class Executor:
                     slot.timed_out = True
                     slot.task.cancel()
 
-    def _time_out(self, slot: _Slot, call: Call) -> HandlerTimeout:
+    def _time_out(self, slot: Slot, call: Call) -> HandlerTimeout:
         slot.timed_out = False
         slot.task.uncancel()
         handler, seconds = call.handler, call.handler.timeout or self._timeout

@@ -9,6 +9,7 @@ from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._config._settings import SourceSettings
 from brokerkit._consuming._idempotent import Postponed
 from brokerkit._errors import DecodeError, Reject, Retry
+from brokerkit._status._spans import Outcome
 from brokerkit.adapters.api import Capabilities
 
 LEAST_WAIT: Final = 0.05
@@ -45,6 +46,17 @@ class ReleaseIt:
 
 
 Decision = Hold | RetryAtBroker | DeadLetterIt | ReleaseIt
+
+
+def outcome_of(decision: Decision) -> tuple[Outcome, float | None]:
+    """Return a decision as spans show it, and the seconds until the next attempt; None if there is none here."""
+    match decision:
+        case DeadLetterIt():
+            return "dead_letter", None
+        case ReleaseIt():
+            return "released", None
+        case Hold(wait) | RetryAtBroker(wait):
+            return "retry", wait
 
 
 @dataclass(frozen=True, slots=True)

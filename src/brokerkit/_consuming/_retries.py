@@ -169,8 +169,8 @@ class Retries:
             return False
         return delivery.is_ours or self._signer.accepts(delivery.headers, delivery.body)
 
-    def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
-        """A handler has ended with an error: decide what becomes of the message, and do it."""
+    def failed(self, delivery: Delivery, call: Call | None, error: BaseException) -> Decision:
+        """A handler has ended with an error: decide what becomes of the message, do it, and return it."""
         if self.transactions is not None:
             self.transactions.roll_back(delivery)
         retry_state = delivery.need_retry_state()
@@ -187,6 +187,7 @@ class Retries:
             self._log_retry(delivery, policy, error, decision)
             self._flow.tell("failed", delivery, error=error, wait=decision.wait)
         self._execute(delivery, decision, error)
+        return decision
 
     def _execute(self, delivery: Delivery, decision: Decision, error: BaseException) -> None:
         match decision:

@@ -1,4 +1,4 @@
-"""The metrics of a bus: names, units and attributes.
+"""The metrics of a bus: names, units and attributes. Spans have attributes of the same names.
 
 Names that begin with ``messaging.`` are those of OpenTelemetry's semantic conventions, in the release `CONVENTIONS`
 (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/). The others are brokerkit's own.
@@ -26,6 +26,20 @@ HANDLER: Final = "brokerkit.handler"
 EVENT: Final = "brokerkit.event"
 OUTBOX: Final = "brokerkit.outbox"
 GATEWAY: Final = "brokerkit.gateway"
+
+# Only spans have these: they say what is different for each message.
+ADDRESS: Final = "server.address"
+PORT: Final = "server.port"
+MESSAGE_ID: Final = "messaging.message.id"
+CONVERSATION: Final = "messaging.message.conversation_id"
+BATCH: Final = "messaging.batch.message_count"
+ROUTING_KEY: Final = "messaging.rabbitmq.destination.routing_key"
+KAFKA_KEY: Final = "messaging.kafka.message.key"
+KAFKA_OFFSET: Final = "messaging.kafka.offset"
+KAFKA_TOMBSTONE: Final = "messaging.kafka.message.tombstone"
+ATTEMPT: Final = "brokerkit.attempt"
+OUTCOME: Final = "brokerkit.outcome"
+RETRY_WAIT: Final = "brokerkit.retry.wait"
 
 _SYSTEMS: Final = {"amqp": "rabbitmq", "amqps": "rabbitmq", "sqs": "aws_sqs", "sns": "aws.sns", "rediss": "redis"}
 

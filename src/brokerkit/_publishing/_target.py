@@ -27,6 +27,7 @@ from brokerkit._publishing._transaction import TRANSACTION
 from brokerkit._status._figures import TargetFigures
 from brokerkit._status._health import Status, TargetHealth
 from brokerkit._status._hooks import Hooks, Notice
+from brokerkit._status._spans import TargetSpans
 from brokerkit.adapters._tls_cause import Tls
 from brokerkit.adapters.api import Adapter
 from brokerkit.events import Found
@@ -74,6 +75,8 @@ class Target:
             name, adapter, timeout=settings.publish_timeout, status=self._status, figures=figures, tls=tls
         )
         self._encoding = Encoding.of(settings)
+        self._figures = figures
+        self._spans: TargetSpans | None = None  # known when the bus is opened
 
     def __repr__(self) -> str:
         return f"<Target {self.name} to {self._settings.topic}: {len(self._sender)} unconfirmed>"
@@ -90,6 +93,7 @@ class Target:
             await self._adapter.ensure([self._settings.topic], is_queue=False, create=provision == "all")
         # A bus that is made before a fork is opened in each child, and their ids must differ.
         self._ids = _new_ids()
+        self._spans = self._figures.spans
         self._status.become("open")
 
     def health(self) -> TargetHealth:
@@ -175,7 +179,7 @@ class Target:
             name=plan.wire_name,
             id=id or next(self._ids),
             key=key,
-            headers=following(headers) if self._settings.propagate else headers or {},
+            headers=following(headers, trace=self._spans is None) if self._settings.propagate else headers or {},
             content_type=content_type or "application/json",
         )
         self._wrap(outgoing)
@@ -197,7 +201,7 @@ class Target:
         found: Headers = {**message.headers, **headers} if headers else message.headers
         content_type, sent = _content_type(found) if CONTENT_TYPE in found else (None, found)
         if self._settings.propagate and not message.topic:  # a received message goes out as it came
-            sent = following(sent)
+            sent = following(sent, trace=self._spans is None)
         outgoing = Outgoing(
             topic=self._topic,
             body=message.body,
@@ -267,12 +271,14 @@ class Target:
         return _only(await self._send([outgoing]))
 
     async def encode(self, outgoing: Outgoing) -> None:
-        """Encode a message that is kept before it is sent, if the format asks others how, such as a schema registry.
+        """Complete a message that is kept before it is sent, as by encoding it where the format asks a schema registry how.
 
         Raises:
             InvalidMessage: the event does not fit its schema.
             ConnectionLost: whoever is asked did not answer for ``publish_timeout`` seconds.
         """
+        if self._spans is not None:
+            self._spans.create(outgoing)
         if self._encoding is not None:
             await self._encoding.encode(outgoing)
 
@@ -307,6 +313,11 @@ class Target:
 
     def _send(self, batch: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         """Have messages sent, or keep them where the handler that publishes them is part of a transaction."""
+        if self._spans is not None:
+            return self._spans.send(batch, self._send_untraced)
+        return self._send_untraced(batch)
+
+    def _send_untraced(self, batch: Sequence[Outgoing]) -> asyncio.Future[list[Result]]:
         if self._encoding is not None:
             return self._encoding.then(batch, self._send_encoded)
         return self._send_encoded(batch)

@@ -13,6 +13,7 @@ from brokerkit._errors import BrokerkitError
 from brokerkit._logging import get_logger
 from brokerkit._messages._outgoing import Receipt
 from brokerkit._status._health import Health
+from brokerkit._status._spans import SourceSpans, TargetSpans
 from brokerkit._status._stats import Stats
 
 logger = get_logger(__name__)
@@ -202,6 +203,7 @@ class SourceFigures:
         stats: the counts of the running consumer, or of the last one.
         failures: failed attempts, by handler and type of error.
         last_errors: the type of the last error of each handler, and its Unix time in seconds.
+        spans: makes the spans of its messages; None where nobody traces.
     """
 
     def __init__(self, durations: Durations) -> None:
@@ -209,6 +211,7 @@ class SourceFigures:
         self.stats = Stats()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.last_errors: dict[str, tuple[str, float]] = {}
+        self.spans: SourceSpans | None = None
         self._before = Stats()
 
     def __repr__(self) -> str:
@@ -247,12 +250,14 @@ class TargetFigures:
         durations: of publishes, from the call to the broker's answer.
         sent: messages that were sent, by type of error; "" for confirmed ones.
         reconnects: how often the broker was out of reach, and came back.
+        spans: makes the spans of what is published; None where nobody traces.
     """
 
     def __init__(self, durations: Durations) -> None:
         self.durations = durations
         self.sent: Counter[str] = Counter()
         self.reconnects = 0
+        self.spans: TargetSpans | None = None
 
     def __repr__(self) -> str:
         return f"<TargetFigures: {self.sent.total()} sent>"
