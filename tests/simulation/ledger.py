@@ -67,7 +67,7 @@ class Ledger:
             message.number: Account(message, begun=[0] * count, open=[0] * count, done=[0] * count)
             for message in plan.messages
         }
-        self._running: dict[Life, dict[tuple[int, int], str | None]] = {}
+        self._running: dict[Life, list[tuple[int, int, str | None]]] = {}
         self._first: dict[tuple[Life, str], int] = {}
         self._published = 0
         self.wrong: list[str] = []
@@ -95,11 +95,11 @@ class Ledger:
             self._check_begin(account, handler, attempt, now)
         if attempt > self._setup.attempts:
             self.blame(f"message {number} is in attempt {attempt} of {self._setup.attempts}")
-        running = self._running.setdefault(life, {})
+        running = self._running.setdefault(life, [])
         key = account.plan.key
-        if self._setup.order != "none" and key is not None and key in running.values():
-            self.blame(f"two messages of key {key} run at once: {sorted(running)} and {number}")
-        running[number, handler] = key
+        if self._setup.order != "none" and key is not None and any(key == each for *_, each in running):
+            self.blame(f"two messages of key {key} run at once: {running} and {number}")
+        running.append((number, handler, key))
         if len(running) > self._setup.concurrency:
             self.blame(f"{len(running)} handlers run, and {self._setup.concurrency} at most should")
         if key is not None and self._setup.order != "none":
@@ -155,7 +155,7 @@ class Ledger:
         """A handler has ended."""
         account = self.accounts[number]
         self._loop.trace(f"end {number} {handler} in {life.number}: {how}")
-        self._running[life].pop((number, handler), None)
+        self._running[life].remove((number, handler, account.plan.key))
         account.open[handler] -= 1
         match how:
             case "ok":
@@ -181,7 +181,7 @@ class Ledger:
 
     def died(self, life: Life) -> None:
         """A process is dead."""
-        for number, handler in self._running.pop(life, {}):
+        for number, handler, _ in self._running.pop(life, []):
             self.accounts[number].open[handler] -= 1
             self.excuse(number, "its process died")
 

@@ -9,11 +9,12 @@ import random
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar
 from hashlib import blake2b
+from inspect import CORO_CREATED, getcoroutinestate
 from types import FunctionType, MethodType
 from typing import Any, Final, Self
 
 from brokerkit import _clock
-from brokerkit._consuming import _executor
+from brokerkit._consuming import _executor, _isolation
 
 BEGINNING: Final = 1_800_000_000.0
 """Unix time at which every simulation begins."""
@@ -33,6 +34,7 @@ class Life:
         dead: nothing of it runs any more.
         frozen: nothing of it runs for a while.
         skew: seconds by which its wall clock is wrong.
+        turns: whose turn it is to run a message alone.
     """
 
     def __init__(self, number: int, loop: SimulatedLoop) -> None:
@@ -42,6 +44,7 @@ class Life:
         self.frozen = False
         self.waiting: list[asyncio.Handle] = []
         self.skew = 0.0
+        self.turns: asyncio.Lock | None = None
 
 
 LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
@@ -61,6 +64,16 @@ class _Task(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._number
+
+
+class _Turns:
+    """The turns of lone starts: each process has its own, though all share a loop."""
+
+    def setdefault(self, loop: object, lock: asyncio.Lock) -> asyncio.Lock:
+        life = LIFE.get()
+        assert life is not None
+        life.turns = life.turns or lock
+        return life.turns
 
 
 class _Slot(_executor._Slot):
@@ -199,15 +212,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for life in self.lives:
             life.dead = life.frozen = False
             ready.extend(life.waiting)
-        for task in self.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            task.cancel()
-        self.steps, most = 0, len(self.tasks) * 20 + 5_000
         asyncio._set_running_loop(self)
         try:
-            with contextlib.suppress(Endless):
-                while self.steps < most:
-                    self._run_once()
+            for _ in range(5):
+                self._run_rest()
+                for task in self.tasks:
+                    if not task.done() and getcoroutinestate(task.get_coro()) != CORO_CREATED:  # type: ignore[arg-type]
+                        task.cancel()
+            self._run_rest()
             for task in self.tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 if task.done() and not task.cancelled():
@@ -217,22 +229,30 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         ready.clear()
         self.close()
 
+    def _run_rest(self) -> None:
+        self.steps = 0
+        with contextlib.suppress(Endless):
+            while self.steps < 500:
+                self._run_once()
+
 
 @contextlib.contextmanager
 def simulated(seed: str, disorder: float) -> Iterator[SimulatedLoop]:
     """Make a loop, and have everything that makes tasks and reads clocks use it."""
     loop = SimulatedLoop(seed, disorder)
-    read, slot = _clock.use(loop.wall), _executor._Slot
+    read, slot, turns = _clock.use(loop.wall), _executor._Slot, _isolation._turns
     state = random.getstate()
     random.seed(f"core {seed}")
     asyncio.Task = _Task  # type: ignore[misc]
     _executor._Slot = _Slot  # type: ignore[misc]
+    _isolation._turns = _Turns()  # type: ignore[assignment]
     try:
         yield loop
     finally:
         loop.finish()
         asyncio.Task = _REAL_TASK  # type: ignore[misc]
         _executor._Slot = slot  # type: ignore[misc]
+        _isolation._turns = turns  # type: ignore[misc]
         random.setstate(state)
         _clock.use(read)
 
