@@ -47,7 +47,9 @@ class Account:
             *(f"~{self.fill(name)}" for name in keys),
             *(f"&{self.fill(name)}" for name in channels),
         ]
-        await self.admin.execute_command("ACL", "SETUSER", self.user, "reset", "on", f">{PASSWORD}", *rules)
+        await self.admin.execute_command(
+            "ACL", "SETUSER", self.user, "reset", "resetchannels", "on", f">{PASSWORD}", *rules
+        )
 
     def bus(self, **settings: Any) -> Bus:
         usual: dict[str, Any] = {
@@ -245,7 +247,8 @@ def _says(text: str, account: Account, missing: str) -> bool:
             re.search(rf"no permissions to run the '{name}|can't run this command.*[(]a script on ", text) is not None
         )
     name = re.escape(account.fill(missing).removesuffix("*"))
-    return re.search(rf"no permissions to access .*{name}|{name}: no permissions", text, re.IGNORECASE) is not None
+    pattern = rf"no permissions to access .*{name}|{name}: (this user has )?no permissions"
+    return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ class Limit:
     why: str
 
 
+_LAG: Final = (
+    "Redis tells the lag of a group from 7.0 on. At the end of these tests the lag must be 0; on 6.2 nobody knows it, and "
+    "`lag` is None. All that they do before holds."
+)
+
 LIMITS: Final[Sequence[Limit]] = (
-    Limit(
-        versions=("rabbitmq-4.3",),
-        test="rabbit_rights::*",
-        why="From 4.3 on, a user needs some permission on an exchange or queue to ask whether it exists. These tests give a "
-        "role only the permissions that older versions need. With `read` on the topic and on the names of its group, all of "
-        "them run; [rights](rights.md#rabbitmq) says which names.",
-    ),
+    Limit(versions=("redis-6.2",), test="redis_failover::test_what_is_under_way_*[[]redis[]]", why=_LAG),
+    Limit(versions=("redis-6.2",), test="redis_failover::test_each_command_path_*[[]redis[]]", why=_LAG),
+    Limit(versions=("redis-6.2",), test="redis_failover::test_dead_letters_and_lag_*[[]redis[]]", why=_LAG),
 )

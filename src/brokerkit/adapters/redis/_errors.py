@@ -65,8 +65,8 @@ _CODES: Final[Mapping[type[BaseException], str]] = {
     TryAgainError: "TRYAGAIN",
 }
 
-# Before 7.0 the code of what a script was refused stands behind the name of the script.
-_IN_SCRIPT: Final = re.compile(r"^ERR Error running script .*?: -?([A-Z]+) ", re.DOTALL)
+# Before 7.0 the code of what a script was refused stands behind the name of the script. redis-py takes the ERR away.
+_IN_SCRIPT: Final = re.compile(r"^(?:ERR )?Error running script .*?: -?([A-Z]+) ", re.DOTALL)
 
 _DENIED: Final = re.compile(r"^ACL failure in script|NOPERM|can't run this command|no permissions to ", re.IGNORECASE)
 

@@ -66,5 +66,5 @@ class Table:
         lines += ["", "## Cases that did not run", ""]
         numbers = [case.number for case in in_order()]
         for reason, where in sorted(self._reasons.items(), key=lambda one: numbers.index(one[0].partition(":")[0])):
-            lines.append(f"- {reason} ({', '.join(where)})")
+            lines.append(f"- {reason} ({'; '.join(where)})")
         self._path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -84,6 +84,14 @@ async def test_a_replica_without_its_primary_is_no_end(pair: Pair, scheme: str) 
             ),
             "READONLY",
         ),
+        (
+            # As redis-py gives it: without the ERR.
+            ResponseError(
+                "Error running script (call to f_0123): @user_script:2: @user_script: 2: "
+                "-OOM command not allowed when used memory > 'maxmemory'. "
+            ),
+            "OOM",
+        ),
         (TryAgainError("Multiple keys request during rehashing of slot"), "TRYAGAIN"),
         (ClusterDownError("The cluster is down"), "CLUSTERDOWN"),
         (
