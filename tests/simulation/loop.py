@@ -76,7 +76,7 @@ class _Turns:
         return life.turns
 
 
-class _Slot(_executor._Slot):
+class _Slot(_executor.Slot):
     """A slot whose place in a set is the same in each run."""
 
     __slots__ = ("_number",)
@@ -240,18 +240,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 def simulated(seed: str, disorder: float) -> Iterator[SimulatedLoop]:
     """Make a loop, and have everything that makes tasks and reads clocks use it."""
     loop = SimulatedLoop(seed, disorder)
-    read, slot, turns = _clock.use(loop.wall), _executor._Slot, _isolation._turns
+    read, slot, turns = _clock.use(loop.wall), _executor.Slot, _isolation._turns
     state = random.getstate()
     random.seed(f"core {seed}")
     asyncio.Task = _Task  # type: ignore[misc]
-    _executor._Slot = _Slot  # type: ignore[misc]
+    _executor.Slot = _Slot  # type: ignore[misc]
     _isolation._turns = _Turns()  # type: ignore[assignment]
     try:
         yield loop
     finally:
         loop.finish()
         asyncio.Task = _REAL_TASK  # type: ignore[misc]
-        _executor._Slot = slot  # type: ignore[misc]
+        _executor.Slot = slot  # type: ignore[misc]
         _isolation._turns = turns  # type: ignore[misc]
         random.setstate(state)
         _clock.use(read)
