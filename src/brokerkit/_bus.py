@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from brokerkit._config._keywords import Settings
 from brokerkit._config._loading import BusSettings, from_file, from_keywords
-from brokerkit._config._settings import PUBLISH_TIMEOUT
 from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._errors import BrokerkitError, ConfigError
 from brokerkit._handlers._handlers import Handlers
@@ -19,9 +18,8 @@ from brokerkit._handlers._middleware import HandlerMiddleware
 from brokerkit._handlers._signatures import is_async, name_of
 from brokerkit._messages._message import Message
 from brokerkit._messages._outgoing import Receipt
-from brokerkit._preflight import refuse_missing_group
 from brokerkit._publishing._arguments import BatchOptions, MessageOptions, Publishable
-from brokerkit._publishing._middleware import Publication, PublishInside, PublishMiddleware
+from brokerkit._publishing._middleware import Publication, PublishInside, PublishMiddleware, publish_pairs
 from brokerkit._publishing._sync import SyncBus
 from brokerkit._runtime import Runtime
 from brokerkit._serving import serving
@@ -317,13 +315,7 @@ class Bus:
         if self._inside.middleware:
             publications = [Publication(what, payload, key, target=target.name, **options) for what, payload in pairs]
             return await self._inside.many(target, publications)
-        prepared: list[Any] = []
-        for what, payload in pairs:
-            try:
-                prepared.append(target.prepare(what, payload, key=key, **options))
-            except BrokerkitError as error:
-                prepared.append(error)
-        return await target.publish_many(prepared)
+        return await publish_pairs(target, pairs, key=key, **options)
 
     def sync(self) -> SyncBus:
         """Return a publisher for code without an event loop. It is thread-safe and connects at the first call."""
@@ -341,14 +333,7 @@ class Bus:
             ConfigError: there is no such source, it has no dead-letter store, or it needs a group and has none.
             Closed: the bus is not open.
         """
-        runtime = self.runtime
-        runtime.must_be_open()
-        name = runtime.source_name(source)
-        timeout = next((target.publish_timeout for target in runtime.settings.targets.values()), PUBLISH_TIMEOUT)
-        settings, store = runtime.settings.sources[name], runtime.dead_letters[name]
-        # The group decides which store is read, and which dead letters in it are the source's.
-        refuse_missing_group(name, settings, runtime.capabilities(name), certain=True)
-        return DeadLetters(name, runtime.source_adapter(name), settings, store, publish_timeout=timeout)
+        return self.runtime.dead_letters_of(source)
 
     # ---- consuming -------------------------------------------------------------------------------------------
 
@@ -382,6 +367,23 @@ class Bus:
         """
         async with serving(self, on_source_failure):
             yield self
+
+    async def pause(self, source: str | None = None, /, *, reason: str = "paused by the program") -> None:
+        """Hand nothing new to handlers until `resume`, and do not wait for what runs; see docs/control.md.
+
+        Args:
+            source: name of the source; by default, all of them.
+            reason: shown by `health`, in hooks and in the log.
+
+        Raises:
+            ConfigError: there is no such source.
+            Closed: the bus is not consuming.
+        """
+        await asyncio.gather(*(consumer.pause.begin(reason) for consumer in self.runtime.consumers_of(source)))
+
+    async def resume(self, source: str | None = None, /) -> None:
+        """Go on after `pause`, with what waits here first. Arguments and errors are those of `pause`."""
+        await asyncio.gather(*(consumer.pause.end() for consumer in self.runtime.consumers_of(source)))
 
     def run(self, *, uvloop: bool = False) -> None:
         """Run `serve` on a new event loop, for scripts. SIGTERM and SIGINT drain the bus, then it returns.

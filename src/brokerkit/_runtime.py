@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
-from pathlib import Path
 from typing import Final, Self
 
 from brokerkit import _clock, adapters
-from brokerkit._config._loading import ONLY, BusSettings, settings_of_url
-from brokerkit._config._settings import ConnectionSettings, SourceSettings
+from brokerkit._config._loading import ONLY, BusSettings
+from brokerkit._config._settings import PUBLISH_TIMEOUT, ConnectionSettings, SourceSettings
 from brokerkit._consuming._consumer import Consumer
 from brokerkit._consuming._idempotent import IdempotentHandler
 from brokerkit._consuming._routes import Routes
-from brokerkit._dead_letters._file import DeadLetterFile
-from brokerkit._dead_letters._store import DeadLetterQueue, DeadLetterStore, NoDeadLetterStore
+from brokerkit._dead_letters._choice import store_of
+from brokerkit._dead_letters._handle import DeadLetters
+from brokerkit._dead_letters._store import DeadLetterQueue
 from brokerkit._deadline import ADAPTER_GRACE, bounded
 from brokerkit._errors import Closed, ConfigError, ConnectionLost, UnsupportedFeature
 from brokerkit._handlers._handlers import Handlers
@@ -35,17 +35,15 @@ from brokerkit._preflight import (
 from brokerkit._publishing._target import Target
 from brokerkit._status import _reports as _reports
 from brokerkit._status._figures import Figures
-from brokerkit._status._health import Health, SourceHealth
+from brokerkit._status._health import Health, SourceHealth, why_not_ready
 from brokerkit._status._hooks import Hooks
 from brokerkit._status._stats import Stats
-from brokerkit._url import Url
 from brokerkit._vendors import _sections as _sections
 from brokerkit.adapters._tls_cause import Tls, explained, tls_of
 from brokerkit.adapters.api import Adapter, Capabilities, Connection
 
 logger = get_logger(__name__)
 
-_FILE_SCHEME: Final = "file"
 _JUST_NOW: Final = 1.0
 """Seconds after the end of consuming in which a close still belongs to the same shutdown."""
 
@@ -103,7 +101,9 @@ class Runtime:
             if name != ONLY or not self.adapter_for(target).capabilities(target.topic or "").pattern
         }
         self._only_target = next(iter(self.targets.values())) if len(self.targets) == 1 else None
-        self.dead_letters = {name: self._dead_letter_store(name, source) for name, source in settings.sources.items()}
+        self.dead_letters = {
+            name: store_of(source, self._sources[name], self.adapter_for) for name, source in settings.sources.items()
+        }
         self._refuse_unpromised()
         self.consumers: dict[str, Consumer] = {}
         self.stats: dict[str, Stats] = earlier.stats if earlier else {}
@@ -208,28 +208,20 @@ class Runtime:
         if not self.is_open:
             raise Closed("the bus is not open: use it in 'async with bus:'")
 
-    def _dead_letter_store(self, name: str, settings: SourceSettings) -> DeadLetterStore:
-        """Return the dead-letter store of a source: the configured one, or else a queue derived from its first topic."""
-        adapter = self._sources[name]
-        overflow = DeadLetterFile(Path(settings.overflow))
-        topic = (settings.topic or settings.queue)[0]
-        capabilities = adapter.capabilities(topic)
-        provision = settings.provision or capabilities.default_provision
-        create = None if provision == "off" else provision != "check"
-        if settings.dead_letter is None:
-            if not capabilities.dead_letters:
-                return NoDeadLetterStore()
-            queue = adapter.derived(topic, settings.group, "dlq")
-            return DeadLetterQueue(adapter, queue, create=create, overflow=overflow)
-        url = Url.parse(settings.dead_letter.get_secret_value())
-        if url.scheme == _FILE_SCHEME:
-            return DeadLetterFile(Path("/", url.path) if not url.hosts else Path(*url.hosts, url.path))
-        query = dict(url.query)
-        queue = query.pop("topic", "")
-        plain = settings.dead_letter.get_secret_value().partition("?")[0]
-        other = self.adapter_for(settings_of_url(plain, query, beside=settings))
-        queue = queue or other.derived(topic, settings.group, "dlq")
-        return DeadLetterQueue(other, queue, create=create, overflow=overflow)
+    def dead_letters_of(self, source: str | None) -> DeadLetters:
+        """Return the dead letters of a source; with None, of the only source.
+
+        Raises:
+            ConfigError: there is no such source, it has no dead-letter store, or it needs a group and has none.
+            Closed: the bus is not open.
+        """
+        self.must_be_open()
+        name = self.source_name(source)
+        timeout = next((target.publish_timeout for target in self.settings.targets.values()), PUBLISH_TIMEOUT)
+        settings, store = self.settings.sources[name], self.dead_letters[name]
+        # The group decides which store is read, and which dead letters in it are the source's.
+        refuse_missing_group(name, settings, self.capabilities(name), certain=True)
+        return DeadLetters(name, self.source_adapter(name), settings, store, publish_timeout=timeout)
 
     # ---- lifecycle -------------------------------------------------------------------------------------------
 
@@ -371,6 +363,18 @@ class Runtime:
             _reports.say_what_became(self.stats)
             self._stopped = (begun, asyncio.get_running_loop().time())
 
+    def consumers_of(self, source: str | None) -> list[Consumer]:
+        """Return the consumer of a source; with None, all of them.
+
+        Raises:
+            ConfigError: there is no such source.
+            Closed: the bus is not consuming.
+        """
+        names = self._sources if source is None else [self.source_name(source)]
+        if not self.consumers:
+            raise Closed("the bus is not consuming, so there is nothing to pause or to resume")
+        return [self.consumers[name] for name in names]
+
     async def health(self, *, lag: bool = False) -> Health:
         """Return the state of each source and target. With ``lag``, ask the brokers how many messages wait."""
         looking = [consumer.health(lag=lag) for consumer in self._served.values()]
@@ -388,13 +392,5 @@ class Runtime:
             if name not in served
         }
         targets = {name: target.health() for name, target in self.targets.items()}
-        reasons = ["the bus is not open"]
-        if self.is_open:
-            wanting: list[tuple[str, str, str]] = [
-                (f"source {name}", each.state, each.error) for name, each in served.items() if each.state != "consuming"
-            ]
-            wanting += [
-                (f"target {name}", each.state, each.error) for name, each in targets.items() if each.state != "open"
-            ]
-            reasons = [f"{name}: {state}{': ' if error else ''}{error}" for name, state, error in wanting]
+        reasons = why_not_ready(served, targets) if self.is_open else ["the bus is not open"]
         return Health(ready=not reasons, sources={**idle, **served}, targets=targets, reasons=tuple(reasons))

@@ -52,6 +52,35 @@ def wait_for_line(stream: IO[str] | None, text: str) -> str:
 # ---- publish, then run ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
+def test_sigusr1_pauses_a_running_service_and_the_next_one_resumes_it(
+    cli: Cli, start: Start, redis_broker: RedisBroker, service: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "redis.toml"
+    config.write_text(
+        f'[bus]\nurl = "{redis_broker.url}"\ntopic = "paused-{tmp_path.name}"\ngroup = "greeter"\nformat = "evenbet"\n'
+        'provision = "all"\n'
+    )
+    process = start(["run", f"{service}:handlers", "--config", str(config), "--log-level", "debug"], cwd=tmp_path)
+    wait_for_line(process.stderr, "handler")
+    publishing = ("publish", "OnUserLoggedIn", "--data", '{"nick": "Heron"}', "--config", str(config))
+    assert cli(*publishing).code == 0
+    wait_for_line(process.stdout, "begin Heron")
+    process.send_signal(signal.SIGUSR1)
+    wait_for_line(process.stderr, "source bus: paused: paused by SIGUSR1")
+    assert cli(*publishing).code == 0
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert wait_for_line(process.stdout, "") == "end Heron\n"
+    process.send_signal(signal.SIGUSR1)
+    wait_for_line(process.stderr, "source bus: resumed")
+    assert wait_for_line(process.stdout, "") == "begin Heron None None\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate("\n", timeout=30)
+    assert (out, process.returncode) == ("end Heron\n", 0), err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_published_event_reaches_a_running_service_which_drains_on_a_signal(
     cli: Cli, start: Start, redis_broker: RedisBroker, service: str, tmp_path: Path, number: signal.Signals

@@ -190,6 +190,25 @@ def test_workers_end_when_their_parent_is_killed(run: Run, redis_broker: RedisBr
         wait_for_death(pid)
 
 
+def test_sigusr1_pauses_all_workers_also_one_that_is_replaced_and_the_next_resumes_them(
+    run: Run, redis_broker: RedisBroker, tmp_path: Path
+) -> None:
+    program = run(redis_broker.url, lease=2.0)
+    workers = program.serving(2)
+    program.process.send_signal(signal.SIGUSR1)
+    program.wait_for(r"source bus: paused: paused by SIGUSR1", times=2)
+    os.kill(workers[1], signal.SIGKILL)
+    program.serving(1)
+    program.wait_for(r"source bus: paused: paused by SIGUSR1")
+    numbers = publish(redis_broker.url, tmp_path, count=50)
+    assert not handled(tmp_path)
+    program.process.send_signal(signal.SIGUSR1)
+    program.wait_for(r"source bus: resumed", times=2)
+    asyncio.run(asyncio.wait_for(until_handled(tmp_path, numbers), 60))
+    program.process.terminate()
+    assert program.end() == 0, "".join(program.said)
+
+
 def test_a_second_signal_kills_workers_whose_handlers_go_on(
     run: Run, redis_broker: RedisBroker, tmp_path: Path
 ) -> None:

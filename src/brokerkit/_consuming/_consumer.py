@@ -27,6 +27,7 @@ from brokerkit._consuming._hold_limit import HoldLimit
 from brokerkit._consuming._intake import Intake
 from brokerkit._consuming._isolation import FEWEST_STARTS, Isolation
 from brokerkit._consuming._leases import Leases
+from brokerkit._consuming._pause import Pause
 from brokerkit._consuming._preparing import Preparing
 from brokerkit._consuming._replay_queues import ReplayQueues
 from brokerkit._consuming._retries import Retries
@@ -74,6 +75,7 @@ class Consumer:
         stats: counts of what happened to the messages.
         state: tells how the source is.
         status: starting, consuming, …; each change calls the hooks.
+        pause: pauses the source.
     """
 
     # one piece: the parts in the order in which they need each other
@@ -196,6 +198,7 @@ class Consumer:
             back_off=self._back_off,
             crashed=self._fail_source,
         )
+        self.pause = Pause(self._isolation, source=self._source, name=name, status=self.status)
         self._watermark = CommitWatermark()
         self._leases = Leases(self._source, seconds=settings.lease, stats=self.stats, lost=self._drop)
         self._hold_limit = HoldLimit(lambda: self._promises().max_hold, self._retries.held, self._expire)

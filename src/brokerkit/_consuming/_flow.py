@@ -41,7 +41,10 @@ class SuspectInbox(Inbox, Protocol):
     """Takes deliveries that came too often: see `Isolation`."""
 
     on: bool
-    """Whether suspects run alone, and nothing else starts."""
+    """Whether suspects run alone, and nothing else starts; or nothing at all."""
+
+    paused: bool
+    """Whether nothing starts at all."""
 
     @property
     def suspects(self) -> Suspects:

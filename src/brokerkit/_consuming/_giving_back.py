@@ -59,7 +59,12 @@ class GivingBack:
             await self._flow.progress()
 
     def before_started(self) -> set[Delivery]:
-        """Return the deliveries that must be handled, because otherwise started ones would be handled twice."""
+        """Return the deliveries that must be handled, because otherwise started ones would be handled twice.
+
+        While the source is paused there are none: nobody waits for handlers that may not begin.
+        """
+        if self._flow.isolation.paused:
+            return set()
         return self._watermark.before_started(self._retries.held)
 
     def drop(self, delivery: Delivery) -> bool:

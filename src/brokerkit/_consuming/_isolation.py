@@ -5,6 +5,8 @@ message. So is everything that a process has fetched if it ends before any handl
 deliveries is only a suspect. The source takes nothing new, waits for running handlers, and then runs each suspect
 alone. Before each one, it counts the start at the broker, durably (`LoneStarts.begin_alone`). Only a message that was
 started alone too often, and never finished, becomes a dead letter without another try.
+
+A paused source begins nothing either. So what it has received waits here too.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 
 class Isolation:
-    """Runs the suspects of one source alone. While there are any, it is the inbox of that source.
+    """Runs the suspects of one source alone. While there are any, or the source is paused, it is the inbox of that source.
 
     Args:
         flow: the source's.
@@ -54,7 +56,8 @@ class Isolation:
         crashed: told of a defect in here, which ends the source.
 
     Attributes:
-        on: whether only suspects run, each alone.
+        on: whether nothing begins as usual: only suspects run, each alone, or the source is paused.
+        paused: whether nothing begins at all.
         suspects: the deliveries that wait meanwhile.
     """
 
@@ -72,7 +75,9 @@ class Isolation:
         back_off: Callable[[int], Awaitable[None]],
         crashed: Failed,
     ) -> None:
-        self.on = False
+        self.on = self.paused = False
+        # Whether suspects run alone. It stays so over a pause.
+        self._alone = False
         self._lanes = flow.lanes if flow.ordered else None
         self.suspects = Suspects(most=flow.most_deliveries, lanes=self._lanes)
         self._flow = flow
@@ -96,7 +101,8 @@ class Isolation:
         self._told = False
 
     def __repr__(self) -> str:
-        return f"<Isolation of {self._name}: {'on' if self.on else 'off'}, {self.suspects!r}>"
+        state = "paused" if self.paused else "on" if self.on else "off"
+        return f"<Isolation of {self._name}: {state}, {self.suspects!r}>"
 
     @property
     def count(self) -> int:
@@ -122,6 +128,24 @@ class Isolation:
             "before it is lost. A higher limit leaves time to find the message that ends the process",
         )
 
+    def pause(self) -> None:
+        """Let nothing begin until `resume`. What runs is not disturbed."""
+        if not self._stopping.is_set():  # else nothing begins any more
+            self.paused = True
+            self._keep_all()
+
+    def resume(self) -> None:
+        """Go on after a pause: with the suspects if there are any, or else as usual."""
+        if self._stopping.is_set():
+            return
+        self.paused = False
+        for lost in self.suspects.drop_lost():
+            self._flow.advance(lost)
+        if self._alone:
+            self._wanted.set()
+        else:
+            self._let_begin()
+
     def append(self, delivery: Delivery, /) -> None:
         """Take a delivery that may be handled. It waits while there are suspects."""
         if not self._keeps(delivery):
@@ -136,7 +160,7 @@ class Isolation:
         if self._stopping.is_set() and self._flow.inbox is not self:
             self._flow.inbox.append(delivery)  # Nothing begins any more.
             return True
-        if delivery.count > self.suspects.most and not self.on:
+        if delivery.count > self.suspects.most and not self._alone:
             self._begin(delivery)
         if self.on:
             self.suspects.add(delivery)
@@ -152,23 +176,28 @@ class Isolation:
             "max_deliveries" if self.suspects.most == self._most else "half of what the broker allows",
             self.suspects.most,
         )
-        self.on = True
+        self._alone = True
         self._ran = 0
         self._told = False
+        self._keep_all()
+        self._wanted.set()
+
+    def _keep_all(self) -> None:
+        """Let everything wait here that no slot has taken yet, and what comes from now on."""
+        self.on = True
         ready = self._flow.ready
         while ready:
             self.suspects.add(ready.popleft())
         self._flow.inbox = self
-        self._wanted.set()
 
     async def run(self) -> None:
         """Run suspects whenever there are any, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while not self._stopping.is_set():
+            while self._alone and not self._stopping.is_set():
                 await self._quiet()
-                if self._stopping.is_set():
+                if self.paused or self._stopping.is_set():
                     break
                 for lost in self.suspects.drop_lost():
                     self._flow.advance(lost)
@@ -180,7 +209,17 @@ class Isolation:
                     await self._run_alone(delivery)
 
     def _end(self) -> None:
-        """Return to normal operation; deliveries that waited come first."""
+        """Return to normal operation."""
+        self._alone = False
+        self._let_begin()
+        logger.warning(
+            "source %s: no message with too many deliveries is left (%d ran alone); going on as usual",
+            self._name,
+            self._ran,
+        )
+
+    def _let_begin(self) -> None:
+        """Let begin what waits here, before what comes from now on."""
         self.on = False
         ready = self._flow.ready
         ready.extend(self.suspects.clear())
@@ -188,11 +227,6 @@ class Isolation:
         self._flow.inbox = self if self.suspects.in_lanes else ready
         self._flow.wake(len(ready))
         self._flow.wake_pollers()
-        logger.warning(
-            "source %s: no message with too many deliveries is left (%d ran alone); going on as usual",
-            self._name,
-            self._ran,
-        )
 
     async def _quiet(self) -> None:
         """Wait until no handler runs and everything is settled: it would come again if the next message ends the process."""
@@ -205,7 +239,7 @@ class Isolation:
     async def _run_alone(self, delivery: Delivery) -> None:
         suspect = delivery.count > self.suspects.most
         starts = await self._mark(delivery) if suspect and not self._executor.have_strays else 0
-        if self._stopping.is_set() or delivery.state is not State.WAITING:
+        if self.paused or self._stopping.is_set() or delivery.state is not State.WAITING:
             self.forget(delivery)  # It has not begun.
             return
         self.suspects.remove(delivery)

@@ -104,7 +104,7 @@ class SourceState:
         """Return the current state. With ``lag``, ask the broker too, for a short time."""
         known: int | None = None
         partitions: Mapping[tuple[str, int], int] = {}
-        if lag and self._status.state == "consuming":
+        if lag and (self._status.state == "consuming" or self._status.is_paused):
             with suppress(BrokerkitError, TimeoutError):
                 async with asyncio.timeout(_LAG_TIMEOUT):
                     if isinstance(self._source, PartitionLags):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokerkit._errors import BrokerkitError
 from brokerkit._handlers._middleware import run_through
 from brokerkit._messages._headers import Headers
-from brokerkit._messages._outgoing import Receipt
+from brokerkit._messages._outgoing import Outgoing, Receipt
+from brokerkit._publishing._arguments import BatchOptions
 from brokerkit._publishing._sender import Result
 from brokerkit._publishing._target import Target
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 @dataclass(slots=True)
@@ -101,6 +105,19 @@ class PublishInside:
     async def _run(self, target: Target, publication: Publication, run: Callable[[], Awaitable[Receipt]]) -> Receipt:
         middleware = [each for each, only in self.middleware if only in (None, target.name)]
         return await run_through(middleware, publication, run)
+
+
+async def publish_pairs(
+    target: Target, pairs: Iterable[tuple[Any, Any]], *, key: str | bytes | None, **options: Unpack[BatchOptions]
+) -> list[Result]:
+    """Publish many without middleware, each given by what `Target.prepare` takes; one result for each."""
+    prepared: list[Outgoing | BrokerkitError] = []
+    for what, payload in pairs:
+        try:
+            prepared.append(target.prepare(what, payload, key=key, **options))
+        except BrokerkitError as error:
+            prepared.append(error)
+    return await target.publish_many(prepared)
 
 
 def _prepared(target: Target, one: Publication) -> Any:

@@ -15,7 +15,7 @@ from brokerkit.adapters.api import Reach
 logger = get_logger(__name__)
 
 Condition = Literal[
-    "starting", "consuming", "open", "reconnecting", "blocked", "stopping", "stopped", "failed", "closed"
+    "starting", "consuming", "open", "paused", "reconnecting", "blocked", "stopping", "stopped", "failed", "closed"
 ]
 
 
@@ -26,10 +26,10 @@ class SourceHealth:
     Attributes:
         broker: name of the broker.
         order: how far the order of a key reaches: across the ``group``, within this ``process``, or ``none``.
-        state: ``starting`` until the broker accepts it; ``consuming``; ``reconnecting`` while the connection is lost, or
-            a dedupe store does not answer; ``blocked`` while dead letters or acknowledgements are refused, or have had no
-            answer for five seconds; ``failed`` after an error ended it; ``stopping``; ``stopped`` before its start and after
-            a normal end.
+        state: ``starting`` until the broker accepts it; ``consuming``; ``paused``, with the reason in ``error``;
+            ``reconnecting`` while the connection is lost, or a dedupe store does not answer; ``blocked`` while dead
+            letters or acknowledgements are refused, or have had no answer for five seconds; ``failed`` after an error
+            ended it; ``stopping``; ``stopped`` before its start and after a normal end.
         since: Unix time in seconds at which this state began.
         error: the last error of the broker or a dedupe store, without secrets; "" if there was none.
         failures: tries to reach the broker that failed one after another.
@@ -96,6 +96,14 @@ class Health:
     reasons: tuple[str, ...] = ()
 
 
+def why_not_ready(sources: Mapping[str, SourceHealth], targets: Mapping[str, TargetHealth]) -> list[str]:
+    """Return a line for each source that is not consuming, and each target that is not open."""
+    wanting: list[tuple[str, str, str]] = []
+    wanting += [(f"source {name}", one.state, one.error) for name, one in sources.items() if one.state != "consuming"]
+    wanting += [(f"target {name}", one.state, one.error) for name, one in targets.items() if one.state != "open"]
+    return [f"{name}: {state}{': ' if error else ''}{error}" for name, state, error in wanting]
+
+
 class Status:
     """The changing state of one source or target. It tells the hooks about changes.
 
@@ -110,6 +118,8 @@ class Status:
         self.error = ""
         self.failures = 0
         self.broker = about.broker
+        # Since when, and why.
+        self._paused: tuple[float, str] | None = None
         self._blocks: dict[str, tuple[float, str]] = {}
         self._hooks = hooks
         self._about = about
@@ -121,7 +131,12 @@ class Status:
 
     @property
     def shown(self) -> tuple[Condition, float, str]:
-        """The state to show, its beginning and its reason: ``blocked`` if it is connected but makes no progress."""
+        """The state to show, its beginning and its reason: ``blocked`` if it is connected but makes no progress.
+
+        A paused source may have lost its connection unnoticed, since it does not use it.
+        """
+        if self._paused is not None and self.state in (self._good, "reconnecting"):
+            return "paused", *self._paused
         if self.state == self._good and self._blocks:
             since = min(since for since, _ in self._blocks.values())
             return "blocked", since, "; ".join(reason for _, reason in self._blocks.values())
@@ -140,6 +155,21 @@ class Status:
     def unblock(self, what: str) -> None:
         """Note that it continues."""
         self._blocks.pop(what, None)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is paused, whatever else is the matter."""
+        return self._paused is not None
+
+    def pause(self, why: str) -> None:
+        """Note that it is paused, and tell the hooks."""
+        self._paused = _clock.wall_time(), why
+        self.tell("paused", reason=why)
+
+    def resume(self) -> None:
+        """Note that it goes on, and tell the hooks."""
+        self._paused = None
+        self.tell("resumed")
 
     def become(self, state: Condition) -> None:
         """Enter a state. Its time begins now if it is a new state."""

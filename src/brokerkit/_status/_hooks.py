@@ -19,6 +19,8 @@ Kind = Literal[
     "duplicate",
     "connection_lost",
     "connection_back",
+    "paused",
+    "resumed",
     "source_failed",
     "stopped",
 ]
@@ -33,7 +35,8 @@ class Notice:
             ``dead_letter_refused``: a dead letter could not be stored, the message stays unsettled, and storing is tried
             again; ``lost``: the broker took a delivery away and delivers it again; ``duplicate``: the message was
             handled before; ``connection_lost`` and ``connection_back``: of a source or a target;
-            ``source_failed``: an error ended a source; ``stopped``: a source has stopped.
+            ``paused`` and ``resumed``: a source; ``source_failed``: an error ended a source; ``stopped``: a source has
+            stopped.
         broker: name of the broker, e.g. ``"Kafka"``.
         source: name of the source, or "" if this is about a target.
         target: name of the target, or "" if this is about a source.
@@ -44,6 +47,7 @@ class Notice:
         attempt: how many attempts have failed.
         error: the reason. brokerkit puts no secret into its text, but a handler's error may hold anything.
         wait: seconds until the next attempt.
+        reason: why a source is paused.
     """
 
     kind: Kind
@@ -57,6 +61,7 @@ class Notice:
     attempt: int = 0
     error: BaseException | None = None
     wait: float | None = None
+    reason: str = ""
 
 
 Hook = Callable[[Notice], object]

@@ -24,7 +24,7 @@ _SHOWN: Final = 10
 """How many topics or handlers are named in a line; the rest is only counted."""
 _LOOK: Final = 5.0
 """Seconds between two checks of the health of a bus."""
-_AS_IT_SHOULD_BE: Final = frozenset({"starting", "consuming", "open", "stopping", "stopped", "closed"})
+_AS_IT_SHOULD_BE: Final = frozenset({"starting", "consuming", "open", "paused", "stopping", "stopped", "closed"})
 
 
 class AskHealth(Protocol):

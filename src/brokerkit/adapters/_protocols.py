@@ -114,6 +114,27 @@ class Partitions(Protocol):
         ...
 
 
+@runtime_checkable
+class PausesReading(Protocol):
+    """What a source can also do if it fetches messages that nobody has asked for yet, or waits long for them.
+
+    While a source is paused, the core does not call `Source.receive`. Any other source needs no more than that: what it has
+    fetched keeps, and what it brings in the end is kept by the core.
+    """
+
+    async def pause_reading(self) -> None:
+        """Make every `receive` return, and fetch nothing more until `resume_reading`. Does not raise.
+
+        What `receive` has not returned is given back, as far as somebody else could get it. Deliveries that it has
+        returned stay ours, and are settled and extended as before.
+        """
+        ...
+
+    async def resume_reading(self) -> None:
+        """Go on. It does not wait for the broker, and does not raise: the next `receive` tells what is wrong."""
+        ...
+
+
 class Transactional(Protocol):
     """What a `Source` is too where `Capabilities.transactions` is set and `Subscription.exactly_once` asks for it."""
 

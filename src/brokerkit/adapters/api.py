@@ -83,6 +83,7 @@ from brokerkit.adapters._protocols import (
     Lost,
     PartitionLags,
     Partitions,
+    PausesReading,
     Source,
     Transactional,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "Part",
     "PartitionLags",
     "Partitions",
+    "PausesReading",
     "Provision",
     "PublishError",
     "Reach",

@@ -17,7 +17,8 @@ from typing import Final
 from brokerkit import BrokerkitError, RetryPolicy
 from brokerkit._logging import get_logger
 from brokerkit.cli._asking import Asked, Workers
-from brokerkit.cli._worker import STOP, Failure, Line, Orders, Serving, work
+from brokerkit.cli._pausing import TOGGLE
+from brokerkit.cli._worker import PAUSE, RESUME, STOP, Failure, Line, Orders, Serving, work
 
 logger = get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Supervisor:
         self._orders = orders
         self._workers = [_Slot(number, answers) for number in range(1, count + 1)]
         self._signals = 0
+        self._paused = False
         self._kill_at: float | None = None
         self._error: str | None = None
         self._status = 0
@@ -56,7 +58,8 @@ class Supervisor:
         return f"<Supervisor: {running} of {len(self._workers)} workers run>"
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, which makes the workers drain. A second signal kills them.
+        """Run until SIGTERM or SIGINT, which makes the workers drain. A second signal kills them. SIGUSR1 pauses them,
+        and the next one resumes them.
 
         Returns:
             The highest exit status of the stopped workers: 0 if all drained, 128 or more after a signal.
@@ -73,6 +76,7 @@ class Supervisor:
                         woken.recv()
                     for worker in self._workers:
                         self._check(worker)
+                        worker.pause_or_resume(paused=self._paused)
         finally:
             for worker in self._workers:
                 worker.kill()
@@ -89,7 +93,13 @@ class Supervisor:
             self._signals += 1
             waker.send(None)
 
+        def toggled(*_: object) -> None:
+            self._paused = not self._paused
+            waker.send(None)
+
         before = {number: signal.signal(number, signalled) for number in _SIGNALS}
+        if TOGGLE is not None:
+            before[TOGGLE] = signal.signal(TOGGLE, toggled)
         try:
             yield woken
         finally:
@@ -169,6 +179,7 @@ class _Slot:
         self.failure: Failure | None = None
         self._number = number
         self._answers = answers
+        self._paused = False
         self._serving_since: float | None = None
         self._failures = 0
 
@@ -182,7 +193,7 @@ class _Slot:
     def start(self, orders: Orders) -> None:
         """Start a process."""
         self.line, other = _SPAWN.Pipe()
-        self.failure = None
+        self.failure, self._paused = None, False
         asked, questions = _SPAWN.Pipe() if self._answers is not None else (None, None)
         arguments = (self._number, other, orders, questions)
         self.process = _SPAWN.Process(target=work, args=arguments, name=f"worker {self._number}")
@@ -211,9 +222,19 @@ class _Slot:
 
     def stop(self) -> None:
         """Make the worker drain, if there is one."""
+        self._say(STOP)
+
+    def pause_or_resume(self, *, paused: bool) -> None:
+        """Tell a worker that serves, unless it is so already."""
+        if self.serving and paused != self._paused:
+            self._paused = paused
+            logger.info("%s is told to %s", self, "pause" if paused else "resume")
+            self._say(PAUSE if paused else RESUME)
+
+    def _say(self, order: str) -> None:
         if self.line is not None:
             with suppress(OSError):
-                self.line.send(STOP)
+                self.line.send(order)
 
     def end(self) -> int:
         """Forget a process that has ended, and return its exit status."""

@@ -1,7 +1,7 @@
 """A worker: a process that serves a bus until its supervisor sends stop, or has died.
 
-A connection, the line, joins the two. The worker sends `Serving` and `Failure`; the supervisor sends `STOP`. If the line is
-closed, the worker stops too, so no worker outlives a supervisor that was killed.
+A connection, the line, joins the two. The worker sends `Serving` and `Failure`; the supervisor sends `PAUSE`, `RESUME` and
+`STOP`. If the line is closed, the worker stops too, so no worker outlives a supervisor that was killed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from brokerkit._signals import run_until_signalled
 from brokerkit.cli._asking import Line as Questions
 from brokerkit.cli._asking import answer
 from brokerkit.cli._output import LogLevel, set_up_logging
+from brokerkit.cli._pausing import TOGGLE, Pausing
 from brokerkit.cli._target import find_bus
 
 STOP: Final = "stop"
+PAUSE: Final = "pause"
+RESUME: Final = "resume"
 _FAILED: Final = 1
 _LASTING: Final = (ConfigError, AccessDenied, NotFound, WrongNameRule)
 """Errors that a retry cannot fix."""
@@ -79,6 +82,8 @@ def work(number: int, line: Line, orders: Orders, questions: Questions | None = 
     """Serve in this process, and end it: with 0 after a stop, else with 1. Meanwhile, answer questions on that line."""
     # A terminal's Ctrl-C reaches all processes at once; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if TOGGLE is not None:
+        signal.signal(TOGGLE, signal.SIG_IGN)
     set_up_logging(orders.log_level, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
@@ -101,10 +106,12 @@ async def _serve(
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+    pausing = Pausing(bus)
 
     def listen() -> None:
-        with suppress(EOFError, OSError):
-            line.recv()
+        with suppress(EOFError, OSError, RuntimeError):
+            while (order := line.recv()) != STOP:
+                loop.call_soon_threadsafe(partial(pausing.order, pause=order == PAUSE))
         with suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(task.cancel)
         # A handler may block the loop, or a thread may block the end of the interpreter.

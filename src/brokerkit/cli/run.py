@@ -13,9 +13,11 @@ from brokerkit._http import refuse_missing
 from brokerkit._logging import get_logger
 from brokerkit._signals import loop_factory, run_until_signalled
 from brokerkit.cli._output import LogLevel, UsageError, set_up_logging
+from brokerkit.cli._pausing import toggled
 from brokerkit.cli._target import find_bus
 
 if TYPE_CHECKING:
+    from brokerkit import Bus
     from brokerkit.cli._port import Port
 
 logger = get_logger(__name__)
@@ -37,6 +39,8 @@ def run(
 ) -> int:
     """Run your bus until SIGTERM or SIGINT, then drain: running handlers finish, and other messages are released.
 
+    SIGUSR1 pauses all sources, in all workers, and the next one resumes them.
+
     Args:
         target: the module that makes the bus and the bus's name in it, such as `wallet.events:bus`; modules of the
             current folder are found. With `--config` it may also be the name of a `Handlers`.
@@ -54,10 +58,7 @@ def run(
     port = _port(http, http_token_file)
     if workers == 1:
         logger.info("running %s until SIGTERM or SIGINT", target)
-        if port is None:
-            bus.run(uvloop=uvloop)
-        else:
-            run_until_signalled(partial(port.serve, bus), uvloop=uvloop)
+        run_until_signalled(partial(_serve, bus, port), uvloop=uvloop)
         status = 0
     else:
         from brokerkit.cli._asking import Workers
@@ -74,6 +75,11 @@ def run(
             status = supervisor.run()
     logger.info("%s has stopped", target)
     return status
+
+
+async def _serve(bus: Bus, port: Port | None) -> None:
+    with toggled(bus):
+        await (bus.serve() if port is None else port.serve(bus))
 
 
 def _port(address: str | None, token_file: Path | None) -> Port | None:

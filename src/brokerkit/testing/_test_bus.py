@@ -349,8 +349,10 @@ class TestBus:
             ("handled", self.handled),
             ("dead letters", self.dead_letters),
         ]
+        paused = [name for name, consumer in self.bus.runtime.consumers.items() if consumer.pause.is_on]
         shown = [f"{title} ({len(found)}):\n{_lines(found)}" for title, found in parts]
-        return "\n".join([*shown, f"skipped: {self._skipped}, unsettled: {self._unfinished()}"])
+        left = f"skipped: {self._skipped}, unsettled: {self._unfinished()}"
+        return "\n".join([*shown, left, *(f"source {name} is paused" for name in paused)])
 
 
 def _without_file(source: SourceSettings) -> SourceSettings:

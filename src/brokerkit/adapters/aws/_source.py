@@ -156,6 +156,8 @@ class SqsSource:
         self._polls: set[asyncio.Task[list[Delivery]]] = set()
         self._work: set[asyncio.Task[None]] = set()
         self._stopped: asyncio.Future[None] | None = None
+        # Done while the source is paused.
+        self._paused: asyncio.Future[None] | None = None
         self._calls = asyncio.Semaphore(_SIDE_BY_SIDE)
         # An extension that overtakes a retry's visibility on the wire would undo it.
         self._visibility = asyncio.Lock()
@@ -163,6 +165,7 @@ class SqsSource:
     async def open(self) -> None:
         """Provision what is ours, and learn the queues; see `brokerkit.adapters.api.Source.open`."""
         self._stopped = asyncio.get_running_loop().create_future()
+        self._paused = asyncio.get_running_loop().create_future()
         self._turns = Turns(await self._prepare())
         if self._keep_subscribed is not None:
             self._checking = start(self._check_subscriptions(self._keep_subscribed), self._failed_behind)
@@ -187,10 +190,10 @@ class SqsSource:
 
         Only one call polls an idle queue. The others wait here until a full answer says that there are more messages.
         """
-        stopped = self._stopped
-        if stopped is None:
+        stopped, paused = self._stopped, self._paused
+        if stopped is None or paused is None:
             return []
-        while not stopped.done():
+        while not (stopped.done() or paused.done()):
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
@@ -199,7 +202,7 @@ class SqsSource:
                 poll = asyncio.create_task(self._poll(queue, min(limit, BATCH)))
                 self._polls.add(poll)
                 poll.add_done_callback(self._polls.discard)
-                either: set[asyncio.Future[Any]] = {poll, stopped}
+                either: set[asyncio.Future[Any]] = {poll, stopped, paused}
                 try:
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 except asyncio.CancelledError:
@@ -473,6 +476,16 @@ class SqsSource:
         except BrokerkitError:
             return None
         return total
+
+    async def pause_reading(self) -> None:
+        """See `PausesReading.pause_reading`. What a poll still brings is given back."""
+        if self._paused is not None and not self._paused.done():
+            self._paused.set_result(None)
+        self._turns.wake_all()
+
+    async def resume_reading(self) -> None:
+        """See `PausesReading.resume_reading`."""
+        self._paused = asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
         """Make every `receive` return. The polls themselves end within three seconds."""

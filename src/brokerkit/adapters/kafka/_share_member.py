@@ -93,7 +93,7 @@ class ShareMember:
         self.client = 0
         self._work: deque[Acknowledgements] = deque()
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = self._paused = False
         self._closing = False
         self._gone = False
         self._open = 0
@@ -116,6 +116,15 @@ class ShareMember:
             _answer_lost(work)
             return
         self._work.append(work)
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Take nothing until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Take messages again."""
+        self._paused = False
         self._wake.set()
 
     def stop(self) -> None:
@@ -186,7 +195,7 @@ class ShareMember:
 
     def _turn(self, consumer: ShareConsumer) -> None:
         self._login.apply(consumer)
-        if not self._open and not self._work and not self._stopping:
+        if not self._open and not self._work and not self._stopping and not self._paused:
             self._take(consumer)
             return
         self._wake.wait()

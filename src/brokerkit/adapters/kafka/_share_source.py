@@ -137,7 +137,7 @@ class ShareSource:
         self._error: BrokerkitError | None = None
         self._dead: BrokerkitError | None = None
         self._back = False
-        self._stopped = False
+        self._stopped = self._paused = False
         self._running = 0
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -205,13 +205,15 @@ class ShareSource:
                 records=records,
                 name=str(number),
             )
+            if self._paused:
+                member.pause()
             self._running += 1
             self._members.append(member)
 
     def _grow(self) -> None:
         """Add members where some wait for handlers for a while, and the core has room for more messages."""
         self._growing = None
-        if self._stopped or not self._batches:
+        if self._stopped or self._paused or not self._batches:
             return
         now = self._loop.time()
         oldest = min(batch.since for batch in self._batches)
@@ -239,14 +241,14 @@ class ShareSource:
         if error is not None and not self._stopped:
             raise error
         self._back = False
-        if self._copying:
+        if self._copying or self._paused:
             return []
         batch = self._mailbox[:limit]
         del self._mailbox[:limit]
         return batch
 
     def _has_news(self) -> bool:
-        return self._stopped or self._back or self._error is not None or self._dead is not None
+        return self._stopped or self._paused or self._back or self._error is not None or self._dead is not None
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
         answers = [Settled.LOST] * len(pairs)
@@ -300,6 +302,21 @@ class ShareSource:
         """See `brokerkit.adapters.api.LoneStarts`. None: what comes close to Kafka's limit has been copied."""
         return None
 
+    async def pause_reading(self) -> None:
+        """See `PausesReading.pause_reading`. Locks end, and each taking counts as a delivery. So nothing more is taken."""
+        self._paused = True
+        for member in self._members:
+            member.pause()
+        self._release(self._mailbox)
+        self._mailbox.clear()
+        self._notify()
+
+    async def resume_reading(self) -> None:
+        """See `PausesReading.resume_reading`."""
+        self._paused = False
+        for member in self._members:
+            member.resume()
+
     async def stop(self) -> None:
         self._stopped = True
         for member in self._members:
@@ -345,7 +362,7 @@ class ShareSource:
             deliveries = [delivery for delivery in deliveries if delivery in batch.open]
             self._forget(batch)
         deliveries = self._take_out(deliveries)
-        if self._stopped or self._dead is not None or until_half < 0:
+        if self._stopped or self._paused or self._dead is not None or until_half < 0:
             self._release(deliveries)
         else:
             self._mailbox += deliveries
@@ -483,7 +500,7 @@ class ShareSource:
             self._accept(note)
 
     def _hand_over(self, delivery: Delivery) -> None:
-        if self._stopped:
+        if self._stopped or self._paused:
             self._release([delivery])
         elif delivery in delivery.token.open:
             self._mailbox.append(delivery)

@@ -120,6 +120,17 @@ class Limits:
         declared = facts is not None and facts.arguments.get("x-single-active-consumer") is True
         return declared or self._subscription.order == "strict"
 
+    def may_rest(self, topic: str) -> bool:
+        """Whether nothing changes if nobody reads the queue for a while.
+
+        Some queues are deleted then. Of a single active consumer, another process would take the place at once, while
+        handlers still run here.
+        """
+        facts = self._facts.get(topic)
+        if facts is None or not facts.kind or facts.auto_delete or "x-expires" in facts.arguments:
+            return False
+        return not self.is_single(topic)
+
     def takes_back(self, topic: str) -> bool:
         """Whether the broker takes back single deliveries that were not settled in the time that a consumer names."""
         return self._facts[topic].kind == "quorum" and self._version >= GIVES_BACK_FREELY

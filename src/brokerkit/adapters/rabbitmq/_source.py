@@ -37,12 +37,14 @@ from brokerkit.adapters.rabbitmq._link import (
     server_version,
     while_open,
 )
+from brokerkit.adapters.rabbitmq._prefetch import STRICT_TIMES, exhausted
 from brokerkit.adapters.rabbitmq._settling import acknowledge, flush, release
 from brokerkit.adapters.rabbitmq._starts import Starts
 from brokerkit.adapters.rabbitmq._topology import (
     bind_again,
     check_delays,
     count_consumers,
+    count_from_outside,
     count_messages,
     open_queue,
     retry_name,
@@ -69,13 +71,6 @@ _BINDS_A_SECOND: Final = 5
 """With many queues the checks are rarer, so that an idle source with a thousand queues does next to nothing."""
 
 _BEGUN: Final = (State.RUNNING, State.FINISHED)
-
-_STRICT_TIMES: Final = 4
-"""With a single active consumer the prefetch cannot grow later. The factor leaves room for messages that wait for a
-key."""
-
-_LEAST_WINDOW: Final = 10
-"""With many queues on one source, the prefetch may be so small that the consumer would change with each message."""
 
 
 class RabbitSource:
@@ -107,6 +102,7 @@ class RabbitSource:
         # By topic. The queue of a topic without a consumer is gone.
         self._consumers: dict[str, str] = {}
         self._queues: dict[str, str] = {}
+        self._resting = set[str]()  # topics without a consumer because of a pause
         # The consumers that the broker has cancelled, by topic.
         self._cancelled: dict[str, str] = {}
         self._limits = Limits(link, subscription)
@@ -135,7 +131,7 @@ class RabbitSource:
         self._binding: asyncio.Task[None] | None = None
         # Whether an exchange was missing at the last check, and whether `receive` must report that it is back.
         self._unbound = self._bound_again = False
-        self._stopped = False
+        self._stopped = self._paused = False
         # Topics whose queue others read too, when this source stops.
         self._shared: set[str] = set()
 
@@ -147,7 +143,7 @@ class RabbitSource:
 
     async def receive(self, limit: int) -> Sequence[Delivery]:
         """See `Source.receive`."""
-        while not self._stopped:
+        while not (self._stopped or self._paused):
             if self._cancelled and self._connection is not None and self._channel is not None:
                 topic, consumer = self._cancelled.popitem()
                 await self._find_out(self._connection, self._channel, topic, consumer)
@@ -227,7 +223,7 @@ class RabbitSource:
     async def lag(self) -> int | None:
         """See `Source.lag`."""
         if not self._queues:
-            return await self._lag_from_outside()
+            return await count_from_outside(self._link, self._subscription, self._opens)
         connection = self._connection
         if connection is None or self._channel is None:
             return None
@@ -237,15 +233,22 @@ class RabbitSource:
             return None
         return None if None in counts else sum(count for count in counts if count is not None)
 
-    async def _lag_from_outside(self) -> int:
-        """The lag of a source that was not opened."""
-        connection = await self._link.connect()
-        try:
-            topics = self._subscription.topics
-            queues = [await self._opens(self._link, connection, topic, self._subscription) for topic in topics]
-            return sum([await count_messages(self._link, connection, queue) or 0 for queue in queues])
-        finally:
-            await connection.close()
+    async def pause_reading(self) -> None:
+        """See `PausesReading.pause_reading`. The broker would end a channel that holds messages for too long."""
+        self._paused = True
+        self._wake.set()
+        async with self._changing:
+            if (channel := self._channel) is not None:
+                topics = {topic for topic in self._consumers if self._limits.may_rest(topic)}
+                self._resting |= topics
+                with suppress(*CLIENT_ERRORS):
+                    for topic in topics:
+                        await channel.basic_cancel(self._consumers.pop(topic), timeout=self._link.timeout)
+                    await self._release_unseen(channel, topics)
+
+    async def resume_reading(self) -> None:
+        """See `PausesReading.resume_reading`. `receive` makes consumers again."""
+        self._paused, self._look_again = False, 0.0
 
     async def stop(self) -> None:
         """See `Source.stop`."""
@@ -264,9 +267,13 @@ class RabbitSource:
                 for consumer in self._consumers.values():
                     await channel.basic_cancel(consumer, timeout=self._link.timeout)
             await self._find_shared()
-            unseen = [one.token for one in self._ready if one.topic in self._shared]
+            await self._release_unseen(channel, self._shared)
             self._ready.clear()
-            await while_open(channel, release(channel, self._unsettled, unseen))
+
+    async def _release_unseen(self, channel: Channel, topics: AbstractSet[str]) -> None:
+        unseen = [one.token for one in self._ready if one.topic in topics]
+        self._ready = deque(one for one in self._ready if one.topic not in topics)
+        await while_open(channel, release(channel, self._unsettled, unseen))
 
     async def _find_shared(self) -> None:
         """Find the queues that others read. What we give back there is theirs at once; elsewhere nobody waits for it.
@@ -297,7 +304,9 @@ class RabbitSource:
             if channel is not None:
                 with suppress(*CLIENT_ERRORS):
                     async with asyncio.timeout(CLOSE_TIMEOUT):
-                        looked_at = await flush(channel, [self._queues[topic] for topic in consumers])
+                        looked_at = await flush(
+                            channel, [self._queues[topic] for topic in {*consumers, *self._resting}]
+                        )
                         if self._version >= GIVES_BACK_FREELY and self._subscription.order != "strict":
                             await release(channel, {}, [*unsettled, *looked_at])
                         await channel.close()
@@ -424,6 +433,8 @@ class RabbitSource:
 
     async def _begin(self, channel: Channel, topic: str) -> None:
         """Consume a queue, one by one at first where the broker takes messages away that came too often."""
+        if self._paused:
+            return  # It has no consumer then, and gets one when it is read again.
         self._narrow.discard(topic)
         if self._limits.is_low(topic) and topic not in self._calm:
             self._narrow.add(topic)
@@ -432,7 +443,7 @@ class RabbitSource:
     async def _consume(self, channel: Channel, topic: str) -> None:
         prefetch = 1 if topic in self._narrow else self._prefetch
         if prefetch > 1 and self._limits.is_single(topic):
-            prefetch *= _STRICT_TIMES
+            prefetch *= STRICT_TIMES
         with self._link.translated(_READING):
             if prefetch != self._qos:
                 await channel.basic_qos(prefetch_count=prefetch, timeout=self._link.timeout)
@@ -450,23 +461,14 @@ class RabbitSource:
                 timeout=self._link.timeout,
             )
             self._consumers[topic] = answer.consumer_tag or ""
+            self._resting.discard(topic)
             self._made[topic] = self._made.get(topic, 0) + 1
 
     def _find_exhausted(self) -> list[str]:
-        """Find the topics whose consumers hold as many unsettled messages as their prefetch allows.
-
-        The core still asks for more where the messages of one key wait for each other. See `_widen`.
-        """
+        """Find the topics of which the core asks for more than their consumers may have. See `_widen`."""
         if len(self._unsettled) < self._prefetch or self._subscription.order == "strict":
             return []
-        counts = dict.fromkeys(self._consumers, 0)
-        first = min(self._since.values(), default=0)
-        for tag, one in reversed(self._unsettled.items()):
-            if tag < first:
-                break
-            if tag >= self._since.get(one.topic, tag + 1) and one.topic in counts:
-                counts[one.topic] += 1
-        full = [topic for topic, count in counts.items() if count >= max(self._prefetch, _LEAST_WINDOW)]
+        full = exhausted(self._unsettled, self._since, topics=self._consumers, prefetch=self._prefetch)
         return [topic for topic in full if not self._limits.is_single(topic)]
 
     async def _widen_calm(self) -> bool:

@@ -7,7 +7,7 @@ those of the existing queue. Nothing that exists is ever altered.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
@@ -86,6 +86,20 @@ async def count_messages(link: Link, connection: AbstractConnection, queue: str)
     except NotFound:
         return None
     return answer.message_count or 0
+
+
+async def count_from_outside(
+    link: Link,
+    subscription: Subscription,
+    opens: Callable[[Link, AbstractConnection, str, Subscription], Awaitable[str]],
+) -> int:
+    """Count what waits for a source that was not opened, on a connection of its own."""
+    connection = await link.connect()
+    try:
+        queues = [await opens(link, connection, topic, subscription) for topic in subscription.topics]
+        return sum([await count_messages(link, connection, queue) or 0 for queue in queues])
+    finally:
+        await connection.close()
 
 
 async def count_consumers(link: Link, connection: AbstractConnection, queue: str) -> int:
