@@ -240,6 +240,20 @@ async def test_an_overflow_file_that_cannot_be_written_is_told_at_the_start(
     assert str(file) in said[0]
 
 
+async def test_an_overflow_file_that_every_user_can_read_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "overflow.jsonl"
+    file.touch()
+    file.chmod(0o644)
+    bus = every_broker.memory().bus(overflow=str(file))
+    bus.include(failing())
+    with pytest.raises(BrokerkitError, match="every user of this machine can read it; chmod 600"):
+        async with bus, bus.serving():
+            raise AssertionError("it served")
+    file.chmod(0o640)
+    async with bus, bus.serving():
+        pass
+
+
 async def test_an_overflow_file_that_can_be_written_is_not_made_and_not_mentioned(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

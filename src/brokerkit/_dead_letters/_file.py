@@ -46,19 +46,22 @@ class DeadLetterFile:
         [failure] = await asyncio.to_thread(self._append, [b""])
         if failure is not None:
             raise BrokerkitError(f"{failure}; set dead_letter to a file that can be written") from failure.__cause__
-        if self.path.stat().st_mode & stat.S_IROTH:
-            raise BrokerkitError(
-                f"dead letters are not written to {self.path}: every user of this machine can read it; chmod 600 {self.path}"
-            )
+        self._refuse_readers()
 
-    def warn_if_unwritable(self) -> None:
-        """Log a warning if this process may not write the file. The file is not made: most overflow files stay unused."""
+    def look(self) -> None:
+        """Check as `open` does, but make no file: most overflow files stay unused. One that cannot be written is a warning.
+
+        Raises:
+            BrokerkitError: anybody can read it.
+        """
         checked = self.path if os.path.lexists(self.path) else self.path.parent
         if self.path.is_symlink():
             why = "it is a symbolic link"
         elif not checked.exists():
             why = f"the folder {str(checked)!r} does not exist"
         elif os.access(checked, os.W_OK):
+            if checked == self.path:
+                self._refuse_readers()
             return
         else:
             why = f"this process may not write {str(checked.absolute())!r}"
@@ -66,6 +69,12 @@ class DeadLetterFile:
             "dead letters that the broker cannot take could not be kept: %s: %s; set overflow to a file that can be written",
             *(self.path, why),
         )
+
+    def _refuse_readers(self) -> None:
+        if self.path.stat().st_mode & stat.S_IROTH:
+            raise BrokerkitError(
+                f"dead letters are not written to {self.path}: every user of this machine can read it; chmod 600 {self.path}"
+            )
 
     async def put(self, letters: Sequence[Outgoing]) -> list[BrokerkitError | None]:
         """Append one line for each dead letter."""

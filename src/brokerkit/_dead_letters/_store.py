@@ -59,8 +59,8 @@ class DeadLetterQueue:
         self._create = create
 
     async def open(self) -> None:
-        """Check or create the queue; with ``create`` None, do neither. Warn if the overflow file cannot be written."""
-        self.overflow.warn_if_unwritable()
+        """Check or create the queue; with ``create`` None, do neither. Look at the overflow file."""
+        self.overflow.look()
         if self._create is not None:
             await self.adapter.ensure([self.topic], is_queue=True, create=self._create)
 
