@@ -11,7 +11,7 @@ from pydantic import create_model
 
 from brokerkit import ConfigError
 from brokerkit._specifications import module_text, read
-from brokerkit._specifications._documents import Documents
+from brokerkit._specifications._documents import Bundler, Documents
 from brokerkit.cli._export import _files
 from brokerkit.events import Event, Family
 
@@ -41,6 +41,17 @@ def test_a_document_above_the_limit_is_refused(tmp_path: Path) -> None:
         sparse.truncate(17 * 2**20)
     with pytest.raises(ConfigError, match=r"large.json has 17,825,792 bytes; a document may have 16,777,216"):
         Documents(tmp_path).open(file)
+
+
+def test_an_enum_of_very_many_values_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "large.json"
+    values = {"$defs": {"Game": {"enum": [f"game-{number}" for number in range(20_000)]}}}
+    file.write_text(json.dumps({"$ref": "#/$defs/Game", **values}))
+    documents = Documents(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"large.json#/\$defs/Game/enum: there are 20,000 values; an enum may have 10,000"
+    ):
+        Bundler(documents).schema(*documents.open(file))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ _LARGEST: Final = 16 * 2**20
 """Bytes of a document."""
 _MOST_NODES: Final = 1_000_000
 """Values of a document. A few hundred bytes of YAML can stand for billions of them, by aliases of aliases."""
+_MOST_CHOICES: Final = 10_000
+"""Values of an `enum`. Each becomes a member of a class, and the generator compares its name with those of all others."""
 ENDINGS: Final = (".json", *YAML_ENDINGS)
 
 
@@ -228,6 +230,11 @@ def _check(schema: Schema, location: Location) -> None:
     for key, (form, called) in _FORMS.items():
         if key in schema and (not isinstance(schema[key], form) or isinstance(schema[key], bool)):
             raise wrong(location / key, f"{called} is expected here, got {_shown(schema[key])}")
+    if (choices := len(schema.get("enum", ()))) > _MOST_CHOICES:
+        raise wrong(
+            location / "enum",
+            f"there are {choices:,} values; an enum may have {_MOST_CHOICES:,}: give it a type and a pattern instead",
+        )
     if not all(isinstance(name, str) for name in schema.get("required", ())):
         raise wrong(location / "required", f"a list of names is expected here, got {_shown(schema['required'])}")
     types = schema.get("type", [])
