@@ -23,11 +23,15 @@
 #   make site                      build the documentation as a site, with the API reference, into site/
 #   make sbom                      what `brokerkit-sdk[all]` consists of, as CycloneDX, in dist/sbom.cdx.json
 #   make audit                     known vulnerabilities of what is in .venv, where the package index serves advisories
-#   make lock                      write the locks of the brokers that come as Python packages, in tests/brokers/locks/
+#   make lock                      write the locks after a change of pyproject.toml: requirements/, and tests/brokers/locks/
+#   make lock L=--upgrade          the same, with the newest versions that pyproject.toml allows
+#   make test-lowest               the tests of LOWEST, with the lowest versions that pyproject.toml allows
 #   make clean                     back to a fresh checkout
 #
-# All of it lives in .venv/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of pyproject.toml or of the
-# brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
+# All of it lives in .venv/, .venv-lowest/, .brokers/ and tests/asyncapi/node_modules/. What is in place is not installed again; a change of
+# pyproject.toml, of a lock or of the brokers' versions brings it up to date. PYTHON=python3.13 chooses the interpreter for a new .venv.
+# Python packages come from the locks in requirements/, and pip compares the hashes. Where a lock has no files for an interpreter or a platform,
+# LOCKED=no installs what pyproject.toml allows. `make demo` installs as a user does, and `make bench` the packages that it compares with.
 # On Debian and Ubuntu `make test` installs rabbitmq-server, Chromium, Java and Maven through apt where they are
 # missing; elsewhere it says what to install. Brokers that run already, from docker-compose.yml for one, are used instead
 # where the variables in tests/brokers/__init__.py name them.
@@ -35,9 +39,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?=
+L ?=
+LOCKED ?= yes
 WORKERS ?= 3
 B ?=
 M ?=
+LOWEST ?= tests/adapters tests/conformance tests/test_every_broker.py tests/config tests/dedupe tests/formats tests/specifications \
+  tests/handlers tests/cli tests/gateway tests/events tests/messages tests/metrics tests/test_outbox.py
 
 # The versions of brokers that the tests run against; what is not named has its default. Only words of the command line count:
 # somebody's environment may have a REDIS that is something else.
@@ -46,7 +54,7 @@ export BROKERKIT_TEST_VERSIONS := $(strip $(BROKERKIT_TEST_VERSIONS) \
   $(call given,RABBITMQ,rabbitmq) $(call given,REDIS,redis) $(call given,VALKEY,valkey) \
   $(call given,KAFKA,kafka) $(call given,SQS,sqs) $(call given,SNS,sns))
 
-.PHONY: demo test brokers endurance conformance matrix lint types bench bench-gateway docs site sbom audit lock clean
+.PHONY: demo test brokers endurance conformance matrix lint types bench bench-gateway docs site sbom audit lock test-lowest clean
 
 demo: .venv/.demo
 	$(BIN)/brokerkit demo
@@ -92,7 +100,7 @@ types: .venv/.dev
 
 bench: .venv/.dev
 	@bash tests/brokers/install.sh
-	$(BIN)/python -m pip install --quiet --group bench
+	$(call unlocked,$(BIN),--group bench)
 	$(BIN)/python -m benchmarks $(B)
 
 bench-gateway: .venv/.dev
@@ -105,8 +113,8 @@ docs: .venv/.dev
 site: .venv/.dev
 	$(BIN)/mkdocs build
 
-.venv/.release: .venv/.dev
-	$(BIN)/python -m pip install --quiet --group release
+.venv/.release: requirements/release.txt .venv/.dev
+	$(call install,$(BIN),release,--group release)
 	@touch $@
 
 sbom: .venv/.release
@@ -119,8 +127,12 @@ audit: .venv/.release
 lock: .venv/.release
 	$(BIN)/python scripts/lock.py $(L)
 
+test-lowest: .venv/.dev .venv-lowest/.made
+	@bash tests/brokers/install.sh
+	.venv-lowest/bin/pytest --numprocesses $(WORKERS) --dist loadscope $(or $(T),$(LOWEST)) $(ARGS)
+
 clean:
-	rm -rf .venv .brokers site tests/asyncapi/node_modules
+	rm -rf .venv .venv-lowest .brokers site tests/asyncapi/node_modules
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brokerkit needs Python 3.11 or later: make PYTHON=python3.11 ...")'
@@ -132,7 +144,24 @@ clean:
 	@touch $@
 
 # 25.1 is the first pip that knows --group.
-.venv/.dev: pyproject.toml .venv/.made
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+unlocked = $1/python -m pip install --quiet --upgrade 'pip>=25.1' && $1/python -m pip install --quiet $2
+
+# Arguments: folder of programs, name of the lock, what is installed without it.
+ifeq ($(LOCKED),no)
+install = $(call unlocked,$1,$3)
+else
+install = @$1/python -m pip install --quiet --require-hashes --requirement requirements/$2.txt || { \
+  echo 'pip could not install requirements/$2.txt; its error is above. If the lock has no files for this interpreter or this platform, say' \
+  'LOCKED=no: that installs what pyproject.toml allows, without comparing hashes.' >&2; exit 1; }
+endif
+
+.venv/.dev: pyproject.toml requirements/dev.txt .venv/.made
+	$(call install,$(BIN),dev,'.[all]' --group dev)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ .venv/.demo
+
+.venv-lowest/.made: pyproject.toml requirements/lowest.txt .venv/.made
+	.venv/bin/python -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --require-hashes --requirement requirements/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

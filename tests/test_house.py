@@ -1,13 +1,19 @@
-"""The code keeps its own rules: lint, layout, types and sizes."""
+"""The code keeps its own rules: lint, layout, types, sizes and locks."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,3 +168,49 @@ def test_a_function_has_few_branches_or_says_why_it_is_one_piece() -> None:
         if not _is_one_piece(text.splitlines(), function):
             tangled.append(f"{place}:{row} {found['message']}")
     assert tangled == []
+
+
+_PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+_EXTRAS: dict[str, list[str]] = _PROJECT["project"]["optional-dependencies"]
+_ASKED = map(
+    Requirement, [*_PROJECT["project"]["dependencies"], *(text for extra in _EXTRAS.values() for text in extra)]
+)
+_DEPENDENCIES = [each for each in _ASKED if each.name != _PROJECT["project"]["name"]]
+
+
+def _pins(lock: str) -> dict[str, Version]:
+    """The versions that a lock has for Python 3.11 on this platform."""
+    python = {"python_version": "3.11", "python_full_version": "3.11.9"}
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")
+    found = map(Requirement, re.findall(r"^([\w.-]+==.*?) \\\n", text, re.MULTILINE))
+    return {
+        canonicalize_name(each.name): Version(next(iter(each.specifier)).version)
+        for each in found
+        if each.marker is None or each.marker.evaluate(python)
+    }
+
+
+def test_every_dependency_has_a_lowest_and_a_highest_version() -> None:
+    for each in _DEPENDENCIES:
+        assert {part.operator for part in each.specifier} == {">=", "<"}, each
+
+
+@pytest.mark.parametrize("group", ["dev", "release"])
+def test_a_lock_has_what_the_project_asks_for(group: str) -> None:
+    locked = _pins(group)
+    wanted = [Requirement(text) for text in _PROJECT["dependency-groups"][group]]
+    for each in [*wanted, *(_DEPENDENCIES if group == "dev" else [])]:
+        if each.marker is None or each.marker.evaluate():
+            assert canonicalize_name(each.name) in locked, f"{each} is not in requirements/{group}.txt: make lock"
+            found = locked[canonicalize_name(each.name)]
+            assert each.specifier.contains(found, prereleases=True), f"the lock has {each.name} {found}: make lock"
+
+
+def test_the_lock_of_the_lowest_versions_has_those_of_the_project() -> None:
+    # The tests need a newer opentelemetry-api.
+    locked = _pins("lowest")
+    for each in _DEPENDENCIES:
+        if each.name == "opentelemetry-api" or (each.marker and not each.marker.evaluate()):
+            continue
+        [bound] = [part.version for part in each.specifier if part.operator == ">="]
+        assert locked[canonicalize_name(each.name)] <= Version(bound), each

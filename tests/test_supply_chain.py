@@ -1,4 +1,4 @@
-"""The brokers that the tests download are those that the locks name."""
+"""What the tests install is what the locks name. test_house.py compares the locks with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tests.brokers import sums, versions
 from tests.brokers.matrix import KAFKAS
 
 ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "requirements"
 
 _ENTRY = re.compile(r"^([\w.-]+==\S+.*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("lock", sorted(versions.LOCKS.glob("*.txt")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "lock", sorted([*REQUIREMENTS.glob("*.txt"), *versions.LOCKS.glob("*.txt")]), ids=lambda path: path.name
+)
 def test_a_lock_has_hashes_for_everything_and_names_no_host(lock: Path) -> None:
     text = lock.read_text("utf-8")
     rest = _ENTRY.sub("", text)

@@ -29,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(checkout: Path, folder: Path) -> Path:
-    """Build the wheel as a release is built."""
-    words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout)]
+    """Build the wheel as a release is built, with the builder of the lock."""
+    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(checkout)]
     run(sys.executable, "-m", "pip", *words)
     [built] = folder.glob("brokerkit_sdk-*.whl")
     return built
