@@ -87,6 +87,7 @@ from brokerkit.adapters._protocols import (
     Source,
     Transactional,
 )
+from brokerkit.adapters._seeking import Move, Seekable, SeekPlan, SeekTo
 from brokerkit.adapters._topic_patterns import compile_pattern, is_pattern
 from brokerkit.adapters._values import (
     Browse,
@@ -135,6 +136,7 @@ __all__ = [
     "Lost",
     "MessageTooLarge",
     "MissingExtra",
+    "Move",
     "NameStyle",
     "NotFound",
     "Offloaded",
@@ -155,6 +157,9 @@ __all__ = [
     "Release",
     "Reminder",
     "RetryLater",
+    "SeekPlan",
+    "SeekTo",
+    "Seekable",
     "Settled",
     "Source",
     "Start",

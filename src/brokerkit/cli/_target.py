@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from brokerkit import Bus, Handlers
 from brokerkit.cli._output import UsageError
@@ -36,6 +37,28 @@ def find_bus(target: str, config: Path | None) -> Bus:
     wanted = (Bus,) if config is None else (Bus, Handlers)
     there = ", ".join(f"{module_name}:{name}" for name, value in vars(module).items() if isinstance(value, wanted))
     raise UsageError(f"{target} {what}; this module has {there or 'nothing'}")
+
+
+def bus_or_url(target: str | None, config: Path | None, given: dict[str, Any]) -> Bus:
+    """Return the bus of a command that takes MODULE:BUS, the URL of a broker, or a configuration.
+
+    Args:
+        target: the first two, or None.
+        config: a configuration file.
+        given: settings of the command line, which go with a URL.
+
+    Raises:
+        UsageError: there is no such bus, or it has settings of its own.
+    """
+    if target is not None and "://" not in target:
+        if given:
+            raise UsageError(f"--{next(iter(given))} goes with a URL; {target} has its own settings")
+        return find_bus(target, config)
+    if config is not None:
+        if target:
+            given["url"] = target
+        return Bus.from_config(config, **given)
+    return Bus(target, **given)
 
 
 def import_here(name: str) -> ModuleType:

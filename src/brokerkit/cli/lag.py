@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -15,7 +15,7 @@ from brokerkit._messages._delivery import Delivery
 from brokerkit._preflight import refuse_missing_group
 from brokerkit.cli._browsing import connected, run_until_interrupted
 from brokerkit.cli._output import Table, UsageError, say_json
-from brokerkit.cli._target import find_bus
+from brokerkit.cli._target import bus_or_url
 
 Names = Annotated[list[str] | None, Parameter(negative="")]
 
@@ -66,7 +66,7 @@ def lag(
     """
     given = {"topic": topic, "queue": queue, "group": group, "endpoint": endpoint}
     found = run_until_interrupted(
-        _ask(_bus(bus, config, {name: one for name, one in given.items() if one is not None}))
+        _ask(bus_or_url(bus, config, {name: one for name, one in given.items() if one is not None}))
     )
     if json:
         for each in found:
@@ -78,18 +78,6 @@ def lag(
                 table.row(each.source, ", ".join(each.topics), each.group or "", waiting)
     behind = above is not None and any(each.waiting is None or each.waiting > above for each in found)
     return _FAILED if behind or any(each.error for each in found) else 0
-
-
-def _bus(target: str | None, config: Path | None, given: dict[str, Any]) -> Bus:
-    if target is not None and "://" not in target:
-        if given:
-            raise UsageError(f"--{next(iter(given))} goes with a URL; {target} has its own settings")
-        return find_bus(target, config)
-    if config is not None:
-        if target:
-            given["url"] = target
-        return Bus.from_config(config, **given)
-    return Bus(target, **given)
 
 
 async def _ask(bus: Bus) -> Sequence[Lag]:

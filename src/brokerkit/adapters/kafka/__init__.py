@@ -115,6 +115,8 @@ from brokerkit.adapters.api import (
     Outgoing,
     Receipt,
     Reminder,
+    SeekPlan,
+    SeekTo,
     Subscription,
     derived_name,
     get_logger,
@@ -129,6 +131,7 @@ from brokerkit.adapters.kafka._errors import is_purged, kafka_error, translate
 from brokerkit.adapters.kafka._producer import PendingBatch, ProducerThread
 from brokerkit.adapters.kafka._retention import LETTERS, warn_of_lost_letters
 from brokerkit.adapters.kafka._retry_topics import CONFIG, retry_topic
+from brokerkit.adapters.kafka._seek import move_offsets, plan_offsets
 from brokerkit.adapters.kafka._source import KafkaSource
 from brokerkit.adapters.kafka._topics import NAME_STYLE, Topics
 from brokerkit.adapters.kafka._watch import TopicWatch
@@ -467,6 +470,12 @@ class KafkaAdapter:
 
     def cursor(self, queue: str) -> KafkaCursor:
         return KafkaCursor(self._settings, self.require_open, self.send, queue)
+
+    async def plan_seek(self, topics: Sequence[str], group: str, to: SeekTo) -> SeekPlan:
+        return await plan_offsets(self._settings, self.require_open(), Topics(topics), group, to)
+
+    async def seek(self, group: str, plan: SeekPlan) -> None:
+        await move_offsets(self.require_open(), group, plan)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None

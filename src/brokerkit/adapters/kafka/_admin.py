@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -23,6 +24,7 @@ from brokerkit.adapters.kafka._errors import LEADERLESS, Needed, kafka_error, tr
 # The type stubs of the client library export half of this module, and leave the results of its futures untyped.
 library: Final[Any] = admin
 library_isolation: Final[Any] = IsolationLevel
+library_offsets: Final[Any] = ConsumerGroupTopicPartitions
 
 _EACH: Final = 0.05
 """Seconds more to wait for each topic to create: a broker creates its partitions one after another."""
@@ -209,7 +211,13 @@ class KafkaAdmin:
 
         Messages of an open transaction, and all messages behind them, cannot be read yet.
         """
-        spec = library.OffsetSpec.earliest() if first else library.OffsetSpec.latest()
+        return await self._offsets(partitions, library.OffsetSpec.earliest() if first else library.OffsetSpec.latest())
+
+    async def offsets_at(self, partitions: Iterable[Partition], milliseconds: int) -> dict[Partition, int]:
+        """The offset of the first message of each partition with this Unix time or a later one; -1 if there is none."""
+        return await self._offsets(partitions, library.OffsetSpec.for_timestamp(milliseconds))
+
+    async def _offsets(self, partitions: Iterable[Partition], spec: Any) -> dict[Partition, int]:
         asked = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         if not asked:
             return {}
@@ -296,6 +304,39 @@ class KafkaAdmin:
         (answer,) = self._client.incremental_alter_configs([resource], request_timeout=self._timeout).values()
         needed = self._settings.needed("AlterConfigs", "", group=group)
         await self._answer(answer, f"cannot set {', '.join(settings)} of group {group!r}", needed)
+
+    async def members(self, group: str) -> int:
+        """How many members a group has now; 0 if there is no such group.
+
+        Raises:
+            AccessDenied: this user may not see it.
+        """
+        (answer,) = self._client.describe_consumer_groups([group], request_timeout=self._timeout).values()
+        try:
+            found = await self._answer(
+                answer, f"cannot describe group {group!r}", self._settings.needed("Describe", "", group=group)
+            )
+        except BrokerkitError as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and kafka_error(cause).code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise
+        return len(found.members)
+
+    async def commit_for(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Set the offsets of a group that has no members. The broker refuses it for a group that has some.
+
+        Raises:
+            AccessDenied: this user may not read as that group.
+        """
+        asked = library_offsets(group, [TopicPartition(*tp, offset) for tp, offset in offsets.items()])
+        (answer,) = self._client.alter_consumer_group_offsets([asked], request_timeout=self._timeout).values()
+        doing = f"cannot move the group {group!r}"
+        found = await self._answer(answer, doing, self._settings.needed("Read", "", group=group))
+        for each in found.topic_partitions:
+            if each.error is not None:
+                needed = self._settings.needed("Read", each.topic, group=group)
+                raise translate(each.error, f"{doing} on partition {each.partition} of {each.topic!r}", needed=needed)
 
     async def broker_setting(self, name: str) -> str | None:
         """One setting of a broker of this cluster; None if it has no such setting.

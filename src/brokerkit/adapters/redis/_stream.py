@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
@@ -65,3 +66,8 @@ def missing_stream(client: Client, topic: str) -> NotFound:
         f"{client.where}: there is no stream {topic!r}; Redis makes one with the first XADD, "
         "brokerkit makes an empty one with provision='all'"
     )
+
+
+def by_name(flat: Sequence[Any]) -> dict[bytes, Any]:
+    """An answer of XINFO, in which names and values alternate."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -28,7 +28,7 @@ from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import NAME_STYLE, Client, ask_parts, check_slot, in_slots, is_part_away
 from brokerkit.adapters.redis._errors import code_of, is_denied, translated
 from brokerkit.adapters.redis._starts import Starts
-from brokerkit.adapters.redis._stream import FIRST, Stream, is_gone, later_set, missing_stream
+from brokerkit.adapters.redis._stream import FIRST, Stream, by_name, is_gone, later_set, missing_stream
 from brokerkit.adapters.redis._stream_readers import BLOCK, reader_of
 from brokerkit.adapters.redis._trimming import Kept, trimming_of
 from brokerkit.adapters.redis._wire import Entries
@@ -130,7 +130,7 @@ class RedisStreamsSource:
             if "no such key" not in str(error):
                 raise
             raise missing_stream(self._client, stream.name) from error
-        if not any(_pairs(group)[b"name"] == self._group.encode() for group in groups):
+        if not any(by_name(group)[b"name"] == self._group.encode() for group in groups):
             raise self._no_group(stream)
 
     def _no_group(self, stream: Stream) -> NotFound:
@@ -157,7 +157,7 @@ class RedisStreamsSource:
                 members = await self._client.call("XINFO", "CONSUMERS", stream.name, self._group)
             except ResponseError:
                 continue  # "off": there may be no group; reading will tell.
-            for member in map(_pairs, members):
+            for member in map(by_name, members):
                 name = member[b"name"]
                 if member[b"idle"] > STALE * 1000 and member[b"pending"] == 0 and name.startswith(_CONSUMER.encode()):
                     await self._client.call("EVAL", scripts.LEAVE, 1, stream.name, self._group, name)
@@ -472,7 +472,7 @@ class RedisStreamsSource:
         with translated(self._client.where, f"asking for the lag of group {self._group!r}"):
             total = 0
             for stream in self._topics:
-                groups = map(_pairs, await self._client.call("XINFO", "GROUPS", stream.name))
+                groups = map(by_name, await self._client.call("XINFO", "GROUPS", stream.name))
                 ours = [group for group in groups if group[b"name"] == self._group.encode()]
                 # Before 7.0 Redis knows no lag; after deletions it cannot compute it.
                 if not ours or ours[0].get(b"lag") is None:
@@ -533,7 +533,3 @@ def _trimmed(released: list[tuple[Stream, list[bytes]]], results: list[Any]) -> 
         for id, kept in zip(ids, cast("list[int]", result), strict=True)
         if kept == scripts.GONE
     ]
-
-
-def _pairs(flat: list[Any]) -> dict[bytes, Any]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -66,6 +66,8 @@ from brokerkit.adapters.api import (
     Lost,
     Outgoing,
     Receipt,
+    SeekPlan,
+    SeekTo,
     Subscription,
     Unroutable,
     UnsupportedFeature,
@@ -78,6 +80,7 @@ from brokerkit.adapters.redis._connect import client_of
 from brokerkit.adapters.redis._cursor import StreamCursor
 from brokerkit.adapters.redis._errors import publish_error, translated
 from brokerkit.adapters.redis._flat_entries import FlatEntries
+from brokerkit.adapters.redis._seek import move_ids, plan_ids
 from brokerkit.adapters.redis._stream import keep_back, later_set, missing_stream
 from brokerkit.adapters.redis._stream_source import RedisStreamsSource
 from brokerkit.adapters.redis._trimming import Kept, kept_of
@@ -187,6 +190,12 @@ class RedisStreamsAdapter:
 
     def cursor(self, queue: str) -> StreamCursor:
         return StreamCursor(self._client, self._format, queue)
+
+    async def plan_seek(self, topics: Sequence[str], group: str, to: SeekTo) -> SeekPlan:
+        return await plan_ids(self._client, topics, group, to)
+
+    async def seek(self, group: str, plan: SeekPlan) -> None:
+        await move_ids(self._client, group, plan)
 
     async def close(self) -> None:
         await self._client.close()
