@@ -10,11 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.conformance.harnesses import NAMES
 
 from brokerkit import Bus
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import SourceSettings, TargetSettings
 from brokerkit.adapters import schemes
+from brokerkit.testing.conformance._cases import in_order
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.joinpath("docs").rglob("*.md"), *ROOT.joinpath("examples").rglob("*.md")])
@@ -101,6 +103,15 @@ def test_the_files_that_are_shown_make_a_bus(page: str, tmp_path: Path) -> None:
         file = tmp_path / "brokerkit.toml"
         file.write_text(text)
         Bus.from_config(file)
+
+
+def test_the_page_of_conformance_has_every_adapter_and_nothing_that_failed() -> None:
+    lines = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    assert {tuple(row[2:]) for row in rows if row[0] == "case"} == {tuple(NAMES.values())}
+    results = {row[0]: row[2:] for row in rows if row[0][:1].isdigit()}
+    assert results.keys() <= {case.number for case in in_order()}
+    assert {result for row in results.values() for result in row} == {"passed", "not promised", "–"}
 
 
 def _anchors(page: Path) -> set[str]:
