@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from brokerkit._http._answers import State
 
-_WORST_FIRST: Final = ("failed", "blocked", "reconnecting", "starting", "stopping", "closed", "stopped")
+_WORST_FIRST: Final = ("failed", "blocked", "reconnecting", "paused", "starting", "stopping", "closed", "stopped")
 _ADDED: Final = ("rate", "in_flight", "held", "suspects", "confirmed")
 """What is each worker's own. Lags are the group's, and so the same for all."""
 _SUMMED: Final = ("counts", "refused")
