@@ -16,7 +16,7 @@ ROOT = "brokerkit"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("testing",),
-    ("gateway", "metrics", "simulate", "thrillconnect", "tracing"),
+    ("gateway", "logs", "metrics", "simulate", "thrillconnect", "tracing"),
     ("_vendors.gateway", "_vendors.simulate", "outbox", "recording"),
     ("dependencies", "types"),
     ("",),

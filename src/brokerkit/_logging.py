@@ -22,6 +22,8 @@ _LONGEST_TRACEBACK: Final = 16_384
 _LONGEST_LINE: Final = 1_000
 """Characters of one line of a traceback."""
 _INDENT: Final = "  "
+FIELDS: Final = "brokerkit_fields"
+"""Key of ``extra``: a function that returns fields of the record. It is only called if the line is written."""
 
 _PACKAGE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 (as frames tell it)
 _LIBRARY: Final = os.path.dirname(os.__file__)  # noqa: PTH120
@@ -61,6 +63,10 @@ def _escaped(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
         # A formatter uses this text instead of its own.
         record.exc_text = traceback_text(record.exc_info[1], record.exc_info[2])
+    if (fields := record.__dict__.pop(FIELDS, None)) is not None:
+        for name, value in fields().items():
+            # What a record factory or filter of the program has set stays, such as its own trace id.
+            record.__dict__.setdefault(name, value if isinstance(value, (int, float)) else str(_Value(value)))
     return True
 
 

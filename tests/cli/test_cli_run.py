@@ -1,6 +1,7 @@
 """``brokerkit publish`` and ``brokerkit run``: from one program to the other through a real broker."""
 
 import io
+import json
 import signal
 import sys
 import textwrap
@@ -172,6 +173,17 @@ def test_run_ends_with_one_line_where_the_broker_is_not_there(cli: Cli, service:
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
     assert "geheim" not in result.err
+
+
+def test_run_logs_json_where_it_is_asked_to(cli: Cli, service: str, tmp_path: Path) -> None:
+    config = tmp_path / "nowhere.toml"
+    config.write_text(
+        '[bus]\nurl = "redis://127.0.0.1:1"\ntopic = "t"\ngroup = "g"\nformat = "evenbet"\nconnect_timeout = 1\n'
+    )
+    result = cli("run", f"{service}:handlers", "--config", str(config), "--log-format", "json")
+    *lines, error = result.err.splitlines()
+    assert error.startswith("error: ")
+    assert [json.loads(line)["level"] for line in lines][:1] == ["info"]
 
 
 # ---- publish: what can be wrong ---------------------------------------------------------------------------------

@@ -263,7 +263,14 @@ def test_a_worker_ends_though_a_handler_holds_up_its_loop(
     publish(redis_broker.url, tmp_path, count=1)
     os.mkfifo(tmp_path / "hanging")
     line, other = SPAWN.Pipe()
-    orders = Orders(f"{service}:handlers", Path("brokerkit.toml"), uvloop=False, log_level="error", kill_after=0.2)
+    orders = Orders(
+        f"{service}:handlers",
+        Path("brokerkit.toml"),
+        uvloop=False,
+        log_level="error",
+        log_format="text",
+        kill_after=0.2,
+    )
     worker = SPAWN.Process(target=work, args=(1, other, orders))
     worker.start()
     other.close()

@@ -21,6 +21,7 @@ PUBLIC = (
     "brokerkit.events",
     "brokerkit.formats",
     "brokerkit.gateway",
+    "brokerkit.logs",
     "brokerkit.metrics",
     "brokerkit.tracing",
     "brokerkit.outbox",

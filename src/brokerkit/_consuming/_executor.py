@@ -26,9 +26,11 @@ from brokerkit._handlers._scopes import Scope
 from brokerkit._logging import get_logger
 from brokerkit._messages._copies import produced_at
 from brokerkit._messages._delivery import Delivery, State
+from brokerkit._messages._log_fields import about
 from brokerkit._messages._message import Message
 from brokerkit._messages._trace_context import HANDLED
 from brokerkit._publishing._transaction import TRANSACTION
+from brokerkit._status._spans import SourceSpans
 
 logger = get_logger(__name__)
 
@@ -88,7 +90,7 @@ class Executor:
         self._begin = begin
         self._clock = perf_counter if flow.figures.durations.measured else None
         self._spans = flow.figures.spans
-        self._handled = flow.handled if self._spans is None else self._handled_in_span
+        self._handled = flow.handled if self._spans is None else partial(self._handled_in, self._spans)
         self._crashed = crashed
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
@@ -143,7 +145,8 @@ class Executor:
             slot.task.cancel()
         await self._wait_for_all(grace)
         for slot in self._slots:
-            logger.error("source %s: a handler ignores its cancellation: %s", self._source, slot)
+            extra = about(slot.delivery, self._source)
+            logger.error("source %s: a handler ignores its cancellation: %s", self._source, slot, extra=extra)
         if self._watchdog is not None:
             self._watchdog.cancel()
             await asyncio.wait([self._watchdog])
@@ -255,9 +258,8 @@ class Executor:
         if self._spans is not None:
             self._spans.begin(delivery)
 
-    def _handled_in_span(self, delivery: Delivery) -> None:
-        assert self._spans is not None  # otherwise nobody asks
-        self._spans.end(delivery)
+    def _handled_in(self, spans: SourceSpans, delivery: Delivery) -> None:
+        spans.end(delivery)
         self._flow.handled(delivery)
 
     def _skip_tombstone(self, delivery: Delivery) -> None:
@@ -346,9 +348,10 @@ class Executor:
         self._decide(delivery, call, error)
 
     def _decide(self, delivery: Delivery, call: Call | None, error: BaseException) -> None:
-        decision = self._retries.failed(delivery, call, error)
         if self._spans is not None:
-            outcome, wait = outcome_of(decision)
+            delivery.need_retry_state().trace_id = self._spans.trace_id(delivery)
+        outcome, wait = outcome_of(self._retries.failed(delivery, call, error))
+        if self._spans is not None:
             self._spans.fail(delivery, error, outcome, wait=wait)
 
     async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -388,9 +391,8 @@ class Executor:
         if not handler.is_async:
             logger.error(
                 "source %s: %s took longer than %g s and cannot be stopped: its thread runs on, its result is ignored",
-                self._source,
-                handler.name,
-                seconds,
+                *(self._source, handler.name, seconds),
+                extra=about(slot.delivery, self._source, handler=handler.name),
             )
             # The thread that is stuck must not keep others waiting.
             self._threads.shutdown(wait=False)

@@ -12,6 +12,7 @@ from brokerkit._messages._codecs import json_text
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
 from brokerkit._messages._headers import as_text
+from brokerkit._messages._log_fields import about
 from brokerkit._status._stats import Stats
 from brokerkit.events import Found
 from brokerkit.events._presence import Fit, Presence
@@ -101,6 +102,7 @@ class Foreign:
             judge.presence.describe(content),
             f"; {left_out} more of them since the last warning" if left_out else "",
             show(delivery),
+            extra=about(delivery, self._source),
         )
 
 

@@ -22,6 +22,7 @@ from brokerkit._guard import Failed, guarded
 from brokerkit._logging import get_logger
 from brokerkit._messages._delivery import Delivery, State
 from brokerkit._messages._headers import as_text
+from brokerkit._messages._log_fields import about
 from brokerkit._messages._name_rules import Lookup, compile_rules
 from brokerkit._messages._retry_state import FAILURES
 from brokerkit._status._health import Status
@@ -247,7 +248,11 @@ class Intake:
             return route.narrowed(delivery)
         except Exception:
             # A filter is a user's function. If it fails, the handlers decide.
-            logger.exception("source %s: a filter failed on %s: its handlers get the message", self._name, route.name)
+            logger.exception(
+                "source %s: a filter failed on %s: its handlers get the message",
+                *(self._name, route.name),
+                extra=about(delivery, self._name),
+            )
             return route
 
     def again(self, delivery: Delivery) -> None:
@@ -284,7 +289,9 @@ class Intake:
             self._unknown.add(begin)
             fate = _FATES[self._settings.unknown or "ack"]
             logger.warning(
-                "source %s: no handler or family knows the event %r: its messages are %s", self._name, name, fate
+                "source %s: no handler or family knows the event %r: its messages are %s",
+                *(self._name, name, fate),
+                extra=about(delivery, self._name),
             )
         if not name:
             self._retries.dead_letter(
@@ -316,7 +323,8 @@ class Intake:
         fit = route.fit(delivery) if guard.judges or not route.known else Fit.RIGHT
         if not guard.kept and fit in (Fit.UNKNOWN, Fit.FOREIGN):
             missing = "known event name" if fit is Fit.UNKNOWN else "event with a field of its model"
-            logger.warning("source %s: no %s yet; first message: %s", self._name, missing, show(delivery))
+            extra = about(delivery, self._name)
+            logger.warning("source %s: no %s yet; first message: %s", self._name, missing, show(delivery), extra=extra)
         try:
             free = guard.take(delivery, fit, route.judge)
         except WrongNameRule as error:

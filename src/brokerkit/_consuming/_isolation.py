@@ -23,6 +23,7 @@ from brokerkit._errors import BrokerkitError, ConnectionLost, describe
 from brokerkit._guard import Failed, start
 from brokerkit._logging import get_logger
 from brokerkit._messages._delivery import Delivery, State
+from brokerkit._messages._log_fields import about
 from brokerkit.adapters.api import LoneStarts
 
 logger = get_logger(__name__)
@@ -175,6 +176,7 @@ class Isolation:
             delivery.count,
             "max_deliveries" if self.suspects.most == self._most else "half of what the broker allows",
             self.suspects.most,
+            extra=about(delivery, self._name),
         )
         self._alone = True
         self._ran = 0
@@ -318,6 +320,7 @@ class Isolation:
                 self._name,
                 delivery,
                 describe(error),
+                extra=about(delivery, self._name),
             )
 
     async def stop(self, timeout: float) -> None:

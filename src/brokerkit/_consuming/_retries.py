@@ -38,6 +38,7 @@ from brokerkit._guard import Failed, guarded
 from brokerkit._logging import from_handler, get_logger
 from brokerkit._messages._copies import copy_of
 from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Part, RetryLater, State
+from brokerkit._messages._log_fields import about
 from brokerkit._messages._retry_state import DUE, FAILURES, WAIT, RetryState, wait_of
 from brokerkit._messages._signature import Signer
 from brokerkit.adapters._topic_patterns import reads
@@ -213,6 +214,7 @@ class Retries:
                 delivery.stable_id or "a message without an id",
                 decision.wait,
                 decision.asked,
+                extra=about(delivery, self._name),
             )
         logger.warning(
             "source %s: %s failed on %s %s (attempt %d of %d), again in %.3g s: %s: %s",
@@ -226,6 +228,7 @@ class Retries:
             type(error).__name__,
             describe(error),
             exc_info=from_handler(error),
+            extra=about(delivery, self._name),
         )
 
     def not_put_off(self, delivery: Delivery, outcome: RetryLater) -> None:
@@ -235,6 +238,7 @@ class Retries:
             self._name,
             delivery,
             outcome.after,
+            extra=about(delivery, self._name),
         )
         self._hold(delivery)
 
@@ -315,6 +319,7 @@ class Retries:
             type(error).__name__,
             describe(error),
             exc_info=from_handler(error),
+            extra=about(delivery, self._name),
         )
         delivery.state = State.FINISHED
         if self.transactions is None:

@@ -11,6 +11,7 @@ from brokerkit._errors import BrokerkitError
 from brokerkit._guard import Failed, guarded
 from brokerkit._logging import get_logger
 from brokerkit._messages._delivery import ACK, Delivery, Outcome, RetryLater, Settled, State
+from brokerkit._messages._log_fields import about
 from brokerkit.adapters.api import Source
 
 logger = get_logger(__name__)
@@ -159,7 +160,8 @@ class Settlement:
         retry_state.settling += 1
         self._refused.add(delivery)
         if self._stopping.is_set():
-            logger.error("source %s: %s could not be settled; it comes again", self._name, delivery)
+            extra = about(delivery, self._name)
+            logger.error("source %s: %s could not be settled; it comes again", self._name, delivery, extra=extra)
             return False
         pause = backoff(retry_state.settling, first=0.2, cap=_LONGEST_PAUSE)
         self._put_off += 1

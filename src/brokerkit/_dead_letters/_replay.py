@@ -17,6 +17,7 @@ from brokerkit._logging import get_logger
 from brokerkit._messages._copies import copy_id, kept_headers, named_property
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._headers import CONTENT_TYPE, ID_HEADER, INTERNAL_PREFIX, Headers, header_text
+from brokerkit._messages._log_fields import about
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._messages._retry_state import (
     COPY,
@@ -100,7 +101,8 @@ class Replay:
                 if (outgoing := next(forms[index], None)) is not None:
                     batch.append((index, outgoing))
                 else:
-                    logger.error("dead letter %s stays: %s", origin_of(letters[index]), results[index])
+                    letter = letters[index]
+                    logger.error("dead letter %s stays: %s", origin_of(letter), results[index], extra=about(letter))
                     results[index] = False
             sent = await self._send([outgoing for _, outgoing in batch])
             unsent = []

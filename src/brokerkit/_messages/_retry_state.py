@@ -54,6 +54,7 @@ class RetryState:
         timer: set while the core holds the message.
         settling: how often settling it has failed.
         from_us: the internal headers of the message were written by a member of the group, and count.
+        trace_id: that of the span of the last attempt; "" where there is none.
         is_done_here: this process is done with it, and remembers that it may come again.
     """
 
@@ -69,6 +70,7 @@ class RetryState:
     timer: asyncio.TimerHandle | None = None
     settling: int = 0
     from_us: bool = False
+    trace_id: str = ""
     is_done_here: bool = False
 
     @classmethod

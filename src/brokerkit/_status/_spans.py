@@ -21,6 +21,10 @@ class SourceSpans(Protocol):
         """Begin the span of an attempt, and make it the current one of this context."""
         ...
 
+    def trace_id(self, delivery: Delivery) -> str:
+        """Return the trace id of the span of a running attempt, as 32 hexadecimal digits; "" where it is not recorded."""
+        ...
+
     def end(self, delivery: Delivery) -> None:
         """End the span of an attempt that did not fail."""
         ...

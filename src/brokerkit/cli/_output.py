@@ -17,8 +17,10 @@ from rich.logging import RichHandler
 
 from brokerkit._errors import BrokerkitError
 from brokerkit._logging import escape, indented, traceback_text
+from brokerkit.logs import JsonFormatter
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 _WIDTH_OF_FILES: Final = 10_000
 _MEASURED: Final = 100
@@ -162,17 +164,21 @@ class _Lines(logging.Formatter):
         return indented(super().format(record))
 
 
-def set_up_logging(level: LogLevel, *, process: str = "") -> None:
+def set_up_logging(level: LogLevel, format: LogFormat = "text", *, process: str = "") -> None:
     """Log to standard error: coloured on a terminal, one plain line for each record elsewhere.
 
     Args:
         level: the lowest level that is logged.
+        format: ``json`` for one line of JSON for each record, also on a terminal.
         process: the name of the process in each record, if several processes write.
     """
     text = f"{process}: %(message)s" if process else "%(message)s"
     stderr = Console(stderr=True)
     handler: logging.Handler
-    if stderr.is_terminal:
+    if format == "json":
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter(fields={"process": process} if process else None))
+    elif stderr.is_terminal:
         handler = RichHandler(console=stderr, show_path=False, omit_repeated_times=False)
         handler.setFormatter(_Lines(text))
     else:

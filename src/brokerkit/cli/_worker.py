@@ -25,7 +25,7 @@ from brokerkit._http._answers import Process
 from brokerkit._signals import run_until_signalled
 from brokerkit.cli._asking import Line as Questions
 from brokerkit.cli._asking import answer
-from brokerkit.cli._output import LogLevel, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, set_up_logging
 from brokerkit.cli._pausing import TOGGLE, Pausing
 from brokerkit.cli._target import find_bus
 
@@ -46,6 +46,7 @@ class Orders:
         config: the configuration file of the bus, if there is one.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
+        log_format: how.
         kill_after: seconds from `STOP` until a worker that still runs ends itself.
     """
 
@@ -53,6 +54,7 @@ class Orders:
     config: Path | None
     uvloop: bool
     log_level: LogLevel
+    log_format: LogFormat
     kill_after: float
 
 
@@ -84,7 +86,7 @@ def work(number: int, line: Line, orders: Orders, questions: Questions | None = 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if TOGGLE is not None:
         signal.signal(TOGGLE, signal.SIG_IGN)
-    set_up_logging(orders.log_level, process=f"worker {number}")
+    set_up_logging(orders.log_level, orders.log_format, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
         answering = partial(answer, questions, Process(bus)) if questions is not None else None

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from brokerkit import Bus, SourceHealth
 from brokerkit._logging import escape, get_logger
 from brokerkit._tools._bridge import FROM
-from brokerkit.cli._output import LogLevel, say, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, say, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 
@@ -38,6 +38,7 @@ def bridge(
     format: str | None = None,
     until_empty: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
 ) -> None:
     """Forward messages from one broker to another, byte for byte, until SIGTERM or SIGINT.
 
@@ -57,8 +58,9 @@ def bridge(
         format: the wire format, which says where event names are; `json` by default.
         until_empty: stop when the source has nothing left.
         log_level: what is logged to standard error.
+        log_format: `json` for one line of JSON for each record, with fields.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     said = {"topic": topic, "queue": queue, "group": group, "format": format}
     settings: dict[str, Any] = {name: value for name, value in said.items() if value}
     bus = Bus.bridge(from_, to, to_topic=to_topic, events=event, **settings)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from brokerkit import ConfigError, MissingExtra
 from brokerkit._logging import get_logger
-from brokerkit.cli._output import LogLevel, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, set_up_logging
 
 logger = get_logger(__name__)
 
@@ -22,6 +22,7 @@ def gateway(
     port: int | None = None,
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
 ) -> None:
     """Push events from any broker to browsers, over ThrillConnect's WebSocket API, until SIGTERM or SIGINT.
 
@@ -31,6 +32,7 @@ def gateway(
         port: the port to listen on; overrides the file.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
+        log_format: `json` for one line of JSON for each record, with fields.
     """
     try:
         from brokerkit._vendors.gateway import Gateway
@@ -39,7 +41,7 @@ def gateway(
         raise MissingExtra(
             f"the gateway needs {error.name}, which is not installed: pip install 'brokerkit-sdk[gateway]'"
         ) from error
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     words: Keywords = {}

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from brokerkit.cli._output import LogLevel, say, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, say, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 from brokerkit.recording import Recorder
@@ -30,6 +30,7 @@ def record(
     count: Annotated[int | None, Parameter(validator=Positive)] = None,
     duration: Annotated[float | None, Parameter(validator=Positive)] = None,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
 ) -> None:
     """Record the messages of a topic into a file, until SIGTERM or SIGINT; `brokerkit replay` publishes them again.
 
@@ -48,8 +49,9 @@ def record(
         count: stop after this number of messages.
         duration: stop after this number of seconds.
         log_level: what is logged to standard error.
+        log_format: `json` for one line of JSON for each record, with fields.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     settings = {"topic": topic, "group": group, "format": format}
     given = {setting: value for setting, value in settings.items() if value is not None}
     recorder = Recorder(out, url, take=take, **given)  # type: ignore[arg-type]

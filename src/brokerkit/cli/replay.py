@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from brokerkit import Bus
 from brokerkit._url import Url
-from brokerkit.cli._output import LogLevel, say, say_aside, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, say, say_aside, set_up_logging
 from brokerkit.cli._progress import progress, summary
 from brokerkit.cli._stopping import stopping
 from brokerkit.recording import Recording, Replay
@@ -33,6 +33,7 @@ def replay(
     skip: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     format: str | None = None,
     log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
 ) -> int:
     """Publish the messages of a recording in their order, with unchanged names, keys, headers, ids and bodies.
 
@@ -51,8 +52,9 @@ def replay(
         skip: leave out this number of messages at the beginning; an interrupted replay prints the number.
         format: the wire format; by default that of the recording.
         log_level: what is logged to standard error.
+        log_format: `json` for one line of JSON for each record, with fields.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     recording = Recording(file, *files)
     bus = Bus(to, **_settings(to, recording, topic=topic, format=format))
     replayed = Replay(

@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 from brokerkit._http import refuse_missing
 from brokerkit._logging import get_logger
 from brokerkit._signals import loop_factory, run_until_signalled
-from brokerkit.cli._output import LogLevel, UsageError, set_up_logging
+from brokerkit.cli._output import LogFormat, LogLevel, UsageError, set_up_logging
 from brokerkit.cli._pausing import toggled
 from brokerkit.cli._target import find_bus
 
@@ -36,6 +36,7 @@ def run(
     http_token_file: Path | None = None,
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
 ) -> int:
     """Run your bus until SIGTERM or SIGINT, then drain: running handlers finish, and other messages are released.
 
@@ -52,8 +53,9 @@ def run(
             programs on the same machine.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
+        log_format: `json` for one line of JSON for each record, with fields.
     """
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     bus = find_bus(target, config)
     port = _port(http, http_token_file)
     if workers == 1:
@@ -68,7 +70,7 @@ def run(
         bus.runtime.refuse_workers(bus.handlers, workers)
         loop_factory(uvloop=uvloop)  # fails here, and not in each worker
         logger.info("running %s in %d workers until SIGTERM or SIGINT", target, workers)
-        orders = Orders(target, config, uvloop, log_level, bus.runtime.settings.stop_timeout + _STOP_GRACE)
+        orders = Orders(target, config, uvloop, log_level, log_format, bus.runtime.settings.stop_timeout + _STOP_GRACE)
         answers = Workers(workers) if port is not None else None
         supervisor = Supervisor(workers, orders, answers)
         with port.answering(answers) if port is not None and answers is not None else nullcontext():

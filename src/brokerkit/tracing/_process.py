@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from opentelemetry.context import Context, attach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
 
 from brokerkit._consuming._failure import is_failure
 from brokerkit._consuming._routes import route_of
@@ -98,6 +98,11 @@ class ProcessSpans:
         elif self._system == "rabbitmq" and delivery.routing_key:
             found[names.ROUTING_KEY] = delivery.routing_key
         span.set_attributes(found)
+
+    def trace_id(self, delivery: Delivery) -> str:
+        """Return the trace id of the span of a running attempt, as 32 hexadecimal digits; "" where it is not recorded."""
+        span = self._running.get(delivery)
+        return "" if span is None else format_trace_id(span.get_span_context().trace_id)
 
     def end(self, delivery: Delivery) -> None:
         """End the span of an attempt that did not fail."""
