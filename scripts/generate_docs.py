@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from event_pages import about, family_page, markdown, table
 from pydantic import BaseModel, SecretStr
 
-from brokerkit import RetryPolicy, _errors, formats
+from brokerkit import Breaker, RetryPolicy, _errors, formats
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit.adapters import make
@@ -139,6 +139,7 @@ _SETTING_TYPES: Final[dict[Any, str]] = {
     Callable: "URL or function",
     ZoneInfo: "zone name",
     RetryPolicy: "table, or a number of attempts",
+    Breaker: "table",
     Dedupe: "URL or table",
     Registry: "URL or table",
 }

@@ -43,6 +43,7 @@ from brokerkit._version import __version__
 
 if TYPE_CHECKING:
     from brokerkit._bus import Bus
+    from brokerkit._config._breaker import Breaker
     from brokerkit._config._retry_policy import RetryPolicy
     from brokerkit._dead_letters._handle import DeadLetters
     from brokerkit._dead_letters._letter import DeadLetter
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied",
+    "Breaker",
     "BrokerkitError",
     "Bus",
     "Closed",
@@ -106,6 +108,7 @@ _WHERE: Final = {
     "Progress": "brokerkit._dead_letters._walk",
     "Receipt": "brokerkit._messages._outgoing",
     "Registrar": "brokerkit._handlers._registrar",
+    "Breaker": "brokerkit._config._breaker",
     "RetryPolicy": "brokerkit._config._retry_policy",
     "SourceHealth": "brokerkit._status._health",
     "Stats": "brokerkit._status._stats",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from brokerkit._config._breaker import Breaker
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._config._settings import Foreign, Unknown
 from brokerkit.adapters.api import Envelope, Order, Provision, ReadFrom, Start
@@ -35,6 +36,7 @@ class Settings(TypedDict, total=False):
     max_in_flight: int
     lease: float
     retry: RetryPolicy
+    breaker: Breaker
     max_deliveries: int
     hold: float
     timeout: float

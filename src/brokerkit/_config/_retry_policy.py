@@ -106,7 +106,7 @@ def as_policy(value: object) -> object:
         if not isinstance(by_error, dict):
             raise ValueError("by_error must be a table of error classes")
         inside = {
-            _error_class(name): _policy_or_none(one) for name, one in cast("dict[object, object]", by_error).items()
+            error_class(name): _policy_or_none(one) for name, one in cast("dict[object, object]", by_error).items()
         }
         return TypeAdapter(RetryPolicy).validate_python({**value, "by_error": inside})
     if isinstance(value, (int, str)) and not isinstance(value, bool):
@@ -119,15 +119,19 @@ def _policy_or_none(value: object) -> object:
     return None if value is False else as_policy(value)
 
 
-def _error_class(name: object) -> object:
-    """The class with a dotted name (``"httpx.TimeoutException"``); a name without a dot is a built-in class."""
+def error_class(name: object, *, what: str = "by_error") -> object:
+    """The class with a dotted name (``"httpx.TimeoutException"``); a name without a dot is a built-in class.
+
+    Raises:
+        ValueError: there is no such class; the text begins with ``what``.
+    """
     if not isinstance(name, str):
         return name
     module, _, attribute = name.rpartition(".")
     try:
         found: object = getattr(importlib.import_module(module or "builtins"), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"by_error: there is no {name!r} ({error})") from error
+        raise ValueError(f"{what}: there is no {name!r} ({error})") from error
     if not (isinstance(found, type) and issubclass(found, BaseException)):
-        raise ValueError(f"by_error: {name!r} is not a class of errors")
+        raise ValueError(f"{what}: {name!r} is not a class of errors")
     return found

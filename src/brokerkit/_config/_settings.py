@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from brokerkit import _password, formats
+from brokerkit._config._breaker import Breaker, as_breaker
 from brokerkit._config._retry_policy import RetryPolicy, as_policy
 from brokerkit._errors import ConfigError
 from brokerkit._messages._event_names import EventNames, compile_pattern
@@ -253,6 +254,8 @@ class SourceSettings(ConnectionSettings):
         lease: seconds for which the broker leaves a message to us before others may take it. Extended while the message is
             worked on.
         retry: the retry policy of handlers without their own.
+        breaker: when too many attempts fail, pause, make no dead letters, and try one message now and then until one is
+            handled; see docs/control.md. Without it, messages are retried and become dead letters.
         max_deliveries: a message that was delivered more often than this runs alone. This finds a message that ends the
             process each time, and only that one becomes a dead letter; see docs/handlers.md. It works where the broker
             counts deliveries. The default is five times the largest ``attempts`` of any policy, including those of
@@ -275,7 +278,7 @@ class SourceSettings(ConnectionSettings):
 
     SECRETS = ConnectionSettings.SECRETS | {"signing_key"}
 
-    TABLES = ConnectionSettings.TABLES | {"retry", "dedupe"}
+    TABLES = ConnectionSettings.TABLES | {"retry", "breaker", "dedupe"}
 
     topic: Names = ()
     queue: Names = ()
@@ -292,6 +295,7 @@ class SourceSettings(ConnectionSettings):
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
     lease: Positive = 30.0
     retry: Annotated[RetryPolicy, BeforeValidator(as_policy)] = RetryPolicy()
+    breaker: Annotated[Breaker | None, BeforeValidator(as_breaker)] = None
     max_deliveries: Annotated[int, Field(ge=1)] | None = None
     hold: Seconds = 10.0
     timeout: Positive = 60.0

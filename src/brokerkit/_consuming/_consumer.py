@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 from brokerkit._backoff import backoff
 from brokerkit._config._settings import SourceSettings
 from brokerkit._consuming._backlog import Backlog
+from brokerkit._consuming._breaker import CircuitBreaker
 from brokerkit._consuming._commit_watermark import CommitWatermark
 from brokerkit._consuming._executor import Executor
 from brokerkit._consuming._flow import Flow
@@ -199,6 +200,17 @@ class Consumer:
             crashed=self._fail_source,
         )
         self.pause = Pause(self._isolation, source=self._source, name=name, status=self.status)
+        self._breaker: CircuitBreaker | None = None
+        if settings.breaker is not None:
+            self._breaker = self._retries.breaker = CircuitBreaker(
+                settings.breaker,
+                flow,
+                isolation=self._isolation,
+                pause=self.pause,
+                executor=self._executor,
+                name=name,
+                stopping=self._stopping,
+            )
         self._watermark = CommitWatermark()
         self._leases = Leases(self._source, seconds=settings.lease, stats=self.stats, lost=self._drop)
         self._hold_limit = HoldLimit(lambda: self._promises().max_hold, self._retries.held, self._expire)
@@ -272,6 +284,8 @@ class Consumer:
             self._intake.watermark = self._watermark
         if self._capabilities.attempts == "deliveries":
             self._run_beside(self._isolation.run())
+        if self._breaker is not None:
+            self._run_beside(self._breaker.run())
         for idempotent in self._routes.idempotent_handlers:
             self._run_beside(idempotent.keep())
         pollers = self._capabilities.pollers

@@ -147,6 +147,14 @@ class Isolation:
         else:
             self._let_begin()
 
+    def pick(self) -> Delivery | None:
+        """Hand out a delivery that may begin although the source is paused, and is no suspect; None if there is none."""
+        for lost in self.suspects.drop_lost():
+            self._flow.advance(lost)
+        if (delivery := self.suspects.innocent()) is not None:
+            self.suspects.remove(delivery)
+        return delivery
+
     def append(self, delivery: Delivery, /) -> None:
         """Take a delivery that may be handled. It waits while there are suspects."""
         if not self._keeps(delivery):

@@ -23,6 +23,10 @@ class Pause:
         source: what is read.
         name: the source's name, for the log.
         status: shows the pause.
+
+    Attributes:
+        is_asked_for: whether somebody has asked for it.
+        is_open: whether the circuit breaker is open.
     """
 
     def __init__(self, isolation: Isolation, *, source: Source, name: str, status: Status) -> None:
@@ -30,6 +34,7 @@ class Pause:
         self._reading = source if isinstance(source, PausesReading) else None
         self._name = name
         self._status = status
+        self.is_asked_for = self.is_open = False
         self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -37,7 +42,7 @@ class Pause:
 
     @property
     def is_on(self) -> bool:
-        """Whether the source is paused."""
+        """Whether the source is paused, for whatever reason."""
         return self._isolation.paused
 
     async def begin(self, why: str) -> None:
@@ -47,23 +52,41 @@ class Pause:
             why: the reason, for health, hooks and the log.
         """
         async with self._changing:
-            if self._isolation.paused:
+            if self.is_asked_for:
                 return
-            self._isolation.pause()
-            if not self._isolation.paused:
-                return  # It is stopping.
-            logger.warning("source %s: paused: %s", self._name, why)
-            self._status.pause(why)
-            if self._reading is not None:
+            self.is_asked_for = self._stop_beginning(why)
+            if self.is_asked_for and self._reading is not None:
                 await self._reading.pause_reading()
 
     async def end(self) -> None:
-        """Go on, with what waits here first. Does nothing if there is no pause."""
+        """Go on, with what waits here first, also where the circuit breaker is open. Does nothing if there is no pause."""
         async with self._changing:
-            if not self._isolation.paused:
-                return
-            if self._reading is not None:
+            if self.is_asked_for and self._reading is not None:
                 await self._reading.resume_reading()
+            self.is_asked_for = self.is_open = False
+            self._go_on()
+
+    def open(self, why: str) -> None:
+        """Let nothing new begin, because the circuit breaker opens. What was fetched stays: it is for a short while."""
+        self.is_open = self._stop_beginning(why)
+
+    def close(self) -> None:
+        """Go on, because the circuit breaker closes, unless a pause was asked for."""
+        self.is_open = False
+        if not self.is_asked_for:
+            self._go_on()
+
+    def _stop_beginning(self, why: str) -> bool:
+        """Return False where the source is stopping, so that nothing begins anyway."""
+        self._isolation.pause()
+        if not self._isolation.paused:
+            return False
+        logger.warning("source %s: paused: %s", self._name, why)
+        self._status.pause(why)
+        return True
+
+    def _go_on(self) -> None:
+        if self._isolation.paused:
             logger.warning("source %s: resumed", self._name)
             self._status.resume()
             self._isolation.resume()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from brokerkit import _clock
 from brokerkit._config._retry_policy import RetryPolicy
@@ -52,6 +52,14 @@ _SKEW: Final = 60.0
 """Seconds by which the clocks of two members may differ."""
 
 
+class TakesFailures(Protocol):
+    """The circuit breaker."""
+
+    def takes(self, error: BaseException) -> bool:
+        """Note a failed attempt. True where it must not count."""
+        ...
+
+
 class Retries:
     """The messages of a source that failed.
 
@@ -70,11 +78,13 @@ class Retries:
         retry_states: the retry states of messages that come again as originals.
         writer: stores dead letters while it runs.
         done_here: those that may come again although this process is done with them.
+        breaker: the circuit breaker, where there is one; set when the consumer is made.
         transactions: settle and publish, where the source handles each message exactly once; set when the consumer is made.
     """
 
     again: Callable[[Delivery], None]
     transactions: Transactions | None = None
+    breaker: TakesFailures | None = None
 
     def __init__(
         self,
@@ -174,6 +184,8 @@ class Retries:
         """A handler has ended with an error: decide what becomes of the message, do it, and return it."""
         if self.transactions is not None:
             self.transactions.roll_back(delivery)
+        if self.breaker is not None and is_failure(error) and self.breaker.takes(error):
+            return self._keep_uncounted(delivery, call, error)
         retry_state = delivery.need_retry_state()
         policy = (call and call.handler.retry) or self._settings.retry
         if counts := is_failure(error):
@@ -189,6 +201,16 @@ class Retries:
             self._flow.tell("failed", delivery, error=error, wait=decision.wait)
         self._execute(delivery, decision, error)
         return decision
+
+    def _keep_uncounted(self, delivery: Delivery, call: Call | None, error: BaseException) -> Decision:
+        """Let a message wait until the circuit breaker closes, at the place in its key that it has."""
+        self._stats.failed += 1
+        self._flow.figures.failed(call.handler.name if call else "", error)
+        delivery.need_retry_state()
+        delivery.state = State.WAITING
+        self._flow.begin(delivery)
+        self._flow.tell_progress()
+        return Hold(0.0, 0.0)
 
     def _execute(self, delivery: Delivery, decision: Decision, error: BaseException) -> None:
         match decision:

@@ -90,6 +90,15 @@ class Suspects:
             del self._waiting[delivery]
         return lost
 
+    def innocent(self) -> Delivery | None:
+        """Return the first delivery that is no suspect and whose turn it is in its key; None if there is none."""
+        lanes = self._lanes
+        for delivery in self._waiting:
+            is_first = lanes is None or delivery.key is None or delivery.lane is not None or delivery.key not in lanes
+            if is_first and delivery.count <= self.most:
+                return delivery
+        return None
+
     def next(self) -> Delivery | None:
         """Return the delivery to run next; None if no suspect can run now.
 
