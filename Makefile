@@ -14,6 +14,7 @@
 #   make lint                      ruff: rules and layout
 #   make chaos N=100000            the full form of tests/chaos: so many messages for each broker while everything dies
 #   make simulate SEEDS=100000      the core against simulated brokers, on all cores: see docs/simulation.md
+#   make mutations                 put faults into the core, and see how soon the simulation finds them; writes docs/simulation.md
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and other frameworks; writes docs/; a quarter of an hour
 #   make bench B='kafka --rounds 5'  some brokers, and any other words for python -m benchmarks
@@ -93,6 +94,10 @@ chaos: .venv/.dev
 simulate: SEEDS ?= 100000
 simulate: .venv/.dev
 	$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)
+
+.PHONY: mutations
+mutations: .venv/.dev
+	$(BIN)/python -m tests.simulation.mutations $(ARGS)
 
 types: .venv/.dev
 	$(BIN)/mypy

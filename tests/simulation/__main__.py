@@ -71,6 +71,15 @@ def search(first: int, count: int, jobs: int, console: Console) -> int:
     return failed > 0
 
 
+def until_found(first: int, count: int) -> int:
+    """Run seeds one by one until one fails; print how many that took, and what was wrong."""
+    for seed in range(first, first + count):
+        if wrong := simulate(plan_of(str(seed))).wrong:
+            print(seed - first + 1, wrong[0])
+            return 1
+    return 0
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -78,10 +87,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", help="run only this one, and show everything")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--until-found", action="store_true", help="stop at the first that fails")
     given = parser.parse_args()
     console = Console(width=140)
     if given.seed is not None:
         return show(given.seed, console)
+    if given.until_found:
+        return until_found(given.first, given.seeds)
     return search(given.first, given.seeds, given.jobs, console)
 
 
