@@ -9,7 +9,7 @@ from typing import Any
 
 from brokerkit._errors import ConnectionLost
 from brokerkit._guard import start
-from brokerkit._messages._delivery import RELEASE, Delivery, Outcome, RetryLater, Settled
+from brokerkit._messages._delivery import RELEASE, Delivery, Outcome, RetryLater, Settled, State
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.api import Lost, Offsets, Subscription
 from tests.simulation.ledger import Ledger
@@ -283,7 +283,9 @@ class LogSource:
                 elif held.offsets.live:
                     if not await self._wait(self._lost(held.offsets.unsettled, gone=False)):
                         for delivery in held.offsets.unsettled:
-                            self._broker.ledger.excuse(delivery.lineage, "it was not done when its partition went")
+                            if delivery.state is not State.WAITING:
+                                why = "it was not done when its partition went"
+                                self._broker.ledger.excuse(delivery.lineage, why)
                     await self.link.travel()
                     if not self.link.is_down:
                         self._broker.commit(held)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.simulation.plan import plan_of, smaller
+from tests.simulation.plan import Fault, Plan, Planned, Step, plan_of, smaller
 from tests.simulation.world import simulate
 
 _SEEDS: Final = int(os.environ.get("BROKERKIT_SEEDS", "2000"))
@@ -27,6 +28,33 @@ def test_whatever_happens_the_core_keeps_its_promises(chunk: int) -> None:
     size = _SEEDS // _CHUNKS
     wrong = _wrong(range(chunk * size, (chunk + 1) * size))
     assert not wrong, "\n".join([*wrong, "look at one with: python -m tests.simulation --seed SEED"])
+
+
+def test_what_waits_behind_a_slow_handler_does_not_begin_after_its_partition_went() -> None:
+    plan = next(plan for seed in range(100) if (plan := plan_of(str(seed))).setup.kind == "log")
+    calm = replace(
+        plan.setup,
+        lives=2,
+        partitions=1,
+        handlers=1,
+        order="key",
+        concurrency=2,
+        max_in_flight=20,
+        attempts=1,
+        timeout=10.0,
+        stop_timeout=2.0,
+        disorder=0.0,
+        haste=1.0,
+    )
+    messages = (
+        Planned(0, 1.0, "k0", ((Step("ok", 6.0),),)),
+        Planned(1, 1.1, "k0", ((),)),  # behind the slow one
+        Planned(2, 1.2, "k1", ((),)),  # done before it, so that it should not be given back
+    )
+    moves = tuple(Fault(2.0 + number, "rebalance with notice", 0, 1.0) for number in range(2))
+    for seed in range(10):
+        outcome = simulate(Plan(f"slow {seed}", calm, messages, moves), lines=True)
+        assert outcome.wrong == (), "\n".join(outcome.lines)
 
 
 _HASHES: Final = """

@@ -238,6 +238,7 @@ class Consumer:
             watermark=self._watermark,
             executor=self._executor,
             transactions=self._transactions,
+            drain_timeout=stop_timeout,
         )
         self.state = SourceState(
             self._source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
@@ -28,6 +29,7 @@ class GivingBack:
         watermark: how far each partition is done.
         executor: what runs.
         transactions: told of what is lost; None where there are none.
+        drain_timeout: seconds after which an adapter gives up waiting for what is only about to go.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class GivingBack:
         watermark: CommitWatermark,
         executor: Executor,
         transactions: Transactions | None,
+        drain_timeout: float,
     ) -> None:
         self._flow = flow
         self._retries = retries
@@ -46,17 +49,22 @@ class GivingBack:
         self._watermark = watermark
         self._executor = executor
         self._transactions = transactions
+        self._drain_timeout = drain_timeout
+        self._loop = asyncio.get_running_loop()
         self._needed: AbstractSet[Delivery] = frozenset()
 
     async def lose(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> None:
         """See `Lost`: drop deliveries that have not started, and wait until running ones are settled."""
         needed = set[Delivery]() if gone else self.before_started()
+        over = self._loop.time() + self._drain_timeout
         while deliveries := [
             one
             for one in deliveries
             if ((one in needed and one not in self._retries.held) or not self.drop(one)) and one.state in OURS
         ]:
-            await self._flow.progress()
+            await self._flow.progress(over - self._loop.time() if needed else None)
+            if needed and self._loop.time() >= over:
+                needed.clear()  # They are gone now, and would begin here beside their next reader.
 
     def before_started(self) -> set[Delivery]:
         """Return the deliveries that must be handled, because otherwise started ones would be handled twice.

@@ -17,7 +17,7 @@ class Lost(Protocol):
     def __call__(self, deliveries: Sequence[Delivery], *, gone: bool = True) -> Awaitable[None]:
         """Drop deliveries that have not started, and return when running handlers are done and their outcomes settled.
 
-        The adapter may give up waiting (`Subscription.drain_timeout`).
+        The adapter may give up waiting (`Subscription.drain_timeout`). The core then begins nothing more of them.
 
         Args:
             deliveries: the deliveries.
