@@ -321,8 +321,8 @@ MUTATIONS: Final = (
     _M(
         "a suspect is never run alone",
         "_consuming/_isolation.py",
-        "        self._flow.inbox = self\n        self._wanted.set()",
-        "        self._flow.inbox = self",
+        "        self._keep_all()\n        self._wanted.set()",
+        "        self._keep_all()",
     ),
     _M(
         "after suspects nothing goes on",
