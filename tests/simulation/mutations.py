@@ -16,7 +16,7 @@ from tests.simulation.mutants import MUTATIONS, PACKAGE, Mutation
 
 ROOT: Final = Path(__file__).parents[2]
 _PAGE: Final = ROOT / "docs" / "simulation.md"
-_BEGIN, _END = "<!-- made: mutations -->\n", "<!-- end -->"
+_BEGIN, _END = "<!-- written by make mutations -->\n", "<!-- written until here -->"
 _MOST: Final = 20_000
 
 
