@@ -110,8 +110,8 @@ async def test_a_wrong_name_rule_stops_the_source_and_acknowledges_nothing(broke
         return
     right = broker.bus(name_from=place, provision="group", lease=2.0, group="wrong")
     async with recorder.serving(right):
-        got = await recorder.wait_for(120, seconds=40)
-    assert {event.player_id for _, event, _ in got} == set(range(120))
+        # On a slow broker some come twice: the first reader's leases end one after another.
+        await until(lambda: {event.player_id for _, event, _ in recorder.got} == set(range(120)), seconds=40)
 
 
 async def test_an_envelope_of_somebody_else_stops_the_source_and_acknowledges_nothing(broker: Broker) -> None:
