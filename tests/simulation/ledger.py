@@ -70,6 +70,7 @@ class Ledger:
         self._running: dict[Life, list[tuple[int, int, str | None]]] = {}
         self._first: dict[tuple[Life, str], int] = {}
         self._published = 0
+        self._received = 0
         self.wrong: list[str] = []
 
     def blame(self, what: str) -> None:
@@ -140,7 +141,8 @@ class Ledger:
     def received(self, life: Life, number: int) -> None:
         """A message has come to a process."""
         self._loop.trace(f"receive {number} in {life.number}")
-        self._first.setdefault((life, str(number)), len(self._first))
+        self._received += 1
+        self._first.setdefault((life, str(number)), self._received)
 
     def given_back(self, life: Life, number: int) -> None:
         """A message has left a process."""
@@ -216,7 +218,7 @@ class Ledger:
             self.blame(f"message {number} is handled, and a dead letter")
         if failures > account.failures:
             self.blame(f"the dead letter of {number} says {failures} failures, and there were {account.failures}")
-        given_up = error == "BrokerkitError" and account.killed >= 3
+        given_up = error == "BrokerkitError" and account.killed and account.killed + account.failures >= 3
         if not (account.rejected or failures == self._setup.attempts or given_up):
             self.blame(
                 f"message {number} is a dead letter after {failures} of {self._setup.attempts} attempts: {error}"
