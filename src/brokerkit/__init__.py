@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from brokerkit._dead_letters._handle import DeadLetters
     from brokerkit._dead_letters._letter import DeadLetter
     from brokerkit._dead_letters._walk import Progress
+    from brokerkit._handlers._batch import FailedItems
     from brokerkit._handlers._handlers import Handlers
     from brokerkit._handlers._registrar import Registrar, UnknownEventName
     from brokerkit._messages._message import Message
@@ -68,6 +69,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "DecodeError",
+    "FailedItems",
     "ForeignBody",
     "HandlerTimeout",
     "Handlers",
@@ -101,6 +103,7 @@ _WHERE: Final = {
     "Bus": "brokerkit._bus",
     "DeadLetter": "brokerkit._dead_letters._letter",
     "DeadLetters": "brokerkit._dead_letters._handle",
+    "FailedItems": "brokerkit._handlers._batch",
     "Handlers": "brokerkit._handlers._handlers",
     "Health": "brokerkit._status._health",
     "Message": "brokerkit._messages._message",

@@ -15,7 +15,6 @@ from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._errors import BrokerkitError, ConfigError
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._handlers._middleware import HandlerMiddleware
-from brokerkit._handlers._signatures import is_async, name_of
 from brokerkit._messages._message import Message
 from brokerkit._messages._outgoing import Receipt
 from brokerkit._publishing._arguments import BatchOptions, MessageOptions, Publishable
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from brokerkit._handlers._batch import OnBatch
     from brokerkit._vendors._on import On
 
 
@@ -131,6 +131,11 @@ class Bus:
         """Register a handler with this bus directly; see `Handlers.on`."""
         return self.handlers.on
 
+    @property
+    def on_batch(self) -> OnBatch:
+        """Register a handler of batches with this bus directly; see `Handlers.on_batch`."""
+        return self.handlers.on_batch
+
     def include(self, handlers: Handlers) -> None:
         """Add a set of handlers.
 
@@ -156,9 +161,7 @@ class Bus:
         Raises:
             ConfigError: it is not a coroutine function.
         """
-        if not is_async(middleware):
-            raise ConfigError(f"middleware {name_of(middleware)} must be an async function of (publication, proceed)")
-        self._inside.middleware.append((middleware, target))
+        self._inside.add(middleware, target)
 
     def asyncapi(self, *, title: str = "brokerkit", version: str = "1.0.0") -> dict[str, Any]:
         """Describe this bus as an AsyncAPI 3.0.0 document. It does not connect, and the document holds no secret.
@@ -172,10 +175,7 @@ class Bus:
         """
         from brokerkit._specifications._asyncapi import document
 
-        runtime = self.runtime
-        targets = {name: runtime.adapter_for(target) for name, target in runtime.settings.targets.items()}
-        sources = {name: runtime.source_adapter(name) for name in runtime.settings.sources}
-        return document(runtime.settings, self.handlers, sources=sources, targets=targets, title=title, version=version)
+        return document(self.runtime, self.handlers, title=title, version=version)
 
     @property
     def stats(self) -> dict[str, Stats]:

@@ -93,6 +93,11 @@ def refuse_impossible_dedupe(
                 f"handler {handler} is a plain function, and the session of its dedupe store is for coroutines: "
                 "write 'async def', or use another store"
             )
+        if idempotent.dedupe.store.transactional and idempotent.handler.batch is not None:
+            raise ConfigError(
+                f"handler {handler} takes batches, and its dedupe store opens a transaction for each message: use a "
+                "store on Redis, or make the statements of the handler safe to run twice (INSERT ... ON CONFLICT DO NOTHING)"
+            )
         if idempotent.dedupe.key is None and not (promises.stable_id or source.id_from or source.wire.id_from):
             raise UnsupportedFeature(
                 broker=promises.broker,

@@ -16,6 +16,7 @@ from brokerkit._config._keywords import Settings
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import ConnectionSettings, Foreign, SourceSettings, TargetSettings, Unknown
 from brokerkit._dead_letters._selection import Selected
+from brokerkit._handlers._batch import BatchRegistrar, OnBatch
 from brokerkit._handlers._handlers import Handler
 from brokerkit._handlers._middleware import Attempt, HandlerMiddleware
 from brokerkit._handlers._scopes import Lifetime
@@ -37,6 +38,7 @@ __all__ = [
     "AsyncPublisher",
     "Attempt",
     "BatchOptions",
+    "BatchRegistrar",
     "BusSettings",
     "Condition",
     "ConnectionSettings",
@@ -51,6 +53,7 @@ __all__ = [
     "Lifetime",
     "MessageOptions",
     "On",
+    "OnBatch",
     "OnSourceFailure",
     "Order",
     "Provision",

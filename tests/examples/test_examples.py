@@ -19,6 +19,7 @@ from tests.adapters.thrillconnect_server import playing
 from tests.adapters.thrillconnect_server import sample as thrillconnect_sample
 from tests.brokers.aws import REGION
 from tests.brokers.kafka import KafkaBroker
+from tests.stores import DATABASES
 
 from brokerkit import Bus, Message
 from brokerkit.dependencies import override
@@ -229,6 +230,18 @@ def test_money_moves_once_and_others_are_told(tmp_path: Path) -> None:
     printed = run("ledger.py", f"sqlite+aiosqlite:///{tmp_path / 'ledger.db'}")
     assert sorted(printed.splitlines()[:2]) == ["player 5 has 10500 cents", "player 6 has 9500 cents"]
     assert printed.splitlines()[2:] == ["[(5, 500), (6, -500)]", "failed attempts: 1, duplicates: 1"]
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_many_events_are_written_with_one_statement_and_each_once(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'hands.db'}"
+    if database == "postgresql":
+        url = request.getfixturevalue("postgresql_server").engine_url
+    printed = run("bulk_insert.py", url).splitlines()
+    assert printed[-1] == "999 hands are stored, 1 is a dead letter"
+    assert len(printed) < 100
 
 
 def test_own_events_are_published_and_handled() -> None:

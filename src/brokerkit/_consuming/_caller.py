@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ class Caller:
         in_thread: runs a plain function.
     """
 
-    def __init__(self, bus_scope: Scope, in_thread: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, bus_scope: Scope, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._bus_scope = bus_scope
         self._in_thread = in_thread
 
@@ -58,30 +58,46 @@ class Caller:
 
         await run_through(call.middleware, attempt, innermost)
 
-    async def _call_function(self, call: Call, scopes: Scopes | None, event: Any, message: Message) -> None:
+    async def call_batch(self, call: Call, events: Sequence[Any], messages: Sequence[Message]) -> Any:
+        """Run a handler of batches with its dependencies, and return what it returns.
+
+        Args:
+            call: the handler's.
+            events: what it gets first.
+            messages: what it gets second, if it takes them.
+        """
+        scopes = None if call.handler.injection is None else Scopes(self._bus_scope)
+        try:
+            answer = await self._call_function(call, scopes, events, messages)
+        except BaseException as error:
+            await self.close(scopes, error)
+            raise
+        if (failure := await self.close(scopes)) is not None:
+            raise failure
+        return answer
+
+    async def _call_function(self, call: Call, scopes: Scopes | None, event: Any, message: Any) -> Any:
         if call.handler.injection is not None and scopes is not None:
-            await self._call_injected(call, call.handler.injection, scopes, event, message)
-            return
+            return await self._call_injected(call, call.handler.injection, scopes, event, message)
         arguments: tuple[Any, ...] = (event, message) if call.takes_message else (event,)
         if call.handler.is_async:
-            await call.function(*arguments)
-        else:
-            await self._in_thread(call.function, *arguments)
+            return await call.function(*arguments)
+        return await self._in_thread(call.function, *arguments)
 
-    async def _call_injected(
-        self, call: Call, injection: Injection, scopes: Scopes, event: Any, message: Message
-    ) -> None:
+    async def _call_injected(self, call: Call, injection: Injection, scopes: Scopes, event: Any, message: Any) -> Any:
+        answer: Any = None
         failure: BaseException | None = None
         async with AsyncExitStack() as stack:
             values = await injection.solve(event, message, scopes, stack)
             try:
                 if call.handler.is_async:
-                    await call.function(**values)
+                    answer = await call.function(**values)
                 else:
-                    await self._in_thread(partial(call.function, **values))
+                    answer = await self._in_thread(partial(call.function, **values))
             except BaseException as error:
                 failure = error
                 raise
         if failure is not None:
             # If a generator catches the error and ends, the handler has still failed.
             raise failure
+        return answer

@@ -5,51 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
-from inspect import isawaitable
 from time import perf_counter
-from typing import Any
 
+from brokerkit._consuming._batch_runs import BatchRuns
 from brokerkit._consuming._caller import Caller
 from brokerkit._consuming._failure import Stopped, outcome_of
 from brokerkit._consuming._flow import Flow
-from brokerkit._consuming._job import Job
 from brokerkit._consuming._lanes import Key
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Call, NoValue, Route, route_of
-from brokerkit._consuming._slot import Slot
+from brokerkit._consuming._slot import Slot, message_of
+from brokerkit._consuming._threads import HandlerThreads
 from brokerkit._errors import HandlerTimeout
 from brokerkit._guard import Failed, start, watch
 from brokerkit._handlers._scopes import Scope
 from brokerkit._logging import get_logger
-from brokerkit._messages._copies import produced_at
 from brokerkit._messages._delivery import Delivery, State
 from brokerkit._messages._log_fields import about
-from brokerkit._messages._message import Message
 from brokerkit._messages._trace_context import HANDLED
 from brokerkit._publishing._transaction import TRANSACTION
 from brokerkit._status._spans import SourceSpans
 
 logger = get_logger(__name__)
-
-
-def message_of(delivery: Delivery, source: str) -> Message:
-    """Return the message of a delivery, as a handler sees it."""
-    route, retry_state = delivery.route, delivery.retry_state
-    return Message(
-        "" if route is None else route.name,
-        delivery.body,
-        key=delivery.key,
-        headers=delivery.headers,
-        id=delivery.origin,
-        time=delivery.time if retry_state is None else produced_at(delivery),
-        topic=delivery.topic,
-        source=source,
-        attempt=retry_state.failures + 1 if retry_state else 1,
-        native=delivery.native,
-    )
 
 
 class Executor:
@@ -81,7 +60,8 @@ class Executor:
         crashed: Failed,
     ) -> None:
         self._flow = flow
-        self._caller = Caller(bus_scope, self._run_in_thread)
+        self._threads = HandlerThreads(source, concurrency)
+        self._caller = Caller(bus_scope, self._threads.run)
         self._source = source
         self._concurrency = concurrency
         self._timeout = timeout
@@ -91,6 +71,17 @@ class Executor:
         self._clock = perf_counter if flow.figures.durations.measured else None
         self._spans = flow.figures.spans
         self._handled = flow.handled if self._spans is None else partial(self._handled_in, self._spans)
+        self._batch_runs = BatchRuns(
+            flow,
+            source=source,
+            retries=retries,
+            caller=self._caller,
+            clock=self._clock,
+            time_out=self._time_out,
+            handled=self._handled,
+            skip_tombstone=self._skip_tombstone,
+            decide=self._decide,
+        )
         self._crashed = crashed
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
@@ -99,8 +90,6 @@ class Executor:
         self._slots: set[Slot] = set()
         self._leaving = False
         self._watchdog: asyncio.Task[None] | None = None
-        self._threads = self._new_threads()
-        self._strays: list[Job] = []
 
     def __repr__(self) -> str:
         busy = sum(slot.delivery is not None for slot in self._slots)
@@ -114,7 +103,8 @@ class Executor:
     @property
     def running(self) -> list[Delivery]:
         """The deliveries that are being handled."""
-        return [delivery for slot in list(self._slots) if (delivery := slot.delivery) is not None]
+        busy = [(slot.batch, delivery) for slot in list(self._slots) if (delivery := slot.delivery) is not None]
+        return [each for batch, delivery in busy for each in batch or (delivery,)]
 
     @property
     def running_lanes(self) -> AbstractSet[Key]:
@@ -123,11 +113,8 @@ class Executor:
 
     @property
     def have_strays(self) -> bool:
-        """Whether a thread still runs a handler that timed out: a thread cannot be stopped, so nobody waits for it."""
-        return any(job.runs for job in self._strays)
-
-    def _new_threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"brokerkit-{self._source}")
+        """Whether a thread still runs a handler that timed out."""
+        return self._threads.have_strays
 
     def start(self) -> None:
         """Start all slots and the timeout check."""
@@ -150,7 +137,7 @@ class Executor:
         if self._watchdog is not None:
             self._watchdog.cancel()
             await asyncio.wait([self._watchdog])
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def abort(self) -> None:
         """Cancel all handlers that run."""
@@ -182,6 +169,8 @@ class Executor:
             while True:
                 while not ready:
                     if self._leaving:
+                        if flow.batches.close_all():
+                            continue
                         return
                     waiter: asyncio.Future[None] = self._loop.create_future()
                     flow.idle.append(waiter)
@@ -191,7 +180,12 @@ class Executor:
                     flow.wake(len(ready) - 1)
                 delivery = ready.popleft()
                 if delivery.state is not waiting:
-                    flow.advance(delivery)
+                    if (batch := flow.batches.take(delivery)) is None:
+                        flow.advance(delivery)
+                    elif await self._batch_runs.run(batch, slot):
+                        self._add()
+                        return
+                    begun = 0.0
                     continue
                 # A delivery that had to wait, or is tried again, is in its lane already.
                 if (
@@ -200,6 +194,8 @@ class Executor:
                     and (key := delivery.key) is not None
                     and not enter(delivery, key)
                 ):
+                    if (call := route_of(delivery).batch) is not None:
+                        flow.batches.add_waiting(call, key)
                     continue
                 slot.delivery = delivery
                 delivery.state = running
@@ -277,9 +273,13 @@ class Executor:
         earlier = retry_state.done if retry_state is not None else ()
         scopes = self._caller.scopes(route)
         passed_null = bool(calls)
+        batch: Call | None = None
         for call in calls:
             if retry_state is not None and call.handler.name in retry_state.done:
                 continue
+            if call.handler.batch is not None:
+                batch = call
+                break
             slot.call = call
             error: BaseException | None = None
             slot.begun = 0.0 if self._clock is None else self._clock()
@@ -312,6 +312,8 @@ class Executor:
                 retry_state.done = earlier
             assert slot.call is not None
             self._fail(delivery, slot, slot.call, error)
+        elif batch is not None:
+            await self._batch_runs.collect(delivery, batch, slot)
         elif passed_null and delivery.body is None:
             self._skip_tombstone(delivery)
         else:
@@ -354,18 +356,6 @@ class Executor:
         if self._spans is not None:
             self._spans.fail(delivery, error, outcome, wait=wait)
 
-    async def _run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run a plain function in a thread of the executor, with the context that a coroutine would have."""
-        job = Job(function, arguments)
-        try:
-            result = await self._loop.run_in_executor(self._threads, copy_context().run, job.run)
-        except asyncio.CancelledError:
-            self._strays = [*(stray for stray in self._strays if stray.runs), job]
-            raise
-        if isawaitable(result):
-            # A plain function that wraps a coroutine function: its coroutine must be run.
-            await result
-
     async def _watch_timeouts(self) -> None:
         """Cancel handlers that take too long. Checking all slots is cheaper than a timer for each message."""
         pause = min(max(self._shortest_timeout / 20, 0.01), 5.0)
@@ -394,7 +384,5 @@ class Executor:
                 *(self._source, handler.name, seconds),
                 extra=about(slot.delivery, self._source, handler=handler.name),
             )
-            # The thread that is stuck must not keep others waiting.
-            self._threads.shutdown(wait=False)
-            self._threads = self._new_threads()
+            self._threads.renew()
         return HandlerTimeout(f"{handler.name} took longer than {seconds:g} s")

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from brokerkit._consuming._backlog import Backlog
+from brokerkit._consuming._batches import Batches
 from brokerkit._consuming._lanes import Lanes
 from brokerkit._consuming._settlement import Settling
 from brokerkit._consuming._suspects import Suspects
@@ -85,6 +86,7 @@ class Flow:
     Attributes:
         ready: the deliveries that the executor takes next.
         inbox: takes deliveries that may be handled: `ready`, or the isolation while there are suspects.
+        batches: what handlers of batches wait for.
         idle: slots of the executor that wait for work.
         settlement: tells the broker; set when the consumer is made, as `isolation` is.
         in_flight: deliveries that are not settled.
@@ -117,6 +119,13 @@ class Flow:
         self.stats = figures.stats
         self.ready: deque[Delivery] = deque()
         self.inbox: Inbox = self.ready
+        self.batches = Batches(
+            self.ready,
+            lanes=self.lanes if ordered else None,
+            wake=self.wake,
+            is_suspect=lambda delivery: delivery.count > self.most_deliveries,
+            crashed=crashed,
+        )
         self.idle: list[asyncio.Future[None]] = []
         self.in_flight = 0
         self.asked = 0
@@ -247,8 +256,14 @@ class Flow:
 
     # ---- waiting ---------------------------------------------------------------------------------------------
 
-    async def wait_for_room(self) -> None:
-        """Wait until there may be room."""
+    async def wait_for_room(self, held: int) -> None:
+        """Wait until there may be room.
+
+        Args:
+            held: as for `room`.
+        """
+        if not self.asked:
+            self.batches.close_if_alone(self.in_flight - len(self.backlog) - held)
         poller: asyncio.Future[None] = self._loop.create_future()
         self._pollers.append(poller)
         await poller

@@ -62,6 +62,7 @@ class GivingBack:
             for one in deliveries
             if ((one in needed and one not in self._retries.held) or not self.drop(one)) and one.state in OURS
         ]:
+            self._flow.batches.close_all()
             await self._flow.progress(over - self._loop.time() if needed else None)
             if needed and self._loop.time() >= over:
                 needed.clear()  # They are gone now, and would begin here beside their next reader.
@@ -122,11 +123,14 @@ class GivingBack:
         """Give back all deliveries that no handler has started on, except those that must still be handled.
 
         Messages behind a running one of their key wait until it has ended, and are given back then: a queue delivers
-        messages in the order in which they were given back.
+        messages in the order in which they were given back. Batches that have begun to fill are handled at once.
         """
-        self._needed = self.before_started()
+        batches = self._flow.batches.waiting
+        self._needed = self.before_started().union(batches)
         self._flow.inbox = self
-        self._release_waiting(but=self._needed, running=self._executor.running_lanes)
+        lanes = {delivery.lane for delivery in batches if delivery.lane is not None}
+        self._release_waiting(but=self._needed, running=self._executor.running_lanes | lanes)
+        self._flow.batches.close_all()
 
     def append(self, delivery: Delivery, /) -> None:
         """Give back a message whose turn has come, and what is behind it."""
@@ -144,6 +148,7 @@ class GivingBack:
 
     def release_rest(self) -> None:
         """Give back all deliveries that no handler has started on."""
+        self._flow.ready.extendleft(reversed(self._flow.batches.dissolve()))
         self._release_waiting(but=frozenset(), running=frozenset())
 
     def _release_waiting(self, *, but: AbstractSet[Delivery], running: AbstractSet[Key]) -> None:

@@ -139,7 +139,7 @@ class Intake:
         while not self._stopping.is_set():
             limit = min(flow.room(len(self._retries.held)), share)
             if limit <= 0 or flow.isolation.on:
-                await flow.wait_for_room()
+                await flow.wait_for_room(len(self._retries.held))
                 continue
             flow.asked += limit
             try:
@@ -193,9 +193,9 @@ class Intake:
         """Give each delivery its route, and have it handled."""
         flow = self._flow
         name_of, key_of, id_of = self._name_of, self._key_of, self._id_of
-        find, inbox, most_deliveries = self._routes.find, flow.inbox, flow.most_deliveries
+        find, inbox, ready, most_deliveries = self._routes.find, flow.inbox, flow.ready, flow.most_deliveries
         waiting, remembered = State.WAITING, self._retries.remembers
-        before = len(flow.ready)
+        before = len(ready)
         for delivery in batch:
             if delivery.state is not waiting:
                 if delivery.state is State.UNREADABLE:
@@ -220,14 +220,19 @@ class Intake:
                 continue
             if (not route.known or self.guard is not None) and not self._pass_guard(delivery, route):
                 continue
-            if not route.calls:
-                flow.skip(delivery)
-            elif suspect:
+            if not route.is_single:
+                if not route.calls:
+                    flow.skip(delivery)
+                    continue
+                if route.batch is not None and not suspect and inbox is ready and flow.batches.are_all_that_is_ready:
+                    flow.batches.add(delivery, route.batch)
+                    continue
+            if suspect:
                 flow.isolation.append(delivery)
                 inbox = flow.inbox
             else:
                 inbox.append(delivery)
-        flow.wake(len(flow.ready) - before)
+        flow.wake(len(ready) - before)
 
     def _recalls(self, delivery: Delivery, suspect: bool) -> bool:
         """Restore what is known of a message. False where it is not to be handled now.

@@ -196,6 +196,8 @@ class Isolation:
         """Let everything wait here that no slot has taken yet, and what comes from now on."""
         self.on = True
         ready = self._flow.ready
+        for collected in self._flow.batches.dissolve():
+            self.suspects.add(collected)
         while ready:
             self.suspects.add(ready.popleft())
         self._flow.inbox = self

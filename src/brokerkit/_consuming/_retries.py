@@ -264,6 +264,14 @@ class Retries:
         )
         self._hold(delivery)
 
+    def puts_off_again(self, delivery: Delivery) -> bool:
+        """Put off a message whose turn has come before it is due. False if it may be handled now."""
+        retry_state = delivery.retry_state
+        if retry_state is None or (wait := retry_state.due - self._loop.time()) <= _SOON:
+            return False
+        self._put_off(delivery, wait, crowded=False)
+        return True
+
     def expire(self, delivery: Delivery) -> bool:
         """Have the broker keep a message that was held for as long as possible. Return False if it was not held, or the
         broker cannot keep it.

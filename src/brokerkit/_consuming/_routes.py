@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +17,7 @@ from brokerkit._consuming._idempotent import IdempotentHandler
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit._handlers._handlers import Handler, Handlers
 from brokerkit._handlers._middleware import HandlerMiddleware
+from brokerkit._handlers._signatures import name_of
 from brokerkit._messages._codecs import from_json, json_text
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
@@ -75,10 +76,12 @@ class Route:
 
     Attributes:
         name: the event name; ``""`` for messages that have none.
-        calls: the handlers in the order in which they run.
+        calls: the handlers in the order in which they run; those of batches come last.
         known: whether a handler wants the name, or a family of this source has it.
         judge: tells whether a body sets any field of the event's model; None if no handler takes a model.
         only: the handler, if it is the only one, and is a coroutine function without anything around it.
+        batch: the handler, if it is the only one, and takes batches.
+        is_single: whether there are handlers, and none of them takes batches.
         filtered: whether a handler wants only some messages of this name.
         injects: whether a handler has dependencies.
     """
@@ -88,17 +91,27 @@ class Route:
     known: bool
     judge: Judge | None = None
     only: Call | None = field(init=False)
+    batch: Call | None = field(init=False)
+    is_single: bool = field(init=False)
     filtered: bool = field(init=False)
     injects: bool = field(init=False)
     _narrowed: dict[tuple[Call, ...], Route] = field(default_factory=dict["tuple[Call, ...]", "Route"], init=False)
 
     def __post_init__(self) -> None:
         only = self.calls[0] if len(self.calls) == 1 else None
+        batch = only if only is not None and only.handler.batch is not None else None
         if only is not None and (
-            only.idempotent is not None or only.middleware or only.handler.injection or not only.handler.is_async
+            only.idempotent is not None
+            or only.middleware
+            or only.handler.injection
+            or not only.handler.is_async
+            or batch is not None
         ):
             only = None
         object.__setattr__(self, "only", only)
+        object.__setattr__(self, "batch", batch)
+        single = bool(self.calls) and all(call.handler.batch is None for call in self.calls)
+        object.__setattr__(self, "is_single", single)
         object.__setattr__(self, "filtered", any(call.handler.where is not None for call in self.calls))
         object.__setattr__(self, "injects", any(call.handler.injection is not None for call in self.calls))
 
@@ -135,7 +148,8 @@ class Routes:
         figures: the bus's; None where nothing is handled.
 
     Raises:
-        ConfigError: two families share a name that this source's format cannot tell apart.
+        ConfigError: two families share a name that this source's format cannot tell apart, or a handler of batches does not
+            go together with the settings or with middleware.
     """
 
     def __init__(
@@ -167,6 +181,9 @@ class Routes:
         self._raw = any(handler.raw for handler in self._handlers)
         scope = settings.group or ",".join(settings.topic or settings.queue)
         self._middleware = {handler.name: handlers.middleware(handler, source) for handler in self._handlers}
+        for handler in self._handlers:
+            if handler.batch is not None:
+                _refuse_batches(handler, settings, self._middleware[handler.name], source)
         self._idempotent = {
             handler.name: IdempotentHandler(handler, dedupe, scope=scope)
             for handler in self._handlers
@@ -251,7 +268,7 @@ class Routes:
         shown = name if meaning is not None or name in self._wanted else OTHER
         calls = tuple(
             self._call(handler, open_reader if own is None else readers[own.model], shown)
-            for handler, own in wanted.items()
+            for handler, own in sorted(wanted.items(), key=lambda one: one[0].batch is not None)
         )
         judge = next((judges[own.model] for each, own in wanted.items() if own is not None and not each.raw), None)
         return Route(name, calls, bool(calls) or meaning is not None or self._raw, judge)
@@ -346,6 +363,21 @@ def _as_object(payload: Callable[[Delivery], Any] | None) -> Callable[[Delivery]
         return delivery.body if body is NOT_JSON else body
 
     return find
+
+
+def _refuse_batches(
+    handler: Handler, settings: SourceSettings, middleware: Sequence[HandlerMiddleware], source: str
+) -> None:
+    if middleware:
+        raise ConfigError(
+            f"handler {handler.name} takes batches, and the middleware {name_of(middleware[0])} runs around single messages "
+            f"of source {source!r}: register one of the two for another source, or do the work in a dependency"
+        )
+    if settings.exactly_once:
+        raise ConfigError(
+            f"source {source!r}: exactly_once makes each message and its results one transaction, and {handler.name} takes "
+            "batches: use a handler of single messages, or leave exactly_once out"
+        )
 
 
 def _nobody(judge: Judge, delivery: Delivery) -> None:

@@ -96,7 +96,7 @@ class SourceState:
         None if there is none, or the broker does not tell. Any thread may call it.
         """
         # What waits came after what runs, or waits for it: the first of those that wait stands for the rest.
-        waiting = (*islice(self._flow.ready, 1), *self._isolation.suspects)
+        waiting = (*islice(self._flow.ready, 1), *self._isolation.suspects, *self._flow.batches.waiting)
         here = (*self._executor.running, *list(self._retries.held), *waiting)
         return min((time for one in here if (time := produced_at(one)) is not None), default=None)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from brokerkit import events
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import ConfigError
+from brokerkit._handlers._batch import Batch, OnBatch
+from brokerkit._handlers._batch_signatures import batch_form
 from brokerkit._handlers._filters import make_filter
-from brokerkit._handlers._middleware import Attempt, HandlerMiddleware
+from brokerkit._handlers._middleware import HandlerMiddleware, only_for
+from brokerkit._handlers._options import check_batch, check_options
 from brokerkit._handlers._signatures import (
     check_events,
     injection,
@@ -52,6 +55,7 @@ class Handler:
         injection: fills its parameters other than event and message; None if there are none.
         middleware: the middleware around each attempt, the first outermost.
         where: whether it wants a message of its events; None if it wants all.
+        batch: how it takes batches; None if it takes single messages.
     """
 
     function: Callable[..., Any]
@@ -68,6 +72,7 @@ class Handler:
     injection: Injection | None = None
     middleware: tuple[HandlerMiddleware, ...] = ()
     where: Callable[[Delivery], bool] | None = None
+    batch: Batch | None = None
 
     @property
     def handles_any(self) -> bool:
@@ -154,9 +159,7 @@ class Handlers:
         check_events(events, ANY_EVENT)
         wanted = meant(events)
         self._refuse_late()
-        if dedupe and not isinstance(dedupe, Dedupe):  # pyright: ignore[reportUnnecessaryIsInstance] (users without a checker)
-            raise ConfigError(f"dedupe must be Dedupe(store, ...) or False, not a {type(dedupe).__name__}")
-        _check_options(retry, timeout, source)
+        check_options(retry, timeout, source, dedupe)
         wants = make_filter(where, equals)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,6 +177,73 @@ class Handlers:
                     dedupe=dedupe,
                     injection=injection(function),
                     where=wants,
+                )
+            )
+            return function
+
+        return register
+
+    @property
+    def on_batch(self) -> OnBatch:
+        """Register a function that takes many messages of one event at once, such as for a bulk insert.
+
+        Args:
+            *event: an event name, a model class, or a name and the class to read it as.
+            size: the most messages of a batch.
+            within: seconds after its first message at which a batch is handled, however few messages it has.
+            **options: ``retry``, ``timeout`` (of the call, for the whole batch), ``source``, ``dedupe``, ``where`` and
+                ``equals``, as for `on`.
+
+        The function takes the list of events, the list of events and the list of their `Message`, or only
+        ``list[Message]``, whose bodies nobody reads. If it returns, all messages are done. If it raises, all have failed,
+        and each follows its retry policy. To fail single messages, it returns `FailedItems`. Messages of one key are in a
+        batch in their order, and later ones wait until it is handled. Handlers of batches run after the other handlers of a
+        message. Parameters that are dependencies are filled once for each batch; there, ``event`` and ``message`` are the
+        lists.
+
+        Raises:
+            ConfigError: the function's signature does not fit, or an option is wrong.
+        """
+        return cast("OnBatch", self._on_batch)
+
+    def _on_batch(
+        self,
+        *event: str | type[Any],
+        size: int,
+        within: float,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        source: str | None = None,
+        dedupe: Dedupe | Literal[False] | None = None,
+        where: str | Callable[[Headers], bool] | None = None,
+        equals: str | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        check_events(event, ANY_EVENT, by="on_batch")
+        wanted = meant(event)
+        if len(wanted) > 1 or ANY_EVENT in wanted:
+            raise ConfigError("on_batch takes one event: register the function for each event that it handles")
+        self._refuse_late()
+        check_options(retry, timeout, source, dedupe)
+        check_batch(size, within)
+        wants = make_filter(where, equals)
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            form = batch_form(function, wanted)
+            self._add(
+                Handler(
+                    function=function,
+                    name=name_of(function),
+                    events=wanted,
+                    is_async=is_async(function),
+                    takes_message=form.takes_messages,
+                    takes_null=form.takes_null,
+                    retry=retry,
+                    timeout=timeout,
+                    source=source,
+                    dedupe=dedupe,
+                    injection=injection(function),
+                    where=wants,
+                    batch=Batch(size, within, reads=form.reads),
                 )
             )
             return function
@@ -251,7 +321,7 @@ class Handlers:
                 pass
             self._refuse_again(handler)
         for handler in other:
-            own = tuple(_only_for(each, source) for each, source in other._middleware)
+            own = tuple(only_for(each, source) for each, source in other._middleware)
             self._add(replace(handler, middleware=(*own, *handler.middleware)))
         other._late = "they were included in a bus, which does not see later ones: register everything before include"
 
@@ -306,34 +376,6 @@ class Handlers:
 
     def __repr__(self) -> str:
         return f"<Handlers: {', '.join(handler.name for handler in self._registered) or 'none'}>"
-
-
-def _check_options(retry: object, timeout: object, source: object) -> None:
-    """Refuse options of other types, for users without a type checker.
-
-    Raises:
-        ConfigError: the message says what to write.
-    """
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        hint = f"retry=RetryPolicy(attempts={retry})" if isinstance(retry, int) else "retry=RetryPolicy(...)"
-        raise ConfigError(f"retry must be a RetryPolicy, not a {type(retry).__name__}: write {hint}")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
-        raise ConfigError(f"timeout must be a number of seconds, not a {type(timeout).__name__}")
-    if timeout is not None and timeout <= 0:
-        raise ConfigError(f"timeout must be more than 0 seconds, got {timeout}")
-    if source is not None and not isinstance(source, str):
-        raise ConfigError(f"source must be the name of a source, not a {type(source).__name__}")
-
-
-def _only_for(middleware: HandlerMiddleware, source: str | None) -> HandlerMiddleware:
-    """A middleware that lets messages of other sources pass."""
-    if source is None:
-        return middleware
-
-    async def run(attempt: Attempt, proceed: Callable[[], Awaitable[None]]) -> None:
-        await (middleware(attempt, proceed) if attempt.message.source == source else proceed())
-
-    return run
 
 
 def shown(event: str | type[Any] | Found) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 from brokerkit._messages._message import Message
@@ -46,3 +46,15 @@ async def run_through(
     for one in reversed(middleware):
         run = partial(one, subject, run)
     return await run()
+
+
+def only_for(middleware: HandlerMiddleware, source: str | None) -> HandlerMiddleware:
+    """A middleware that lets messages of other sources pass."""
+    if source is None:
+        return middleware
+
+    @wraps(middleware)
+    async def run(attempt: Attempt, proceed: Callable[[], Awaitable[None]]) -> None:
+        await (middleware(attempt, proceed) if attempt.message.source == source else proceed())
+
+    return run

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 import types
-import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast, get_args, get_origin
-
-from typing_extensions import TypeAliasType
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast, get_args, get_origin
 
 from brokerkit import events
 from brokerkit._errors import ConfigError
+from brokerkit._handlers._annotations import accepts, alternatives, hints_of, shown_type
 from brokerkit._messages._message import Message
 from brokerkit.events import Found, adopt
 from brokerkit.events._registry import OWN
-from brokerkit.events._shapes import fits
 
 if TYPE_CHECKING:
     from brokerkit._handlers._dependencies import Injection
@@ -43,24 +39,31 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def check_events(wanted: tuple[object, ...], any_event: str) -> None:
+def check_events(wanted: tuple[object, ...], any_event: str, *, by: str = "on") -> None:
     """Refuse anything but event names and model classes.
+
+    Args:
+        wanted: what was given.
+        any_event: what stands for every name.
+        by: the name of what it was given to.
 
     Raises:
         ConfigError: something else was given; the message says what to write.
     """
     if not wanted:
-        raise ConfigError("on() needs an event name, a model class or '*'")
+        raise ConfigError(f"{by}() needs an event name, a model class or '*'")
     for one in wanted:
         if isinstance(one, (str, type)):
             continue
         if callable(one):
-            raise ConfigError(f'on needs the event before the function: write @….on("OnGameDone") above {name_of(one)}')
+            raise ConfigError(
+                f'{by} needs the event before the function: write @….{by}("OnGameDone") above {name_of(one)}'
+            )
         if isinstance(one, (list, tuple, set, frozenset)):
             raise ConfigError(
-                f"on takes several events one by one, not as a {type(cast('object', one)).__name__}: on(*names)"
+                f"{by} takes several events one by one, not as a {type(cast('object', one)).__name__}: {by}(*names)"
             )
-        raise ConfigError(f"on takes event names, model classes or '*', not a {type(one).__name__}")
+        raise ConfigError(f"{by} takes event names, model classes or '*', not a {type(one).__name__}")
     if any_event in wanted and len(wanted) > 1:
         raise ConfigError("on('*') already means every name: it takes no other name")
 
@@ -93,22 +96,22 @@ def takes_message(function: Callable[..., Any], wanted: tuple[str | type[Any] | 
     Raises:
         ConfigError: the function cannot be a handler of these events; the message says what to write.
     """
-    _check_kind(function)
+    check_kind(function)
     name = name_of(function)
-    positional = _positional(function, name)
-    hints = _hints(function)
+    positional = filled_parameters(function, name)
+    hints = hints_of(function)
     first = hints.get(positional[0].name, Any)
-    if Message in _alternatives(first):
+    if Message in alternatives(first):
         raise ConfigError(
             f"handler {name}: its first parameter is the event; to get the message, write (event, message)"
         )
-    if len(positional) == 2 and not {Message, Any, object} & _alternatives(hints.get(positional[1].name, Any)):
+    if len(positional) == 2 and not {Message, Any, object} & alternatives(hints.get(positional[1].name, Any)):
         raise ConfigError(f"handler {name}: its second parameter is the Message, not {hints[positional[1].name]!r}")
     for event in wanted:
-        for meaning in _meanings(event, any_event):
-            if not _accepts(first, meaning.model):
+        for meaning in meanings_of(event, any_event):
+            if not accepts(first, meaning.model):
                 raise ConfigError(
-                    f"handler {name} takes {_shown(first)}, but {meaning.name!r} arrives as {meaning.model.__name__}"
+                    f"handler {name} takes {shown_type(first)}, but {meaning.name!r} arrives as {meaning.model.__name__}"
                 )
     return len(positional) == 2
 
@@ -118,7 +121,7 @@ def dependencies(function: Callable[..., Any]) -> set[str]:
     model = sys.modules.get("fast_depends.dependencies.model")
     if model is None:  # an instance exists only if the module was imported
         return set()
-    hints = _hints(function)
+    hints = hints_of(function)
     found: set[str] = set()
     for one in inspect.signature(function).parameters.values():
         annotation = hints.get(one.name, one.annotation)
@@ -139,11 +142,12 @@ def injection(function: Callable[..., Any]) -> Injection | None:
     from brokerkit._handlers._dependencies import Injection  # needs the extra
 
     name = name_of(function)
-    filled = [one.name for one in _positional(function, name)]
-    return Injection(function, name, filled, _hints(function))
+    filled = [one.name for one in filled_parameters(function, name)]
+    return Injection(function, name, filled, hints_of(function))
 
 
-def _meanings(event: str | type[Any] | Found, any_event: str) -> tuple[Found, ...]:
+def meanings_of(event: str | type[Any] | Found, any_event: str) -> tuple[Found, ...]:
+    """Return what an event of a handler may mean."""
     if isinstance(event, Found):
         return (event,)
     return () if event == any_event else events.find(event)
@@ -151,12 +155,17 @@ def _meanings(event: str | type[Any] | Found, any_event: str) -> tuple[Found, ..
 
 def takes_null(function: Callable[..., Any]) -> bool:
     """Whether the first parameter, the event, may be None by its annotation."""
-    hints = _hints(function)
+    hints = hints_of(function)
     first = next(iter(inspect.signature(function).parameters), "")
     return type(None) in get_args(hints.get(first))
 
 
-def _check_kind(function: object) -> None:
+def check_kind(function: object) -> None:
+    """Refuse what is no function, and what calling would not handle anything.
+
+    Raises:
+        ConfigError: the message says what to write.
+    """
     if inspect.iscoroutine(function):
         function.close()  # it will never be awaited
         raise ConfigError(f"on was given what {function.__qualname__}() returned: give it the function, without ()")
@@ -172,8 +181,17 @@ def _check_kind(function: object) -> None:
         raise ConfigError(f"handler {name_of(function)} is a generator: calling it would run nothing; remove 'yield'")
 
 
-def _positional(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
-    """Return the one or two parameters that brokerkit fills."""
+def filled_parameters(function: Callable[..., Any], name: str, *, wanted: str = _WANTED) -> list[inspect.Parameter]:
+    """Return the one or two parameters that brokerkit fills.
+
+    Args:
+        function: the handler.
+        name: of the handler, for errors.
+        wanted: what it should take, for errors.
+
+    Raises:
+        ConfigError: it takes something else; the message says what to write.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
@@ -195,7 +213,7 @@ def _positional(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             stars = "*" if one.kind is one.VAR_POSITIONAL else "**"
             raise ConfigError(
-                f"handler {name} {_WANTED}; {stars}{one.name} hides its parameters: write them out "
+                f"handler {name} {wanted}; {stars}{one.name} hides its parameters: write them out "
                 "(a decorator keeps them with functools.wraps)"
             )
     filled = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
@@ -209,13 +227,13 @@ def _positional(function: Callable[..., Any], name: str) -> list[inspect.Paramet
     spare = [one for one in parameters if one not in kept and not fills]
     if without := [one for one in spare if one.default is not one.empty]:
         raise ConfigError(
-            f"handler {name} {_WANTED}; nothing would fill {without[0].name}: remove it, or bind it with "
+            f"handler {name} {wanted}; nothing would fill {without[0].name}: remove it, or bind it with "
             f"functools.partial({name.rpartition('.')[2]}, {without[0].name}=...)"
         )
     if needed := [one for one in spare if one.kind is one.KEYWORD_ONLY]:
-        raise ConfigError(f"handler {name} {_WANTED}; nothing would fill {needed[0].name}=")
+        raise ConfigError(f"handler {name} {wanted}; nothing would fill {needed[0].name}=")
     if spare or not kept:
-        raise ConfigError(f"handler {name} {_WANTED}, not {len(filled)} parameters")
+        raise ConfigError(f"handler {name} {wanted}, not {len(filled)} parameters")
     if kept[0].default is not inspect.Parameter.empty:
         raise ConfigError(f"handler {name}: the event is always given: write {kept[0].name} without a default")
     return kept
@@ -230,81 +248,7 @@ def _own_parameters(function: Any) -> list[inspect.Parameter] | None:
 
 def _is_message(parameter: inspect.Parameter, function: Callable[..., Any]) -> bool:
     """Whether a second parameter that has a default is the message."""
-    return parameter.name == "message" or Message in _alternatives(_hints(function).get(parameter.name))
-
-
-def _accepts(annotation: Any, model: type[Any]) -> bool:
-    """Whether a parameter with this annotation can take the events of a model. Unknown annotations can."""
-    if annotation in (Any, object, inspect.Parameter.empty):
-        return True
-    if isinstance(annotation, TypeVar):
-        bounds = annotation.__constraints__ or (annotation.__bound__,)
-        return any(bound is None or _accepts(bound, model) for bound in bounds)
-    if isinstance(annotation, TypeAliasType):
-        return _accepts(annotation.__value__, model)
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _accepts(get_args(annotation)[0], model)
-    if origin in (typing.Union, types.UnionType):
-        return any(_accepts(one, model) for one in get_args(annotation))
-    if annotation is None or annotation is type(None) or origin is typing.Literal:
-        return False
-    if isinstance(origin, type):
-        return fits(model, origin)
-    return not isinstance(annotation, type) or fits(model, annotation)
-
-
-def _shown(annotation: Any) -> str:
-    """Return an annotation as text, without the modules of its classes."""
-    plain = isinstance(annotation, type) and not get_args(annotation)
-    return annotation.__name__ if plain else re.sub(r"(?:\w+\.)+(\w+)", r"\1", str(annotation))
-
-
-def _alternatives(annotation: Any) -> set[Any]:
-    found = {annotation} if _is_hashable(annotation) else set[Any]()
-    return found | {one for one in get_args(annotation) if _is_hashable(one)}
-
-
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations that can be evaluated. Names that are imported only for type checkers cannot."""
-    if isinstance(function, functools.partial):
-        return _hints(function.func)
-    looked_at: Any = function if inspect.isroutine(function) else type(function).__call__
-    try:
-        return typing.get_type_hints(looked_at, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        annotations = cast("dict[str, Any]", getattr(looked_at, "__annotations__", {}))
-        around = _local_names()
-        found = {name: _evaluated(one, looked_at, around) for name, one in annotations.items()}
-        return {name: one for name, one in found.items() if one is not None}
-
-
-def _evaluated(annotation: Any, function: Any, around: dict[str, Any]) -> Any:
-    """Evaluate one annotation by itself, so that a missing name in another one does not matter; None if it fails."""
-    holder = types.SimpleNamespace(__annotations__={"one": annotation})
-    known: dict[str, Any] = getattr(function, "__globals__", {})
-    others = {name: value for name, value in around.items() if name not in known}
-    try:
-        return typing.get_type_hints(holder, known, others, include_extras=True)["one"]
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return None
-
-
-def _local_names() -> dict[str, Any]:
-    """Return the local names of running functions: a handler that is defined in one may be annotated with them."""
-    frame, found = inspect.currentframe(), list[dict[str, Any]]()
-    while frame is not None:
-        found.append(frame.f_locals)
-        frame = frame.f_back
-    return {name: value for each in reversed(found) for name, value in each.items()}
+    return parameter.name in ("message", "messages") or Message in alternatives(hints_of(function).get(parameter.name))
 
 
 # ---- the same function once more -------------------------------------------------------------------------------------

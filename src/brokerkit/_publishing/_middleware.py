@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from brokerkit._errors import BrokerkitError
+from brokerkit._errors import BrokerkitError, ConfigError
 from brokerkit._handlers._middleware import run_through
+from brokerkit._handlers._signatures import is_async, name_of
 from brokerkit._messages._headers import Headers
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._publishing._arguments import BatchOptions
@@ -63,6 +64,16 @@ class PublishInside:
 
     def __repr__(self) -> str:
         return f"<PublishInside {len(self.middleware)} middleware>"
+
+    def add(self, middleware: PublishMiddleware, target: str | None) -> None:
+        """Run a function inside those that are here, for one target or for all.
+
+        Raises:
+            ConfigError: it is not a coroutine function.
+        """
+        if not is_async(middleware):
+            raise ConfigError(f"middleware {name_of(middleware)} must be an async function of (publication, proceed)")
+        self.middleware.append((middleware, target))
 
     async def one(self, target: Target, publication: Publication) -> Receipt:
         """Publish one message.

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
@@ -51,28 +51,35 @@ _ATTRIBUTES: Final[Mapping[str, Json]] = {
 _REQUIRED: Final = ["specversion", "type", "source", "id"]
 
 
-def document(
-    settings: BusSettings,
-    handlers: Handlers,
-    *,
-    sources: Mapping[str, Adapter],
-    targets: Mapping[str, Adapter],
-    title: str,
-    version: str,
-) -> Json:
+class Described(Protocol):
+    """What is described: the runtime of a bus."""
+
+    @property
+    def settings(self) -> BusSettings:
+        """The bus's."""
+
+    def adapter_for(self, settings: ConnectionSettings, /) -> Adapter:
+        """Return the adapter of a connection."""
+
+    def source_adapter(self, name: str, /) -> Adapter:
+        """Return the adapter of a source."""
+
+
+def document(runtime: Described, handlers: Handlers, *, title: str, version: str) -> Json:
     """Return the document of a bus. It connects to nothing.
 
     Args:
-        settings: the bus's.
+        runtime: the bus's.
         handlers: those that are included in it.
-        sources: the adapter of each source.
-        targets: the adapter of each target.
         title: of the application.
         version: of the application's interface.
 
     Raises:
         ConfigError: a handler cannot be routed.
     """
+    settings = runtime.settings
+    targets = {name: runtime.adapter_for(target) for name, target in settings.targets.items()}
+    sources = {name: runtime.source_adapter(name) for name in settings.sources}
     routes = {name: Routes(handlers, source, source=name) for name, source in settings.sources.items()}
     received = {name: _wanted(routes[name], source) for name, source in settings.sources.items()}
     # A bus with one topic has a target on the same broker, even if nothing can be published there.

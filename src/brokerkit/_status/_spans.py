@@ -25,6 +25,12 @@ class SourceSpans(Protocol):
         """Return the trace id of the span of a running attempt, as 32 hexadecimal digits; "" where it is not recorded."""
         ...
 
+    def begin_many(self, deliveries: Sequence[Delivery]) -> None:
+        """Begin the spans of an attempt of a batch, and make none of them the current one: what is published follows from no
+        single message.
+        """
+        ...
+
     def end(self, delivery: Delivery) -> None:
         """End the span of an attempt that did not fail."""
         ...

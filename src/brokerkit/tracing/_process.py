@@ -70,6 +70,12 @@ class ProcessSpans:
             attach(_NOBODY)  # not that of the message before
             self._broken(error)
 
+    def begin_many(self, deliveries: Sequence[Delivery]) -> None:
+        """Begin the spans of an attempt of a batch, and make none of them the current one."""
+        for delivery in deliveries:
+            self.begin(delivery)
+        attach(_NOBODY)
+
     def _learn(self, topic: str) -> tuple[str, Attributes]:
         # A name with a topic that only a pattern names could be any of a million.
         name = f"{_PROCESS} {topic}" if topic in self._topics else f"{_PROCESS} {','.join(sorted(self._topics))}"

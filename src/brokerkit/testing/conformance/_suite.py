@@ -12,6 +12,7 @@ import pytest
 from brokerkit.testing._virtual_time import virtual_time
 from brokerkit.testing.conformance import (
     _ack,
+    _batches,
     _dead_letters,
     _dispatch,
     _faults,
@@ -45,6 +46,7 @@ SECTIONS: Final = (
     _limits,
     _trust,
     _transactions,
+    _batches,
 )
 """The modules of the cases."""
 

@@ -1,0 +1,241 @@
+"""Runs a batch in a slot: one call of its handler, and then what becomes of each of its messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from typing import Final
+
+from brokerkit._consuming._batches import Collected, batch_of
+from brokerkit._consuming._caller import Caller
+from brokerkit._consuming._failure import Stopped
+from brokerkit._consuming._flow import Flow
+from brokerkit._consuming._lanes import Key
+from brokerkit._consuming._once_each import Item, run_once_each
+from brokerkit._consuming._retries import Retries
+from brokerkit._consuming._routes import Call, NoValue, route_of
+from brokerkit._consuming._slot import Slot, message_of
+from brokerkit._errors import HandlerTimeout
+from brokerkit._handlers._batch import FailedItems
+from brokerkit._messages._delivery import Delivery, State
+from brokerkit._messages._message import Message
+from brokerkit._messages._trace_context import HANDLED
+
+_NO_VALUE: Final = NoValue()
+
+
+class BatchRuns:
+    """Runs the batches of one source.
+
+    Args:
+        flow: the source's.
+        source: the source's name.
+        retries: told of what failed.
+        caller: calls the handlers.
+        clock: measures durations; None where nobody asks.
+        time_out: says that the handler of a slot took too long.
+        handled: ends a message that all its handlers are done with.
+        skip_tombstone: ends a message without a value that nobody takes.
+        decide: decides about a message that failed.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        *,
+        source: str,
+        retries: Retries,
+        caller: Caller,
+        clock: Callable[[], float] | None,
+        time_out: Callable[[Slot, Call], HandlerTimeout],
+        handled: Callable[[Delivery], None],
+        skip_tombstone: Callable[[Delivery], None],
+        decide: Callable[[Delivery, Call | None, BaseException], None],
+    ) -> None:
+        self._flow = flow
+        self._source = source
+        self._retries = retries
+        self._caller = caller
+        self._clock = clock
+        self._time_out = time_out
+        self._handled = handled
+        self._skip_tombstone = skip_tombstone
+        self._decide = decide
+        self._spans = flow.figures.spans
+
+    def __repr__(self) -> str:
+        return f"<BatchRuns of {self._source}>"
+
+    async def collect(self, delivery: Delivery, call: Call, slot: Slot) -> None:
+        """A slot has come to a handler of batches: let the delivery wait for its batch.
+
+        A suspect, and a message that the circuit breaker tries, run alone and at once.
+        """
+        if self._spans is not None:
+            self._spans.end(delivery)
+        delivery.state = State.WAITING
+        if self._retries.puts_off_again(delivery):
+            return
+        isolation = self._flow.isolation
+        if isolation.on and (not isolation.paused or route_of(delivery).batch is call):
+            alone = Collected(call)
+            alone.deliveries.append(delivery)
+            await self.run(alone, slot)
+        else:
+            self._wait(delivery, call)
+
+    def _wait(self, delivery: Delivery, call: Call) -> None:
+        """Let a delivery wait for a batch, or for the end of a pause or an isolation."""
+        if self._flow.isolation.on:
+            self._flow.inbox.append(delivery)
+        else:
+            self._flow.batches.add(delivery, call)
+
+    async def run(self, batch: Collected, slot: Slot) -> bool:
+        """Handle a batch. True if its handler has set a context variable, which no other message must see."""
+        deliveries, call = self._begin(batch), batch.call
+        if not deliveries:
+            return False
+        HANDLED.set(None)  # What the handler publishes follows from no single message.
+        before = copy_context()
+        slot.delivery, slot.call, slot.batch = deliveries[0], call, deliveries
+        try:
+            self._end(deliveries, call, await self._outcomes(deliveries, call, slot))
+        except BaseException:
+            # It is stopped, or a handler has raised what none may: nothing has failed.
+            for delivery in deliveries:
+                if delivery.state is State.RUNNING:
+                    self._decide(delivery, None, Stopped())
+            raise
+        finally:
+            slot.delivery, slot.batch = None, ()
+        return copy_context() != before
+
+    def _begin(self, batch: Collected) -> list[Delivery]:
+        """Return the deliveries of a batch that are still ours, and let the others leave their lanes."""
+        found = list[Delivery]()
+        for delivery in batch.deliveries:
+            if delivery.state is State.WAITING:
+                delivery.state = State.RUNNING
+                found.append(delivery)
+            else:
+                self._flow.advance(delivery)
+        if self._spans is not None:
+            self._spans.begin_many(found)
+        return found
+
+    async def _outcomes(self, deliveries: Sequence[Delivery], call: Call, slot: Slot) -> dict[Delivery, BaseException]:
+        """Call the handler, and return the errors of what failed.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled by a stop.
+        """
+        items, failed = self._read(deliveries, call)
+        if not items:
+            return failed
+        began = 0.0 if self._clock is None else self._clock()
+        error: BaseException | None = None
+        duplicates = set[Delivery]()
+        try:
+            if call.idempotent is None:
+                failed |= await self._call(call, items)
+            else:
+                await run_once_each(call, items, self._call, failed=failed, duplicate=duplicates.add)
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 (any error of a handler is a failure)
+            error = raised
+        if slot.timed_out:
+            overdue = self._time_out(slot, call)
+            overdue.__traceback__ = None if error is None else error.__traceback__
+            error = overdue
+        elif error is not None and slot.task.cancelling():
+            raise asyncio.CancelledError from error
+        if self._clock is not None:
+            seconds = self._clock() - began
+            if error is None:
+                call.timing.add(seconds)
+            else:
+                self._flow.figures.took(call.handler.name, call.event, error, seconds)
+        if error is not None:
+            rest = (item.delivery for item in items if item.delivery not in duplicates)
+            failed |= {delivery: failed.get(delivery, error) for delivery in rest}
+        for delivery in duplicates:
+            self._flow.duplicate(delivery)
+        return failed
+
+    def _read(self, deliveries: Sequence[Delivery], call: Call) -> tuple[list[Item], dict[Delivery, BaseException]]:
+        """Read the events, and return the errors of what cannot be read beside them."""
+        reads = batch_of(call).reads or call.idempotent is not None
+        needs_message = call.takes_message or not batch_of(call).reads or call.idempotent is not None
+        items, failed = list[Item](), dict[Delivery, BaseException]()
+        for delivery in deliveries:
+            try:
+                event = call.read(delivery) if reads else None
+            except NoValue:
+                failed[delivery] = _NO_VALUE
+            except Exception as error:  # noqa: BLE001 (a body that cannot be read fails alone)
+                failed[delivery] = error
+            else:
+                message = message_of(delivery, self._source) if needs_message else None
+                items.append(Item(delivery, event, message))
+        return items, failed
+
+    async def _call(self, call: Call, items: Sequence[Item]) -> dict[Delivery, BaseException]:
+        messages: list[Message] = [item.message for item in items]
+        events = [item.event for item in items] if batch_of(call).reads else messages
+        answer = await self._caller.call_batch(call, events, messages)
+        if answer is None:
+            return {}
+        if not isinstance(answer, FailedItems):
+            raise TypeError(
+                f"{call.handler.name} takes batches, so it returns None or FailedItems, not a {type(answer).__name__}"
+            )
+        if strange := [position for position in answer.errors if position >= len(items)]:
+            raise IndexError(
+                f"{call.handler.name} says that position {strange[0]} has failed, of a batch of {len(items)}"
+            )
+        return {items[position].delivery: error for position, error in answer.errors.items()}
+
+    def _end(self, deliveries: Sequence[Delivery], call: Call, failed: dict[Delivery, BaseException]) -> None:
+        """Acknowledge what is done, and have decided about the rest."""
+        flow, retries = self._flow, self._retries
+        before = len(flow.ready)
+        held: dict[Key, list[Delivery]] = {}
+        for delivery in deliveries:
+            if (error := failed.get(delivery)) is None:
+                self._done(delivery, call)
+            elif error is _NO_VALUE:
+                self._pass(delivery, call)
+            else:
+                key = delivery.lane
+                self._decide(delivery, call, error)
+                if key is not None and delivery in retries.held:
+                    held.setdefault(key, []).append(delivery)
+        for key, (_, *behind) in held.items():
+            # Only the first of a key waits for its next attempt, and the others behind it, before all that came later.
+            for delivery in behind:
+                retries.let_go(delivery)
+            flow.lanes.put_back(key, behind)
+        flow.wake(len(flow.ready) - before)
+
+    def _pass(self, delivery: Delivery, call: Call) -> None:
+        """Skip a message without a value, which this handler does not take."""
+        if route_of(delivery).batch is call:
+            self._skip_tombstone(delivery)
+        else:
+            self._done(delivery, call)
+
+    def _done(self, delivery: Delivery, call: Call) -> None:
+        """The handler is done with a message: it is handled, or another handler of batches is next."""
+        route = route_of(delivery)
+        if route.batch is not call:
+            retry_state = delivery.need_retry_state()
+            retry_state.done = (*retry_state.done, call.handler.name)
+            following = next((each for each in route.calls if each.handler.name not in retry_state.done), None)
+            if following is not None:
+                if self._spans is not None:
+                    self._spans.end(delivery)
+                delivery.state = State.WAITING
+                self._wait(delivery, following)
+                return
+        self._handled(delivery)
