@@ -107,8 +107,8 @@ class Batches:
             return
         if (batch := self._open.get(call)) is None:
             batch = self._open[call] = Collected(call)
-            close = guarded(self._time_is_over, self._crashed)
-            batch.timer = self._loop.call_later(batch_of(call).within, close, call, batch)
+            within = batch_of(call).within
+            batch.timer = self._loop.call_later(within, guarded(self._time_is_over, self._crashed), call, batch)
         batch.deliveries.append(delivery)
         if lanes is not None and key is not None:
             batch.keys[key] = batch.keys.get(key, 0) + 1

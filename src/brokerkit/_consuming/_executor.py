@@ -273,13 +273,8 @@ class Executor:
         earlier = retry_state.done if retry_state is not None else ()
         scopes = self._caller.scopes(route)
         passed_null = bool(calls)
-        batch: Call | None = None
-        for call in calls:
-            if retry_state is not None and call.handler.name in retry_state.done:
-                continue
-            if call.handler.batch is not None:
-                batch = call
-                break
+        left, batch = route.left(earlier)
+        for call in left:
             slot.call = call
             error: BaseException | None = None
             slot.begun = 0.0 if self._clock is None else self._clock()

@@ -17,7 +17,7 @@ from brokerkit._consuming._idempotent import IdempotentHandler
 from brokerkit._errors import ConfigError, DecodeError
 from brokerkit._handlers._handlers import Handler, Handlers
 from brokerkit._handlers._middleware import HandlerMiddleware
-from brokerkit._handlers._signatures import name_of
+from brokerkit._handlers._options import refuse_batches
 from brokerkit._messages._codecs import from_json, json_text
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._encodings import undone
@@ -115,6 +115,14 @@ class Route:
         object.__setattr__(self, "filtered", any(call.handler.where is not None for call in self.calls))
         object.__setattr__(self, "injects", any(call.handler.injection is not None for call in self.calls))
 
+    def left(self, done: Collection[str]) -> tuple[Sequence[Call], Call | None]:
+        """Return the handlers of single messages that are not among those that are done, and the first one of batches."""
+        left = [call for call in self.calls if call.handler.name not in done] if done else self.calls
+        if self.is_single:
+            return left, None
+        single = [call for call in left if call.handler.batch is None]
+        return single, left[len(single)] if len(left) > len(single) else None
+
     def narrowed(self, delivery: Delivery) -> Route:
         """Return the route with only those handlers that want this message."""
         calls = tuple(call for call in self.calls if call.handler.where is None or call.handler.where(delivery))
@@ -183,7 +191,7 @@ class Routes:
         self._middleware = {handler.name: handlers.middleware(handler, source) for handler in self._handlers}
         for handler in self._handlers:
             if handler.batch is not None:
-                _refuse_batches(handler, settings, self._middleware[handler.name], source)
+                refuse_batches(handler.name, settings, self._middleware[handler.name], source=source)
         self._idempotent = {
             handler.name: IdempotentHandler(handler, dedupe, scope=scope)
             for handler in self._handlers
@@ -363,21 +371,6 @@ def _as_object(payload: Callable[[Delivery], Any] | None) -> Callable[[Delivery]
         return delivery.body if body is NOT_JSON else body
 
     return find
-
-
-def _refuse_batches(
-    handler: Handler, settings: SourceSettings, middleware: Sequence[HandlerMiddleware], source: str
-) -> None:
-    if middleware:
-        raise ConfigError(
-            f"handler {handler.name} takes batches, and the middleware {name_of(middleware[0])} runs around single messages "
-            f"of source {source!r}: register one of the two for another source, or do the work in a dependency"
-        )
-    if settings.exactly_once:
-        raise ConfigError(
-            f"source {source!r}: exactly_once makes each message and its results one transaction, and {handler.name} takes "
-            "batches: use a handler of single messages, or leave exactly_once out"
-        )
 
 
 def _nobody(judge: Judge, delivery: Delivery) -> None:

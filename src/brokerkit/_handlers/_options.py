@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from brokerkit._config._retry_policy import RetryPolicy
+from brokerkit._config._settings import SourceSettings
 from brokerkit._errors import ConfigError
+from brokerkit._handlers._middleware import HandlerMiddleware
+from brokerkit._handlers._signatures import name_of
 from brokerkit.dedupe._dedupe import Dedupe
 
 
@@ -40,3 +45,29 @@ def check_batch(size: object, within: object) -> None:
         raise ConfigError(f"within must be a number of seconds, not a {type(within).__name__}")
     if not 0 < within < float("inf"):
         raise ConfigError(f"within must be a finite number of seconds above 0, got {within}")
+
+
+def refuse_batches(
+    handler: str, settings: SourceSettings, middleware: Sequence[HandlerMiddleware], *, source: str
+) -> None:
+    """Refuse a handler of batches that does not go together with its source.
+
+    Args:
+        handler: its name.
+        settings: the source's.
+        middleware: what would run around it there.
+        source: the source's name.
+
+    Raises:
+        ConfigError: the message says what to leave out.
+    """
+    if middleware:
+        raise ConfigError(
+            f"handler {handler} takes batches, and the middleware {name_of(middleware[0])} runs around single messages of "
+            f"source {source!r}: register one of the two for another source, or do the work in a dependency"
+        )
+    if settings.exactly_once:
+        raise ConfigError(
+            f"source {source!r}: exactly_once makes each message and its results one transaction, and {handler} takes "
+            "batches: use a handler of single messages, or leave exactly_once out"
+        )
