@@ -57,12 +57,15 @@ class Described(Protocol):
     @property
     def settings(self) -> BusSettings:
         """The bus's."""
+        ...
 
     def adapter_for(self, settings: ConnectionSettings, /) -> Adapter:
         """Return the adapter of a connection."""
+        ...
 
     def source_adapter(self, name: str, /) -> Adapter:
         """Return the adapter of a source."""
+        ...
 
 
 def document(runtime: Described, handlers: Handlers, *, title: str, version: str) -> Json:
