@@ -127,8 +127,8 @@ MUTATIONS: Final = (
     _M(
         "handlers that are done run again",
         "_consuming/_executor.py",
-        "            if retry_state is not None and call.handler.name in retry_state.done:\n                continue\n",
-        "",
+        "        left, batch = route.left(earlier)\n",
+        "        left, batch = route.left(())\n",
     ),
     _M(
         "what is known of a message that comes again is not restored",
@@ -297,8 +297,8 @@ MUTATIONS: Final = (
     _M(
         "what comes before a started message is given back",
         "_consuming/_giving_back.py",
-        "        self._needed = self.before_started()\n",
-        "        self._needed = frozenset()\n",
+        "        self._needed = self.before_started().union(batches)\n",
+        "        self._needed = frozenset(batches)\n",
     ),
     _M(
         "a settlement that was refused is forgotten",
