@@ -191,6 +191,22 @@ async def test_a_batch_that_takes_too_long_has_failed() -> None:
     test.assert_dead_lettered(NAME, error=HandlerTimeout, times=2)
 
 
+async def test_each_attempt_of_a_batch_has_all_of_the_timeout() -> None:
+    bus, ended = make_bus(concurrency=2, retry=RetryPolicy(attempts=4, first=0.1, cap=0.1)), list[int]()
+
+    async def slow(_: list[int], messages: list[Message]) -> None:
+        await asyncio.sleep(0.7)
+        ended.append(messages[0].attempt)
+        if messages[0].attempt < 4:
+            raise ValueError("not yet")
+
+    Batches(bus, size=1, act=slow, timeout=1.0)
+    async with TestBus(bus) as test:
+        await deliver(test, 1)
+        await test.settled()
+    assert ended == [1, 2, 3, 4]
+
+
 async def test_a_plain_function_takes_messages_in_a_thread_and_answers() -> None:
     bus, bodies = make_bus(), list[bytes | None]()
 

@@ -99,6 +99,7 @@ class BatchRuns:
             return False
         HANDLED.set(None)  # What the handler publishes follows from no single message.
         before = copy_context()
+        slot.seen = (None, None, 0.0)  # The same batch may have been tried in this slot before.
         slot.delivery, slot.call, slot.batch = deliveries[0], call, deliveries
         try:
             self._end(deliveries, call, await self._outcomes(deliveries, call, slot))
