@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.program import PROGRAM
+from tests.cli.program import PROGRAM, Program
 
 from brokerkit.adapters.sqlite._wake import Bell
 
@@ -20,6 +21,36 @@ channels:
     messages:
       Placed: {payload: {type: object, properties: {id: {type: integer}}}}
 """
+SERVICE = """
+from brokerkit import Bus, Handlers
+from brokerkit.events.evenbet import OnUserLoggedIn
+
+handlers = Handlers()
+
+
+@handlers.on("OnUserLoggedIn")
+async def greet(event: OnUserLoggedIn) -> None:
+    print("handled", event.player_id, flush=True)
+
+
+bus = Bus(topic="poker", group="wallet", format="evenbet")
+bus.include(handlers)
+
+
+async def check(token: str) -> None:
+    return None
+"""
+GATEWAY = """
+[bus]
+topic = "poker"
+format = "evenbet"
+broadcast = true
+
+[gateway]
+check = "service:check"
+port = 0
+"""
+FILES = ["gateway.toml", "service.py", "shop.yaml"]
 # Each test starts a program or two.
 pytestmark = pytest.mark.timeout(300)
 LOGIN = ("OnUserLoggedIn", "--data", '{"playerId": 1}', "--topic", "poker", "--format", "evenbet")
@@ -29,25 +60,36 @@ LOGIN = ("OnUserLoggedIn", "--data", '{"playerId": 1}', "--topic", "poker", "--f
 def folder(tmp_path: Path) -> Path:
     """A folder whose files can be read."""
     (tmp_path / "shop.yaml").write_text(SPECIFICATION)
+    (tmp_path / "service.py").write_text(SERVICE)
+    (tmp_path / "gateway.toml").write_text(GATEWAY)
     tmp_path.chmod(0o555)
     return tmp_path
 
 
-def brokerkit(folder: Path, *arguments: str, temporary: Path | None = None) -> tuple[int, str, str]:
-    """Run a command in a folder that cannot be written."""
-    command = [sys.executable, str(PROGRAM), *arguments]
+def command(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start a command in a folder that cannot be written."""
+    words = [sys.executable, str(PROGRAM), *arguments]
     if os.geteuid() == 0:  # without its capabilities, root is held to the rights of files too
         setpriv = shutil.which("setpriv")
         assert setpriv is not None, "install util-linux"
-        command = [setpriv, "--inh-caps=-all", "--bounding-set=-all", *command]
+        words = [setpriv, "--inh-caps=-all", "--bounding-set=-all", *words]
     kept = {name: value for name, value in os.environ.items() if name not in ("TMP", "TEMP", "TMPDIR")}
-    environment = {**kept, "HOME": str(folder / "home")}
-    if temporary is not None:
-        environment["TMPDIR"] = str(temporary)
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**kept, "HOME": str(folder / "home"), **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    return done.returncode, done.stdout, done.stderr
+
+
+def brokerkit(folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run a command in a folder that cannot be written."""
+    with command(folder, *arguments, **variables) as process:
+        out, err = process.communicate()
+    return process.returncode, out, err
 
 
 @pytest.mark.parametrize(
@@ -98,10 +140,10 @@ def test_a_broker_in_a_file_elsewhere_needs_no_current_folder_and_no_home(
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     url = f"sqlite:///{elsewhere}/broker.db"
-    code, out, err = brokerkit(folder, "demo", "--fast", "--url", url, temporary=elsewhere)
+    code, out, err = brokerkit(folder, "demo", "--fast", "--url", url, TMPDIR=str(elsewhere))
     assert code == 0, err
     assert "Every message is accounted for" in out
-    assert list(folder.iterdir()) == [folder / "shop.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
 def test_a_broker_in_a_file_can_be_published_to_where_nothing_else_can_be_written(
@@ -112,3 +154,45 @@ def test_a_broker_in_a_file_can_be_published_to_where_nothing_else_can_be_writte
 
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
     Bell(tmp_path / "broker.db").ring()
+
+
+@pytest.fixture
+def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A broker in another folder, with one event."""
+    place = f"sqlite:///{tmp_path_factory.mktemp('elsewhere')}/broker.db?provision=all"
+    assert brokerkit(folder, "publish", *LOGIN, "--url", place)[::2] == (0, "")
+    return place
+
+
+def test_what_looks_records_and_forwards_needs_no_current_folder_and_no_home(folder: Path, url: str) -> None:
+    source = f"{url}&start=earliest"
+    recording = f"{url.removeprefix('sqlite:///').partition('?')[0]}.jsonl"
+    place, read = ("--topic", "poker"), ("--topic", "poker", "--format", "evenbet")
+    for arguments in (
+        ("tail", url, *place, "--from-start", "--limit", "1"),
+        ("inspect", url, *place, "--yes"),
+        ("lag", url, *place, "--group", "wallet"),
+        ("record", source, *read, "--group", "recorder", "--count", "1", "--out", recording),
+        ("replay", recording, *read, "--to", url, "--speed", "max"),
+        ("bridge", "--from", source, "--to", url, *read, "--group", "bridge", "--to-topic", "copy", "--until-empty"),
+        ("dlq", "list", url, *place, "--group", "bridge"),
+    ):
+        code, _, err = brokerkit(folder, *arguments)
+        assert code == 0, f"{arguments}: {err}"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sign"),
+    [(["run", "service:bus"], r"handled 1"), (["gateway", "--config", "gateway.toml"], r"listening on 127\.0\.0\.1")],
+    ids=["run", "gateway"],
+)
+def test_a_service_needs_no_current_folder_and_no_home(folder: Path, url: str, arguments: list[str], sign: str) -> None:
+    with command(folder, *arguments, BROKERKIT_URL=f"{url}&start=earliest") as process:
+        program = Program(process)
+        try:
+            program.wait_for(sign)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert program.end() == 0, program.said
+    assert sorted(path.name for path in folder.iterdir()) == FILES
