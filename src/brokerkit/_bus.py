@@ -197,7 +197,7 @@ class Bus:
         """
         return await self.runtime.health(lag=lag)
 
-    def http(self, *, token: str | None = None) -> Starlette:
+    def http(self, *, token: str | None = None, control: bool = False) -> Starlette:
         """Return an ASGI application with ``/livez``, ``/readyz``, ``/metrics`` and ``/state``; see docs/http.md.
 
         Mount it into an application that runs on the bus's event loop: ``app.mount("/brokerkit", bus.http())``. From here
@@ -206,6 +206,7 @@ class Bus:
         Args:
             token: 16 characters at least, which ``/state`` needs as ``Authorization: Bearer TOKEN``. By default it is only
                 for programs on the same machine.
+            control: let those who may see ``/state`` also pause and resume sources.
 
         Raises:
             ConfigError: the bus is open, or the token is too short.
@@ -213,7 +214,7 @@ class Bus:
         """
         from brokerkit._http import for_bus
 
-        return for_bus(self, token)
+        return for_bus(self, token, control=control)
 
     def adapter(self, source: str | None = None, /) -> Adapter:
         """Return the adapter of a source, for features that only its broker has; see the pages of the adapters.

@@ -6,53 +6,21 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.applications import Starlette
 
 from brokerkit import Bus, ConfigError, RetryPolicy
 from brokerkit._http import _app
-from brokerkit._http._server import answering, listener, warn_of_others
+from brokerkit._http._server import listener, warn_of_others
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests.every_broker import Broker, until, until_async
+from tests.http.port import Port
 from tests.metrics.text import samples, total
 
 TOKEN = "a-token-that-nobody-guesses"
-
-
-class Port:
-    """A real port that answers, and a client for it."""
-
-    def __init__(self) -> None:
-        self.client = httpx.AsyncClient()
-        self.name = ""
-        self._stack = AsyncExitStack()
-
-    async def open(self, app: Starlette) -> None:
-        listening = listener("127.0.0.1:0", token=False)
-        self.name = f"127.0.0.1:{listening.getsockname()[1]}"
-        await self._stack.enter_async_context(answering(app, listening))
-        self.client = await self._stack.enter_async_context(
-            httpx.AsyncClient(base_url=f"http://{self.name}", timeout=60, trust_env=False)
-        )
-
-    async def get(self, path: str, **headers: str) -> httpx.Response:
-        return await self.client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-    async def close(self) -> None:
-        await self._stack.aclose()
-
-
-@pytest.fixture
-async def port() -> AsyncIterator[Port]:
-    made = Port()
-    yield made
-    await made.close()
 
 
 async def test_probes_metrics_and_state_say_what_happened(broker: Broker, port: Port) -> None:
@@ -242,3 +210,6 @@ def test_an_address_beyond_this_machine_is_warned_of(host: str, warned: bool, ca
     with caplog.at_level(logging.WARNING):
         warn_of_others(host, 9000, token=False)
     assert ("other machines reach port 9000" in caplog.text) == warned
+    with caplog.at_level(logging.WARNING):
+        warn_of_others(host, 9000, token=True, control=True)
+    assert ("/state and control only with the token" in caplog.text) == warned

@@ -1,4 +1,4 @@
-"""A bus over HTTP: probes, metrics and state, as an ASGI application and on a port of its own."""
+"""A bus over HTTP: probes, metrics, state and control, as an ASGI application and on a port of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from brokerkit._http._answers import Served
 
 
-def for_bus(bus: Served, token: str | None) -> Starlette:
+def for_bus(bus: Served, token: str | None, *, control: bool) -> Starlette:
     """Return the application of a bus; see `Bus.http`.
 
     Raises:
@@ -27,7 +27,7 @@ def for_bus(bus: Served, token: str | None) -> Starlette:
 
     if token is not None:
         check_token(token, "token")
-    return application(Process(bus), token=None if token is None else lambda: token)
+    return application(Process(bus), token=None if token is None else lambda: token, control=control)
 
 
 def refuse_missing(*names: str) -> None:

@@ -1,4 +1,4 @@
-"""Decides who may see the state of a bus over HTTP.
+"""Decides who may see the state of a bus over HTTP, and change it.
 
 With a token, whoever sends it. Without one, programs on this machine: a browser that shows a foreign page is on this machine
 too, so what only a foreign page sends is refused.
@@ -50,6 +50,20 @@ def refusal(request: Request, token: Token | None) -> tuple[int, str] | None:
         return 403, "without a token this is for programs on the same machine: give this port a token"
     if not _is_own_name(_host(request.headers.get("host", ""))):
         return 403, "the header Host must be localhost or an IP address; with a token, it may be any name"
+    return None
+
+
+def refusal_of_change(request: Request, token: Token | None) -> tuple[int, str] | None:
+    """Return status and reason if this request may not change the state; None if it may.
+
+    A form of a foreign page needs no answer to do harm. So without a token, which no form can send, the request must have
+    what a form cannot send either: a browser asks first whether a page may send JSON, and nothing here allows it.
+    """
+    if (refused := refusal(request, token)) is not None:
+        return refused
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if token is None and kind != "application/json":
+        return 415, "without a token this needs the header 'Content-Type: application/json', which no form can send"
     return None
 
 

@@ -42,6 +42,20 @@ class Answers(Protocol):
         """Return the state of sources, targets and handlers. It holds no secret."""
         ...
 
+    async def change(self, *, pause: bool, source: str | None, why: str) -> State:
+        """Pause or resume sources, and return the state after that.
+
+        Args:
+            pause: whether to pause.
+            source: name of the source; None for all of them.
+            why: the reason of a pause.
+
+        Raises:
+            ConfigError: there is no such source; the text lists them.
+            Closed: the bus is not consuming.
+        """
+        ...
+
 
 class Served(Protocol):
     """A bus."""
@@ -54,6 +68,14 @@ class Served(Protocol):
     @property
     def handlers(self) -> Handlers:
         """The handlers of the bus."""
+        ...
+
+    async def pause(self, source: str | None, /, *, reason: str) -> None:
+        """See `Bus.pause`."""
+        ...
+
+    async def resume(self, source: str | None, /) -> None:
+        """See `Bus.resume`."""
         ...
 
 
@@ -129,6 +151,11 @@ class Process:
             },
             "handlers": [row for name in health.sources for row in self._handlers(name)],
         }
+
+    async def change(self, *, pause: bool, source: str | None, why: str) -> State:
+        """Pause or resume sources, and return the state after that."""
+        await (self._bus.pause(source, reason=why) if pause else self._bus.resume(source))
+        return await self.state()
 
     def _waiting(self, name: str) -> dict[str, Any]:
         """Return what the broker said when it was asked last."""

@@ -1,4 +1,4 @@
-"""The ASGI application: ``/livez``, ``/readyz``, ``/metrics`` and ``/state``."""
+"""The ASGI application: probes, metrics, state, and control."""
 
 from __future__ import annotations
 
@@ -12,28 +12,42 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from brokerkit._http._access import Token, refusal
+from brokerkit._errors import Closed, ConfigError
+from brokerkit._http._access import Token, refusal, refusal_of_change
 from brokerkit._http._answers import Answers
+from brokerkit._logging import get_logger
+
+logger = get_logger(__name__)
 
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NO_METRICS: Final = "metrics need prometheus_client, which is not installed: pip install 'brokerkit-sdk[prometheus]'\n"
+_NO_CONTROL: Final = (
+    "this port only shows; brokerkit run --control, or bus.http(control=True), lets it pause and resume"
+)
 
 
-def application(answers: Answers, *, token: Token | None = None) -> Starlette:
+def application(answers: Answers, *, token: Token | None = None, control: bool = False) -> Starlette:
     """Return the application.
 
     Args:
         answers: what it says.
         token: needed for everything but probes and metrics; None admits programs on the same machine alone.
+        control: whether sources can be paused and resumed.
     """
     endpoints = _Endpoints(answers, token)
+    changes = _Changes(answers, token, control=control)
     return Starlette(
         routes=[
             Route("/livez", endpoints.livez),
             Route("/readyz", endpoints.readyz),
             Route("/metrics", endpoints.metrics),
             Route("/state", endpoints.state),
+            *(
+                Route(path, change, methods=["POST"])
+                for verb, change in (("pause", changes.pause), ("resume", changes.resume))
+                for path in (f"/{verb}", f"/sources/{{source:path}}/{verb}")
+            ),
         ]
     )
 
@@ -58,10 +72,57 @@ class _Endpoints:
 
     async def state(self, request: Request) -> Response:
         if (refused := refusal(request, self._token)) is not None:
-            status, reason = refused
-            headers = {"www-authenticate": "Bearer"} if status == 401 else {}
-            return PlainTextResponse(f"{reason}\n", status, {**_HEADERS, **headers})
+            return _refused(*refused)
         return _json(await self._answers.state(), 200)
+
+
+class _Changes:
+    """Pauses and resumes sources. Each request that may do so leaves a line in the log."""
+
+    def __init__(self, answers: Answers, token: Token | None, *, control: bool) -> None:
+        self._answers = answers
+        self._token = token
+        self._control = control
+
+    async def pause(self, request: Request) -> Response:
+        return await self._change(request, pause=True)
+
+    async def resume(self, request: Request) -> Response:
+        return await self._change(request, pause=False)
+
+    async def _change(self, request: Request, *, pause: bool) -> Response:
+        if (refused := refusal_of_change(request, self._token)) is not None:
+            return _refused(*refused)
+        if not self._control:
+            return _refused(403, _NO_CONTROL)
+        source: str | None = request.path_params.get("source")
+        try:
+            state = await self._answers.change(pause=pause, source=source, why="paused over HTTP")
+        except (ConfigError, Closed) as error:
+            self._note(request, pause, source, str(error))
+            return _refused(404 if isinstance(error, ConfigError) else 409, str(error))
+        except Exception as error:
+            self._note(request, pause, source, f"failed with {type(error).__name__}")
+            raise
+        silent = [f"worker {each['worker']}: {each['reasons'][0]}" for each in state["workers"] if each["pid"] is None]
+        self._note(request, pause, source, "; ".join(silent) or "done")
+        return _json(state, 200)
+
+    def _note(self, request: Request, pause: bool, source: str | None, result: str) -> None:
+        address = request.client.host if request.client is not None else "an unknown address"
+        logger.warning(
+            "control over HTTP: %s %s, by %s%s: %s",
+            "pause" if pause else "resume",
+            "all sources" if source is None else f"source {source}",
+            "" if self._token is None else "the owner of the token at ",
+            address,
+            result,
+        )
+
+
+def _refused(status: int, reason: str) -> Response:
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return PlainTextResponse(f"{reason}\n", status, {**_HEADERS, **headers})
 
 
 def _status(reasons: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal, TypeAlias
 
@@ -18,15 +19,31 @@ from brokerkit._errors import describe
 from brokerkit._http._answers import Answers, State
 from brokerkit._http._merging import merged_metrics, merged_state
 from brokerkit._logging import get_logger
+from brokerkit._runtime import Runtime
+from brokerkit.cli._pausing import Change, Pauses, Pausing
 
 logger = get_logger(__name__)
 
-Question: TypeAlias = Literal["live", "ready", "metrics", "state"]
 Line: TypeAlias = "Connection[Any, Any]"
 """Carries questions one way, and triples of question, answer and error the other way."""
 
 _PATIENCE: Final = 2.0
 """Seconds for an answer. A probe of Kubernetes waits a second longer in our example."""
+_MOST: Final = 20
+"""How many questions may wait for a worker. More could fill its line, which holds up whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a worker is asked.
+
+    Attributes:
+        about: which method of `Answers` answers.
+        after: the number of an order that must be carried out first; 0 if none must.
+    """
+
+    about: Literal["live", "ready", "metrics", "state"]
+    after: int = 0
 
 
 class NoAnswer(BrokerkitError):
@@ -50,7 +67,7 @@ class Asked:
         self._listener: threading.Thread | None = None
 
     def __repr__(self) -> str:
-        return f"<Asked: waiting for {sorted(self._waiting)}>"
+        return f"<Asked: {len(self._waiting)} questions wait>"
 
     async def ask(self, question: Question) -> Any:
         """Return the worker's answer. Several at once share one question, so a worker that hangs piles up none.
@@ -60,6 +77,8 @@ class Asked:
         """
         loop = asyncio.get_running_loop()
         if question not in self._waiting:
+            if len(self._waiting) >= _MOST:
+                raise NoAnswer(f"{_MOST} questions wait for an answer already")
             self._waiting[question] = loop.create_future()
             if self._listener is None:
                 self._listener = threading.Thread(target=self._listen, args=(loop,), daemon=True)
@@ -105,38 +124,49 @@ class Workers:
 
     Args:
         count: how many there should be.
+        runtime: the bus's, in this process: it knows the sources.
+        pauses: what is paused in all workers.
 
     Attributes:
         asked: those that run, by number.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, runtime: Runtime, pauses: Pauses) -> None:
         self.asked: dict[int, Asked] = {}
         self._count = count
+        self._runtime = runtime
+        self._pauses = pauses
 
     def __repr__(self) -> str:
         return f"<Workers: {len(self.asked)} of {self._count} run>"
 
     async def live(self) -> Sequence[str]:
         """Return which workers serve and do not answer. Those that have ended are replaced, which needs no restart."""
-        _, missing = await self._all("live")
+        _, missing = await self._all(Question("live"))
         silent = {number for number, asked in self.asked.items() if asked.serving}
         return [f"worker {number}: {reason}" for number, reason in missing.items() if number in silent]
 
     async def ready(self) -> Sequence[str]:
         """Return why which worker is not ready."""
-        found, missing = await self._all("ready")
+        found, missing = await self._all(Question("ready"))
         reasons = [(number, reason) for number, several in found.items() for reason in several]
         return [f"worker {number}: {reason}" for number, reason in sorted([*reasons, *missing.items()])]
 
     async def metrics(self) -> str:
         """Return the metrics of the workers that answer, with the label ``worker``."""
-        found, _ = await self._all("metrics")
+        found, _ = await self._all(Question("metrics"))
         return merged_metrics(found)
 
     async def state(self) -> State:
         """Return the state of all workers as one."""
-        return merged_state(*await self._all("state"))
+        return merged_state(*await self._all(Question("state")))
+
+    async def change(self, *, pause: bool, source: str | None, why: str) -> State:
+        """Pause or resume in all workers, and in those that start later; return the state of all."""
+        if source is not None:
+            self._runtime.source_name(source)
+        number = self._pauses.ask(Change(pause, source, why))
+        return merged_state(*await self._all(Question("state", after=number)))
 
     async def _all(self, question: Question) -> tuple[dict[int, Any], dict[int, str]]:
         """Return the answers, and why others are missing, by number of the worker."""
@@ -154,16 +184,22 @@ class Workers:
         return found, missing
 
 
-def answer(line: Line, answers: Answers, loop: asyncio.AbstractEventLoop) -> None:
+def answer(line: Line, answers: Answers, pausing: Pausing, loop: asyncio.AbstractEventLoop) -> None:
     """Answer a supervisor, in a thread, until it or the event loop ends."""
     ways = {"live": answers.live, "ready": answers.ready, "metrics": answers.metrics, "state": answers.state}
+
+    async def found(question: Question) -> Any:
+        if question.after:
+            await pausing.carried_out(question.after)
+        return await ways[question.about]()
+
     with line, suppress(EOFError, OSError):
         while True:
             question: Question = line.recv()
             if loop.is_closed():
                 return
             try:
-                line.send((question, asyncio.run_coroutine_threadsafe(ways[question](), loop).result(), ""))
+                line.send((question, asyncio.run_coroutine_threadsafe(found(question), loop).result(), ""))
             except Exception as error:
-                logger.exception("the supervisor's question %r has no answer", question)
+                logger.exception("the supervisor's question %r has no answer", question.about)
                 line.send((question, None, f"{type(error).__name__}: {describe(error)}"))

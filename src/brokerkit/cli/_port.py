@@ -18,16 +18,18 @@ class Port:
     Args:
         address: HOST:PORT, or a port of the loopback address.
         token_file: a file with a token. It is read again for each request that needs it.
+        control: whether sources can be paused over it.
 
     Raises:
         ConfigError: the address cannot be listened on, or the file holds no token.
     """
 
-    def __init__(self, address: str, token_file: Path | None) -> None:
+    def __init__(self, address: str, token_file: Path | None, *, control: bool) -> None:
         self._token_file = token_file
+        self._control = control
         if token_file is not None:
             check_token(self._read(token_file), f"--http-token-file {token_file}")
-        self._listener = listener(address, token=token_file is not None)
+        self._listener = listener(address, token=token_file is not None, control=control)
 
     def __repr__(self) -> str:
         return f"<Port {self._listener.getsockname()}>"
@@ -38,13 +40,14 @@ class Port:
         Raises:
             BrokerkitError: as `Bus.serve` does.
         """
-        answers = Process(bus)
-        async with answering(application(answers, token=self._token), self._listener):
+        app = application(Process(bus), token=self._token, control=self._control)
+        async with answering(app, self._listener):
             await bus.serve()
 
     def answering(self, answers: Answers) -> AbstractContextManager[None]:
         """Answer while the block runs, in a thread."""
-        return answering_in_a_thread(application(answers, token=self._token), self._listener)
+        app = application(answers, token=self._token, control=self._control)
+        return answering_in_a_thread(app, self._listener)
 
     @property
     def _token(self) -> Token | None:

@@ -17,8 +17,8 @@ from typing import Final
 from brokerkit import BrokerkitError, RetryPolicy
 from brokerkit._logging import get_logger
 from brokerkit.cli._asking import Asked, Workers
-from brokerkit.cli._pausing import TOGGLE
-from brokerkit.cli._worker import PAUSE, RESUME, STOP, Failure, Line, Orders, Serving, work
+from brokerkit.cli._pausing import TOGGLE, Order, Pauses
+from brokerkit.cli._worker import STOP, Failure, Line, Orders, Serving, work
 
 logger = get_logger(__name__)
 
@@ -41,14 +41,15 @@ class Supervisor:
     Args:
         count: how many workers.
         orders: what each worker does.
+        pauses: what is paused in all of them.
         answers: where those who ask over HTTP find the workers; None if nobody asks.
     """
 
-    def __init__(self, count: int, orders: Orders, answers: Workers | None = None) -> None:
+    def __init__(self, count: int, orders: Orders, pauses: Pauses, answers: Workers | None = None) -> None:
         self._orders = orders
+        self._pauses = pauses
         self._workers = [_Slot(number, answers) for number in range(1, count + 1)]
         self._signals = 0
-        self._paused = False
         self._kill_at: float | None = None
         self._error: str | None = None
         self._status = 0
@@ -68,15 +69,16 @@ class Supervisor:
             BrokerkitError: a worker failed with an error that a retry cannot fix, or no worker can be started.
         """
         try:
-            with self._woken_by_signals() as woken:
+            with self._woken_by_signals():
                 while self._kill_at is None or any(worker.process for worker in self._workers):
                     self._start_and_stop()
-                    wait([woken, *self._lines()], timeout=_LOOK)
-                    if woken.poll():
-                        woken.recv()
+                    wait([self._pauses.woken, *self._lines()], timeout=_LOOK)
+                    if self._pauses.woken.poll():
+                        self._pauses.woken.recv()
+                    self._pause_or_resume()
                     for worker in self._workers:
                         self._check(worker)
-                        worker.pause_or_resume(paused=self._paused)
+                        worker.tell_what_stands(self._pauses.standing())
         finally:
             for worker in self._workers:
                 worker.kill()
@@ -85,31 +87,33 @@ class Supervisor:
         return self._status
 
     @contextmanager
-    def _woken_by_signals(self) -> Generator[Line]:
-        """Yield a connection that gets a message at each signal."""
-        woken, waker = _SPAWN.Pipe(duplex=False)
+    def _woken_by_signals(self) -> Generator[None]:
+        """Note each signal, and wake the supervisor, while the block runs."""
 
         def signalled(*_: object) -> None:
             self._signals += 1
-            waker.send(None)
+            self._pauses.wake()
 
         def toggled(*_: object) -> None:
-            self._paused = not self._paused
-            waker.send(None)
+            self._pauses.toggle()
 
         before = {number: signal.signal(number, signalled) for number in _SIGNALS}
         if TOGGLE is not None:
             before[TOGGLE] = signal.signal(TOGGLE, toggled)
         try:
-            yield woken
+            yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            woken.close()
-            waker.close()
 
     def _lines(self) -> Iterable[Line]:
         return [worker.line for worker in self._workers if worker.line is not None]
+
+    def _pause_or_resume(self) -> None:
+        """Tell the workers what was asked for."""
+        for order in self._pauses.take():
+            for worker in self._workers:
+                worker.tell(order)
 
     def _start_and_stop(self) -> None:
         """Start, stop or kill the workers that are due."""
@@ -179,7 +183,7 @@ class _Slot:
         self.failure: Failure | None = None
         self._number = number
         self._answers = answers
-        self._paused = False
+        self._knows_what_stands = False
         self._serving_since: float | None = None
         self._failures = 0
 
@@ -193,7 +197,7 @@ class _Slot:
     def start(self, orders: Orders) -> None:
         """Start a process."""
         self.line, other = _SPAWN.Pipe()
-        self.failure, self._paused = None, False
+        self.failure, self._knows_what_stands = None, False
         asked, questions = _SPAWN.Pipe() if self._answers is not None else (None, None)
         arguments = (self._number, other, orders, questions)
         self.process = _SPAWN.Process(target=work, args=arguments, name=f"worker {self._number}")
@@ -224,14 +228,19 @@ class _Slot:
         """Make the worker drain, if there is one."""
         self._say(STOP)
 
-    def pause_or_resume(self, *, paused: bool) -> None:
-        """Tell a worker that serves, unless it is so already."""
-        if self.serving and paused != self._paused:
-            self._paused = paused
-            logger.info("%s is told to %s", self, "pause" if paused else "resume")
-            self._say(PAUSE if paused else RESUME)
+    def tell(self, order: Order) -> None:
+        """Tell what to pause or to resume, unless `tell_what_stands` will."""
+        if self._knows_what_stands:
+            logger.info("%s is told to %s", self, ", ".join(map(str, order.changes)) or "go on")
+            self._say(order)
 
-    def _say(self, order: str) -> None:
+    def tell_what_stands(self, order: Order) -> None:
+        """Tell a worker that has begun to serve what was paused before."""
+        if self.serving and not self._knows_what_stands:
+            self._knows_what_stands = True
+            self.tell(order)
+
+    def _say(self, order: str | Order) -> None:
         if self.line is not None:
             with suppress(OSError):
                 self.line.send(order)

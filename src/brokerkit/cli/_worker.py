@@ -1,7 +1,7 @@
 """A worker: a process that serves a bus until its supervisor sends stop, or has died.
 
-A connection, the line, joins the two. The worker sends `Serving` and `Failure`; the supervisor sends `PAUSE`, `RESUME` and
-`STOP`. If the line is closed, the worker stops too, so no worker outlives a supervisor that was killed.
+A connection, the line, joins the two. The worker sends `Serving` and `Failure`; the supervisor sends `Order` and `STOP`. If
+the line is closed, the worker stops too, so no worker outlives a supervisor that was killed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from brokerkit.cli._pausing import TOGGLE, Pausing
 from brokerkit.cli._target import find_bus
 
 STOP: Final = "stop"
-PAUSE: Final = "pause"
-RESUME: Final = "resume"
 _FAILED: Final = 1
 _LASTING: Final = (ConfigError, AccessDenied, NotFound, WrongNameRule)
 """Errors that a retry cannot fix."""
@@ -89,8 +87,9 @@ def work(number: int, line: Line, orders: Orders, questions: Questions | None = 
     set_up_logging(orders.log_level, orders.log_format, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
-        answering = partial(answer, questions, Process(bus)) if questions is not None else None
-        run_until_signalled(partial(_serve, bus, line, orders.kill_after, answering), uvloop=orders.uvloop)
+        pausing = Pausing(bus)
+        answering = partial(answer, questions, Process(bus), pausing) if questions is not None else None
+        run_until_signalled(partial(_serve, bus, line, orders.kill_after, pausing, answering), uvloop=orders.uvloop)
     except BrokerkitError as error:
         with suppress(OSError):  # the supervisor has died
             line.send(Failure(" ".join(str(error).split()), isinstance(error, _LASTING)))
@@ -98,7 +97,11 @@ def work(number: int, line: Line, orders: Orders, questions: Questions | None = 
 
 
 async def _serve(
-    bus: Bus, line: Line, kill_after: float, answering: Callable[[asyncio.AbstractEventLoop], None] | None
+    bus: Bus,
+    line: Line,
+    kill_after: float,
+    pausing: Pausing,
+    answering: Callable[[asyncio.AbstractEventLoop], None] | None,
 ) -> None:
     """Serve until the supervisor sends stop, or the line is closed.
 
@@ -108,12 +111,11 @@ async def _serve(
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    pausing = Pausing(bus)
 
     def listen() -> None:
         with suppress(EOFError, OSError, RuntimeError):
             while (order := line.recv()) != STOP:
-                loop.call_soon_threadsafe(partial(pausing.order, pause=order == PAUSE))
+                loop.call_soon_threadsafe(partial(pausing.order, order))
         with suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(task.cancel)
         # A handler may block the loop, or a thread may block the end of the interpreter.

@@ -13,7 +13,7 @@ from brokerkit._http import refuse_missing
 from brokerkit._logging import get_logger
 from brokerkit._signals import loop_factory, run_until_signalled
 from brokerkit.cli._output import LogFormat, LogLevel, UsageError, set_up_logging
-from brokerkit.cli._pausing import toggled
+from brokerkit.cli._pausing import Pauses, toggled
 from brokerkit.cli._target import find_bus
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
     http: str | None = None,
     http_token_file: Path | None = None,
+    control: Annotated[bool, Parameter(negative="")] = False,
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -51,13 +52,14 @@ def run(
             for all workers.
         http_token_file: a file with the token that /state needs, 16 characters at least. Without it, /state is for
             programs on the same machine.
+        control: let those who may see /state also pause and resume sources over HTTP, such as with `brokerkit ctl`.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
         log_format: `json` for one line of JSON for each record, with fields.
     """
     set_up_logging(log_level, log_format)
     bus = find_bus(target, config)
-    port = _port(http, http_token_file)
+    port = _port(http, http_token_file, control=control)
     if workers == 1:
         logger.info("running %s until SIGTERM or SIGINT", target)
         run_until_signalled(partial(_serve, bus, port), uvloop=uvloop)
@@ -71,8 +73,9 @@ def run(
         loop_factory(uvloop=uvloop)  # fails here, and not in each worker
         logger.info("running %s in %d workers until SIGTERM or SIGINT", target, workers)
         orders = Orders(target, config, uvloop, log_level, log_format, bus.runtime.settings.stop_timeout + _STOP_GRACE)
-        answers = Workers(workers) if port is not None else None
-        supervisor = Supervisor(workers, orders, answers)
+        pauses = Pauses(list(bus.runtime.settings.sources))
+        answers = Workers(workers, bus.runtime, pauses) if port is not None else None
+        supervisor = Supervisor(workers, orders, pauses, answers)
         with port.answering(answers) if port is not None and answers is not None else nullcontext():
             status = supervisor.run()
     logger.info("%s has stopped", target)
@@ -84,12 +87,14 @@ async def _serve(bus: Bus, port: Port | None) -> None:
         await (bus.serve() if port is None else port.serve(bus))
 
 
-def _port(address: str | None, token_file: Path | None) -> Port | None:
+def _port(address: str | None, token_file: Path | None, *, control: bool) -> Port | None:
     if address is None:
         if token_file is not None:
             raise UsageError("--http-token-file goes with --http")
+        if control:
+            raise UsageError("--control goes with --http")
         return None
     refuse_missing("starlette", "uvicorn")
     from brokerkit.cli._port import Port
 
-    return Port(address, token_file)
+    return Port(address, token_file, control=control)
