@@ -62,6 +62,7 @@ app.command(
 )
 app.command("brokerkit.cli.tail:tail", name="tail", help="Follow a topic, one line for each message.")
 app.command("brokerkit.cli.lag:lag", name="lag", help="Show how many messages wait for each source of a bus.")
+app.command("brokerkit.cli.ctl:ctl", name="ctl", help="Show, pause and resume the sources of a running bus.")
 app.command("brokerkit.cli.seek:seek", name="seek", help="Move a group to another position of its topics.")
 app.command("brokerkit.cli.bridge:bridge", name="bridge", help="Forward messages from one broker to another.")
 app.command("brokerkit.cli.dlq:app", name="dlq", help="Browse, replay and purge dead letters.")
