@@ -136,6 +136,7 @@ class Workers:
         self._count = count
         self._runtime = runtime
         self._pauses = pauses
+        self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Workers: {len(self.asked)} of {self._count} run>"
@@ -165,8 +166,10 @@ class Workers:
         """Pause or resume in all workers, and in those that start later; return the state of all."""
         if source is not None:
             self._runtime.source_name(source)
-        number = self._pauses.ask(Change(pause, source, why))
-        return merged_state(*await self._all(Question("state", after=number)))
+        # One at a time: a worker answers no probe while it waits for what is asked here.
+        async with self._changing:
+            number = self._pauses.ask(Change(pause, source, why))
+            return merged_state(*await self._all(Question("state", after=number)))
 
     async def _all(self, question: Question) -> tuple[dict[int, Any], dict[int, str]]:
         """Return the answers, and why others are missing, by number of the worker."""
