@@ -17,7 +17,6 @@ from rich.logging import RichHandler
 
 from brokerkit._errors import BrokerkitError
 from brokerkit._logging import escape, indented, traceback_text
-from brokerkit.logs import JsonFormatter
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -176,6 +175,8 @@ def set_up_logging(level: LogLevel, format: LogFormat = "text", *, process: str 
     stderr = Console(stderr=True)
     handler: logging.Handler
     if format == "json":
+        from brokerkit.logs import JsonFormatter
+
         handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter(fields={"process": process} if process else None))
     elif stderr.is_terminal:
