@@ -18,7 +18,7 @@ from brokerkit._handlers._middleware import HandlerMiddleware
 from brokerkit._messages._message import Message
 from brokerkit._messages._outgoing import Receipt
 from brokerkit._publishing._arguments import BatchOptions, MessageOptions, Publishable
-from brokerkit._publishing._middleware import Publication, PublishInside, PublishMiddleware, publish_pairs
+from brokerkit._publishing._middleware import Publication, PublishInside, PublishMiddleware
 from brokerkit._publishing._sync import SyncBus
 from brokerkit._runtime import Runtime
 from brokerkit._serving import serving
@@ -311,12 +311,7 @@ class Bus:
             ConfigError: ``to`` is not the name of a target, or is missing although there are several.
             Closed: the bus is not open.
         """
-        target = self.runtime.target(to)
-        pairs = (item if isinstance(item, tuple) else (item, None) for item in batch)
-        if self._inside.middleware:
-            publications = [Publication(what, payload, key, target=target.name, **options) for what, payload in pairs]
-            return await self._inside.many(target, publications)
-        return await publish_pairs(target, pairs, key=key, **options)
+        return await self._inside.batch(self.runtime.target(to), batch, key=key, **options)
 
     def sync(self) -> SyncBus:
         """Return a publisher for code without an event loop. It is thread-safe and connects at the first call."""
