@@ -153,14 +153,14 @@ class Recorder:
             yield bus
 
 
-async def until(true: Callable[[], bool], *, seconds: float = 20.0) -> None:
+async def until(true: Callable[[], bool], *, seconds: float = 45.0) -> None:
     """Wait until something that no event tells is true, looking often."""
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.01)
 
 
-async def until_async(true: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
+async def until_async(true: Callable[[], Awaitable[bool]], *, seconds: float = 45.0) -> None:
     """The same for something that has to be asked for."""
     async with asyncio.timeout(seconds):
         while not await true():

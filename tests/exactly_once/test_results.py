@@ -80,7 +80,7 @@ async def test_what_a_handler_that_is_done_has_published_is_there_once(
     await scene.deal(0, 1)
     async with scene.bus, scene.bus.serving():
         stats = scene.bus.stats["deals"]
-        await until(lambda: stats.handled + stats.dead_lettered == 2)
+        await until(lambda: stats.handled + stats.dead_lettered == 2, seconds=60)
         await scene.over()
         assert sorted(await scene.paid()) == ["deal-0-first", "deal-0-second", "deal-1-first"]
         assert len(await scene.letters()) == 1

@@ -87,6 +87,7 @@ def environment(broker: Broker) -> dict[str, str]:
         "provision": "all",
         "format": "json",
         "publish_timeout": 80.0,
+        "stop_timeout": 80.0,
         **broker.settings,
     }
     return {**os.environ, "SETTINGS": json.dumps(settings)}
