@@ -85,8 +85,9 @@ async def test_a_filtered_walk_looks_at_each_letter_once_and_the_next_one_finds_
         assert told[0] == (0, 0, count)
         assert told[-1] == (count // 10, count - count // 10, 0)
         assert all(sum(each) == count for each in told)
-        left = [one.message.id async for one in letters]
-        assert sorted(map(str, left)) == sorted(f"id-{number}" for number in range(count) if number % 10)
+        # A slow walk through a queue of AWS may meet a letter again whose lease ended.
+        left = {one.message.id async for one in letters}
+        assert left == {f"id-{number}" for number in range(count) if number % 10}
         assert await letters.replay(ids=["id-1", "id-57"]) == 2
         assert await letters.replay(limit=7) == 7
         assert await letters.replay() == count - count // 10 - 9

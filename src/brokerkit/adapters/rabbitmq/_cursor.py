@@ -64,6 +64,7 @@ class RabbitCursor:
         self._news = asyncio.Event()
         self._count = 0
         self._given = 0
+        self._has_other_readers = False
 
     def __repr__(self) -> str:
         return f"<RabbitCursor of {self._queue}: {self.unseen} unseen>"
@@ -80,6 +81,8 @@ class RabbitCursor:
         if count is None:
             raise NotFound(f"{self._link.url}: there is no queue {self._queue!r}")
         self._count = count
+        # Asked now: a quorum queue counts a consumer of ours for a moment after it was cancelled.
+        self._has_other_readers = await count_consumers(self._link, connection, self._queue) > 0
         first = await self._open_window(connection)
         # Two are left for questions. 0 stands for no limit.
         limit = first.channel.connection.connection_tune.channel_max or _MOST_CHANNELS
@@ -177,30 +180,28 @@ class RabbitCursor:
         connection, self._connection = self._connection, None
         try:
             with suppress(*CLIENT_ERRORS, BrokerkitError):
-                kept = sum(len(window.unsettled) for window in windows)
-                async with asyncio.timeout(_GIVING_BACK):
-                    await self._give_back(windows)
-                if kept and connection is not None:
-                    await self._wait_until_back(connection, kept)
+                if connection is not None:
+                    async with asyncio.timeout(_GIVING_BACK):
+                        expected = await self._give_back(windows, connection)
+                    if expected and not self._has_other_readers:
+                        await self._wait_until_back(connection, expected)
         finally:
             if connection is not None:
                 await discard(connection)
 
-    async def _wait_until_back(self, connection: AbstractConnection, kept: int) -> None:
+    async def _wait_until_back(self, connection: AbstractConnection, expected: int) -> None:
         """Wait until the queue has what stays: a quorum queue takes it back a moment after the channel has closed.
 
         Whoever looks before that finds an empty queue (seen on 3.10). It may be gone by then, so this ends in time.
         """
-        if await count_consumers(self._link, connection, self._queue):
-            return
         give_up = asyncio.get_running_loop().time() + _TAKING_BACK
-        while (await count_messages(self._link, connection, self._queue) or 0) < kept:
+        while (await count_messages(self._link, connection, self._queue) or 0) < expected:
             if asyncio.get_running_loop().time() > give_up:
                 return
             await asyncio.sleep(0.02)
 
-    async def _give_back(self, windows: Sequence[_Window]) -> None:
-        """Put back what stays, window by window.
+    async def _give_back(self, windows: Sequence[_Window], connection: AbstractConnection) -> int:
+        """Put back what stays, window by window. Return how many messages the queue has then; 0 if nothing was put back.
 
         A channel that just closes gives back its messages behind those of other channels, or before them. A refused message
         goes to the front of the queue, behind what was refused before; it goes to the end of a quorum queue without a
@@ -216,6 +217,8 @@ class RabbitCursor:
                 # way. Another consumer goes through the same log, behind them.
                 await self._consume(window, 1)
                 await window.channel.basic_cancel(window.consumer)
+        stays = sum(len(window.unsettled) for window in windows)  # also what the other consumer was given
+        waits = (await count_messages(self._link, connection, self._queue) or 0) if stays else 0
         for channel, last in kept:
             if last:
                 await channel.basic_nack(last, multiple=True, requeue=True)
@@ -226,3 +229,4 @@ class RabbitCursor:
             if next(reversed(window.unsettled), 0):
                 await window.channel.basic_nack(0, multiple=True, requeue=True)
             await window.channel.close()
+        return waits + stays if stays else 0
