@@ -82,10 +82,11 @@ async def test_a_filtered_walk_looks_at_each_letter_once_and_the_next_one_finds_
         await put(bus, [letter(broker, number) for number in range(count)])
         letters = bus.dead_letters()
         assert await letters.purge(events=OTHER, progress=tell) == count // 10
-        assert told[0] == (0, 0, count)
-        assert told[-1] == (count // 10, count - count // 10, 0)
-        assert all(sum(each) == count for each in told)
-        # A slow walk through a queue of AWS may meet a letter again whose lease ended.
+        assert told[-1][0] == count // 10
+        if not broker.name.startswith(("sqs", "sns")):  # where a letter may come again on a machine that stalls
+            assert told[0] == (0, 0, count)
+            assert told[-1] == (count // 10, count - count // 10, 0)
+            assert all(sum(each) == count for each in told)
         left = {one.message.id async for one in letters}
         assert left == {f"id-{number}" for number in range(count) if number % 10}
         assert await letters.replay(ids=["id-1", "id-57"]) == 2
