@@ -40,7 +40,7 @@ def test_events_are_published_handled_and_retried(broker: Broker) -> None:
         order.setdefault(key or "", []).append(number)
 
     async def main() -> None:
-        bus = broker.bus(retry=RetryPolicy(first=0.05))
+        bus = broker.bus(retry=RetryPolicy(first=0.05), lease=30.0)
         bus.include(handlers)
         async with bus, bus.serving():
             batch = [
@@ -49,7 +49,7 @@ def test_events_are_published_handled_and_retried(broker: Broker) -> None:
             ]
             assert all(isinstance(result, Receipt) for result in await bus.publish_many(batch))
             await asyncio.gather(*(bus.publish(OnPlayerSeatedDown(player_id=n), key="late") for n in range(150, 200)))
-            await until(lambda: sum(map(len, order.values())) == 200, seconds=60)
+            await until(lambda: sum(map(len, order.values())) == 200, seconds=100)
             assert (await bus.health()).ready
 
     on_uvloop(main())
