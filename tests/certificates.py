@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -116,18 +117,27 @@ async def tls_front(
         writer.close()
 
     running: set[asyncio.Task[None]] = set()
-    writers: set[asyncio.StreamWriter] = set()
+    transports: set[asyncio.Transport] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
-        behind, out = await asyncio.open_connection(host, int(behind_port))
-        writers.add(out)
-        for way in (copy(reader, out), copy(behind, writer)):
-            task = asyncio.create_task(way)
-            running.add(task)
-            task.add_done_callback(running.discard)
+    def run(way: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(way)
+        running.add(task)
+        task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):  # the client turns the certificate down, speaks no TLS, or goes
+            await writer.start_tls(context)
+            behind, out = await asyncio.open_connection(host, int(behind_port))
+            transports.add(out.transport)
+            run(copy(reader, out))
+            run(copy(behind, writer))
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A server with a context of its own tells nobody of a connection whose handshake has not ended.
+        transports.add(writer.transport)
+        run(join(reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -135,5 +145,6 @@ async def tls_front(
         for task in list(running):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for writer in writers:
-            writer.transport.abort()  # a close waits for the other side to say goodbye
+        for transport in transports:
+            transport.abort()  # a close waits for the other side to say goodbye
+        await asyncio.sleep(0)  # the sockets are closed in the next turn
