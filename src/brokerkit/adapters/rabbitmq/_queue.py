@@ -10,6 +10,7 @@ from brokerkit.adapters.api import (
     Lost,
     NotFound,
     Outcome,
+    PausesReading,
     Settled,
     Subscription,
     UnsupportedFeature,
@@ -107,6 +108,16 @@ class QueueSource:
     async def lag(self) -> int | None:
         """See `Source.lag`."""
         return await self._source.lag()
+
+    async def pause_reading(self) -> None:
+        """See `PausesReading.pause_reading`. The reader of a stream keeps its place."""
+        if isinstance(self._source, PausesReading):
+            await self._source.pause_reading()
+
+    async def resume_reading(self) -> None:
+        """See `PausesReading.resume_reading`."""
+        if isinstance(self._source, PausesReading):
+            await self._source.resume_reading()
 
     async def stop(self) -> None:
         """See `Source.stop`."""
