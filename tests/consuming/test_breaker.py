@@ -132,6 +132,31 @@ async def test_other_errors_do_not_open_it_and_one_bad_message_does_not_keep_it_
     assert bus.stats["bus"].dead_lettered == 2
 
 
+async def test_a_bad_message_that_fails_whole_batches_becomes_a_dead_letter_and_the_source_goes_on(
+    memory: Broker,
+) -> None:
+    handled = list[int]()
+    bus = memory.bus(retry=RetryPolicy(attempts=3, first=0.1), breaker=Breaker(minimum=4, probe_after=1.0, cap=10.0))
+
+    @bus.on_batch(NAME, size=20, within=0.3)
+    async def store(events: list[OnPlayerSeatedDown]) -> None:
+        numbers = [event.player_id or 0 for event in events]
+        if 7 in numbers:
+            raise RuntimeError("a constraint is violated")
+        handled.extend(numbers)
+
+    async with bus, bus.serving():
+        await bus.publish_many(map(seated, range(10)))
+        await asyncio.sleep(600)
+        assert bus.stats["bus"].dead_lettered == 0  # nothing has come that could show that it is this message
+        for number in range(10, 15):
+            await bus.publish(seated(number))
+            await asyncio.sleep(60)
+        assert bus.stats["bus"].dead_lettered == 1
+        assert (await bus.health()).ready
+    assert sorted(handled) == [one for one in range(15) if one != 7]
+
+
 async def test_a_pause_that_was_asked_for_outlasts_an_open_breaker_and_a_resume_ends_both(memory: Broker) -> None:
     database = Database()
     bus = serving(memory, database, breaker=Breaker(minimum=2, probe_after=1.0))

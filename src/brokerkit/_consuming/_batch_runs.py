@@ -201,7 +201,7 @@ class BatchRuns:
         """Acknowledge what is done, and have decided about the rest."""
         flow, retries = self._flow, self._retries
         before = len(flow.ready)
-        held: dict[Key, list[Delivery]] = {}
+        waiting: dict[Key, list[Delivery]] = {}
         for delivery in deliveries:
             if (error := failed.get(delivery)) is None:
                 self._done(delivery, call)
@@ -210,12 +210,13 @@ class BatchRuns:
             else:
                 key = delivery.lane
                 self._decide(delivery, call, error)
-                if key is not None and delivery in retries.held:
-                    held.setdefault(key, []).append(delivery)
-        for key, (_, *behind) in held.items():
+                if key is not None and delivery.state is State.WAITING:
+                    waiting.setdefault(key, []).append(delivery)
+        for key, (_, *behind) in waiting.items():
             # Only the first of a key waits for its next attempt, and the others behind it, before all that came later.
             for delivery in behind:
-                retries.let_go(delivery)
+                if not retries.let_go(delivery):
+                    flow.isolation.suspects.remove(delivery)  # The circuit breaker is open.
             flow.lanes.put_back(key, behind)
         flow.wake(len(flow.ready) - before)
 

@@ -11,10 +11,12 @@ from brokerkit._config._breaker import Breaker
 from brokerkit._consuming._executor import Executor
 from brokerkit._consuming._flow import Flow
 from brokerkit._consuming._isolation import Isolation
+from brokerkit._consuming._leases import OURS
 from brokerkit._consuming._pause import Pause
 from brokerkit._deadline import wait_for_event
 from brokerkit._errors import DecodeError, Reject, Retry
 from brokerkit._logging import get_logger
+from brokerkit._messages._delivery import Delivery
 
 logger = get_logger(__name__)
 
@@ -60,6 +62,9 @@ class CircuitBreaker:
         self._failures: deque[tuple[float, int]] = deque()
         # How many had been handled when it closed: until there are more, one failure opens it again.
         self._closed_at: int | None = None
+        # The message that is tried, and how many had been handled when each of those that are here failed as one.
+        self._trial: Delivery | None = None
+        self._failed_trials = dict[Delivery, int]()
         self._trial_failed = False
         self._opened = asyncio.Event()
 
@@ -67,13 +72,13 @@ class CircuitBreaker:
         state = "open" if self._pause.is_open else "closed"
         return f"<CircuitBreaker of {self._name}: {state}, {len(self._failures)} failures>"
 
-    def takes(self, error: BaseException) -> bool:
+    def takes(self, delivery: Delivery, error: BaseException) -> bool:
         """Note a failed attempt. True where it must not count, because the breaker is open now."""
         if self._stopping.is_set() or not self._counts(error):
             return False
         if self._pause.is_open:
             self._trial_failed = True
-            return True
+            return not (delivery is self._trial and self._fails_while_others_work(delivery))
         now, handled = self._loop.time(), self._flow.stats.handled
         again = handled == self._closed_at
         self._closed_at = None
@@ -89,6 +94,16 @@ class CircuitBreaker:
         self._pause.open(f"circuit breaker: {told}, the last with {type(error).__name__}")
         self._opened.set()
         return True
+
+    def _fails_while_others_work(self, delivery: Delivery) -> bool:
+        """Whether others were handled since a message was tried and failed. Then it is the message that is bad: if that did
+        not count, it would open the breaker again and again.
+        """
+        handled, failed = self._flow.stats.handled, self._failed_trials
+        before = failed.get(delivery)
+        self._failed_trials = {one: at for one, at in failed.items() if one.state in OURS}
+        self._failed_trials[delivery] = handled
+        return before is not None and handled > before
 
     def _counts(self, error: BaseException) -> bool:
         errors = self._settings.errors
@@ -116,11 +131,12 @@ class CircuitBreaker:
         """
         if (delivery := self._isolation.pick()) is None:
             return True
-        flow, self._trial_failed = self._flow, False
+        flow, self._trial, self._trial_failed = self._flow, delivery, False
         flow.ready.append(delivery)
         flow.wake(1)
         while delivery in flow.ready or delivery in self._executor.running:
             await flow.progress(_LOOK)
+        self._trial = None
         if self._trial_failed:
             logger.info("source %s: circuit breaker: a message that was tried failed again", self._name)
         return not self._trial_failed

@@ -55,7 +55,7 @@ _SKEW: Final = 60.0
 class TakesFailures(Protocol):
     """The circuit breaker."""
 
-    def takes(self, error: BaseException) -> bool:
+    def takes(self, delivery: Delivery, error: BaseException) -> bool:
         """Note a failed attempt. True where it must not count."""
         ...
 
@@ -184,7 +184,7 @@ class Retries:
         """A handler has ended with an error: decide what becomes of the message, do it, and return it."""
         if self.transactions is not None:
             self.transactions.roll_back(delivery)
-        if self.breaker is not None and is_failure(error) and self.breaker.takes(error):
+        if self.breaker is not None and is_failure(error) and self.breaker.takes(delivery, error):
             return self._keep_uncounted(delivery, call, error)
         retry_state = delivery.need_retry_state()
         policy = (call and call.handler.retry) or self._settings.retry
