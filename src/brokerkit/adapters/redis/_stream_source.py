@@ -244,7 +244,7 @@ class RedisStreamsSource:
         """Claim what has been idle for a lease: of dead members, and what anybody released."""
         got: list[Delivery] = []
         async with self._settling:
-            for stream in await self._pending():
+            for stream in await self._claimable():
                 while len(got) < limit:
                     answer = await self._client.call(
                         *("XAUTOCLAIM", stream.name, self._group, self._consumer, self._lease, stream.claimed),
@@ -264,10 +264,10 @@ class RedisStreamsSource:
             self._sweep_at = asyncio.get_running_loop().time() + self._sweep_every
         return got
 
-    async def _pending(self) -> list[Stream]:
+    async def _claimable(self) -> list[Stream]:
         """The streams where something can be claimed: one question for many, for most have nothing."""
-        parts = [(part, [stream.key for stream in part], [self._group]) for part in self._parts]
-        looks = await ask_parts(self._client, scripts.PENDING, parts)
+        parts = [(part, [stream.key for stream in part], [self._group, self._lease]) for part in self._parts]
+        looks = await ask_parts(self._client, scripts.CLAIMABLE, parts)
         return [part[index] for part, indexes in looks for index in indexes]
 
     async def _take_again(self, stream: Stream, entries: list[Any]) -> list[Delivery]:

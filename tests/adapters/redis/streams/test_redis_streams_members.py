@@ -84,6 +84,27 @@ async def test_few_slots_take_turns_among_many_topics_and_are_never_exceeded(ada
         assert sorted(seen) == sorted([*range(len(topics))] * 3)
 
 
+async def test_what_live_members_hold_is_not_gone_through_to_find_what_can_be_claimed(
+    adapter: RedisStreamsAdapter, raw: Redis
+) -> None:
+    async def claims() -> int:
+        return int((await raw.info("commandstats")).get("cmdstat_xautoclaim", {"calls": 0})["calls"])
+
+    busy, other = await made(adapter), await made(adapter)
+    held = [outgoing(busy, number) for number in range(2_000)]
+    assert confirmed(await adapter.send([*held, outgoing(other, 7)]))
+    for topic in (busy, other):
+        await raw.xgroup_create(topic, "g", "0")
+        await raw.xreadgroup("g", "somebody-else", {topic: ">"}, count=2_000)
+    (pending,) = await raw.xpending_range(other, "g", "-", "+", 1)
+    await raw.xclaim(other, "g", "dead", 0, [pending["message_id"]], idle=3_600_000)
+    before = await claims()
+    async with reading(adapter, busy, other, **ALL, lease=1_800) as source:
+        assert numbers(await receive(source, 1)) == [7]
+    # XAUTOCLAIM goes through ten entries for each that it may claim: it would take 20 to see what is held.
+    assert await claims() - before < 10
+
+
 async def test_what_was_taken_before_a_connection_broke_is_handed_out_afterwards(
     adapter: RedisStreamsAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
