@@ -56,9 +56,10 @@ def lock_brokers(folder: Path, words: Sequence[str]) -> None:
     asked = folder / "asked.txt"
     for name, origin in versions.VERSIONS.items():
         match origin:
-            case versions.Wheel(requirement=text):
+            case versions.Wheel(requirement=text, python=python):
                 asked.write_text(text)
-                compile_to(versions.lock(name), str(asked), *EVERYWHERE, "--no-deps", *words)
+                everywhere = ("--universal", f"--python-version={python}")
+                compile_to(versions.lock(name), str(asked), *everywhere, "--no-deps", *words)
             case versions.Environment(python=python, requirements=several):
                 asked.write_text("\n".join(several))
                 compile_to(versions.lock(name), str(asked), f"--python-version={python}", *words)

