@@ -14,17 +14,14 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Double,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
     Text,
-    and_,
     delete,
     event,
-    exists,
     func,
     insert,
     literal,
@@ -52,6 +49,7 @@ from brokerkit._publishing._later import due_time
 from brokerkit._publishing._sender import Result
 from brokerkit.dedupe._sql import AFTER_COMMIT, SECONDS, check_table, engine_of, join, leave, server_now
 from brokerkit.events._shapes import EventObject
+from brokerkit.outbox._look import LONGEST_PAUSE, Look, add_indexes
 from brokerkit.outbox._rows import outgoing_of, row_of, waves_of
 
 if TYPE_CHECKING:
@@ -59,8 +57,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_BATCH: Final = 500
-_LONGEST_PAUSE: Final = 60.0
 _NOTE: Final = 0.2
 """Seconds for which rows may be confirmed and not deleted yet; after a crash they are sent again."""
 _NO_LEASE: Final = 10
@@ -129,10 +125,10 @@ class Outbox:
             Column("attempts", Integer, nullable=False, default=0),
             Column("due", Double, nullable=False, default=0.0, comment="Unix time in seconds; not sent before"),
             Column("error", Text),
-            Index(f"{table}_lane", "lane", "n"),
             schema=schema,
             sqlite_autoincrement=True,
         )
+        add_indexes(self.table)
         self.relay_table = Table(
             f"{table}_relay",
             metadata,
@@ -145,6 +141,7 @@ class Outbox:
         self._poll = poll
         self._lease = lease
         self._name = secrets.token_hex(16)
+        self._look = Look(self.engine, self.table, self._now)
         self._new = asyncio.Event()
         self._relay: asyncio.Task[None] | None = None
         self._stopping = False
@@ -153,10 +150,15 @@ class Outbox:
         return f"<Outbox {self.engine.url.render_as_string()} {self.table.fullname}>"
 
     async def create_tables(self) -> None:
-        """Create the tables where they are missing."""
+        """Create the tables where they are missing, and the indexes of a table that an older version created.
+
+        On PostgreSQL, nothing is written to the table while an index is built.
+        """
         async with self.engine.begin() as connection:
             for table in (self.table, self.relay_table):
                 await connection.run_sync(table.create, checkfirst=True)
+            for index in self.table.indexes:
+                await connection.run_sync(index.create, checkfirst=True)
 
     # ---- writing ---------------------------------------------------------------------------------------------
 
@@ -268,7 +270,7 @@ class Outbox:
                 failures = 0
             except Exception as error:  # noqa: BLE001 (the relay must not end in silence while events are committed)
                 failures += 1
-                pause = backoff(failures, first=0.2, cap=_LONGEST_PAUSE)
+                pause = backoff(failures, first=0.2, cap=LONGEST_PAUSE)
                 logger.warning("%r: trying again in %.3g s: %s", self, pause, type(error).__name__)
             if last:
                 break
@@ -304,29 +306,10 @@ class Outbox:
 
     async def _send_committed(self) -> float:
         """Send what is there, batch after batch; the seconds after which to look again."""
-        while rows := await self._due():
-            if not (await self._is_ours() and await self._send(rows)):
+        while (found := await self._look()).rows:
+            if not (await self._is_ours() and await self._send(found.rows)):
                 return self._poll
-        async with self.engine.connect() as connection:
-            left: float | None = await connection.scalar(select(func.min(self.table.c.due) - self._now()))
-        return self._poll if left is None else min(self._poll, max(left, 0.01))
-
-    async def _due(self) -> Sequence[Row[Any]]:
-        """What can be sent now: a failed event holds back those of its key that were written after it."""
-        now, earlier = self._now(), self.table.alias()
-        # No failed event waits for longer than that, but where the clock was set back since.
-        longest = now + _LONGEST_PAUSE
-        held_back = exists().where(
-            earlier.c.lane == self.table.c.lane,
-            earlier.c.n < self.table.c.n,
-            earlier.c.attempts > 0,  # one without an attempt was written for later
-            earlier.c.due > now,
-            earlier.c.due <= longest,
-        )
-        is_due = or_(self.table.c.due <= now, and_(self.table.c.attempts > 0, self.table.c.due > longest))
-        waiting = select(self.table).where(is_due, ~held_back).order_by(self.table.c.n).limit(_BATCH)
-        async with self.engine.connect() as connection:
-            return (await connection.execute(waiting)).all()
+        return self._poll if found.due_in is None else min(self._poll, max(found.due_in, 0.01))
 
     async def _send(self, rows: Sequence[Row[Any]]) -> bool:
         """Send rows, wave after wave; False if another relay sends by now.
@@ -376,7 +359,7 @@ class Outbox:
         return server_now() if self.engine.dialect.name == "postgresql" else literal(_clock.wall_time(), SECONDS)
 
     def _failed(self, row: Row[Any], error: BrokerkitError) -> Any:
-        wait = backoff(row.attempts + 1, first=0.1, cap=_LONGEST_PAUSE)
+        wait = backoff(row.attempts + 1, first=0.1, cap=LONGEST_PAUSE)
         logger.error(
             "%r: event %s was not sent (attempt %d), again in %.3g s: %s: %s",
             self,
