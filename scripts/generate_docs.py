@@ -366,15 +366,16 @@ def brokers(_: str) -> str:
     """The table of what `make matrix` found, and why some of it failed."""
     rows: list[list[str]] = []
     reasons: dict[str, list[str]] = {}
-    for version, found in matrix.read().items():
-        cells = [f"{version} ({found['exact']})"]
+    for version, kept in matrix.read().items():
+        cells = [f"{version} ({kept['exact']})"]
         for suite in matrix.SUITES:
-            result = found["suites"][suite]
+            result = kept["suites"][suite]
             for test in result["failed"]:
                 why = matrix.explanation(version, test) or "Nobody has explained this yet."
                 reasons.setdefault(why, []).append(f"{version}: `{test}`")
             failed = f", {len(result['failed'])} failed" if result["failed"] else ""
-            cells.append(f"{result['passed']} passed{failed}")
+            again = f" ({len(found)} when tried again)" if (found := result.get("passed again")) else ""
+            cells.append(f"{result['passed']} passed{again}{failed}")
         rows.append(cells)
     explained = [f"- {why} ({'; '.join(tests)})" for why, tests in reasons.items()]
     return "\n\n".join([table(["broker", *matrix.SUITES], rows), "\n".join(explained) or "Nothing failed."])

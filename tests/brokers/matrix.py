@@ -1,7 +1,8 @@
 """Runs what tests an adapter on each version of its broker: `python -m tests.brokers.matrix rabbitmq-4.3 redis-8.2`.
 
-Without names it runs all. Results are kept in docs/brokers.json, where each run replaces those of its own versions;
-`scripts/generate_docs.py` makes docs/brokers.md of them.
+Without names it runs all. What fails is tried once more by itself: a stall of a busy machine says nothing about a version.
+Results are kept in docs/brokers.json, where each run replaces those of its own versions; `scripts/generate_docs.py` makes
+docs/brokers.md of them, which says how much passed only when it was tried again.
 """
 
 import json
@@ -76,7 +77,8 @@ def main(asked: Sequence[str]) -> int:
             unexplained = [test for test in result["failed"] if explanation(version, test) is None]
             strange = strange or bool(unexplained)
             print(
-                f"{version} {suite}: {result['passed']} passed, {len(result['failed'])} failed",
+                f"{version} {suite}: {result['passed']} passed ({len(result['passed again'])} when tried again), "
+                f"{len(result['failed'])} failed",
                 *unexplained,
                 sep="\n  ",
             )
@@ -93,19 +95,39 @@ def explanation(version: str, test: str) -> str | None:
 
 def _run(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junitxml={report}", *words]
-        subprocess.run(command, cwd=CHECKOUT, env=dict(environment), stdin=subprocess.DEVNULL, check=False)
-        cases = list(ET.parse(report).iter("testcase"))
-    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    skipped = [case for case in cases if case.find("skipped") is not None]
-    return {
-        "passed": len(cases) - len(failed) - len(skipped),
-        "not promised": len(skipped),
-        "failed": sorted(
-            {f"{str(case.get('classname')).rpartition('.test_')[2]}::{case.get('name')}" for case in failed}
-        ),
-    }
+        first = _cases(["-o", f"cache_dir={folder}/cache", *words], Path(folder) / "first.xml", environment)
+        if not (failed := _failed(first)):
+            return _result(first, failed, [])
+        again = _cases(
+            ["-o", f"cache_dir={folder}/cache", "--last-failed", *words], Path(folder) / "again.xml", environment
+        )
+        failed_twice = _failed(again)
+        # Only what was really tried again has passed.
+        passed = {_name(case) for case in again} - set(failed_twice)
+        return _result(
+            first, [name for name in failed if name not in passed], [name for name in failed if name in passed]
+        )
+
+
+def _cases(words: Sequence[str], report: Path, environment: Mapping[str, str]) -> list[ET.Element]:
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junitxml={report}", *words]
+    subprocess.run(command, cwd=CHECKOUT, env=dict(environment), stdin=subprocess.DEVNULL, check=False)
+    return list(ET.parse(report).iter("testcase"))
+
+
+def _failed(cases: Sequence[ET.Element]) -> list[str]:
+    return sorted({_name(case) for case in cases if case.find("failure") is not None or case.find("error") is not None})
+
+
+def _name(case: ET.Element) -> str:
+    return f"{str(case.get('classname')).rpartition('.test_')[2]}::{case.get('name')}"
+
+
+def _result(cases: Sequence[ET.Element], failed: Sequence[str], again: Sequence[str]) -> dict[str, Any]:
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    # A test that fails, and whose fixtures fail after it, is two cases.
+    passed = len({(case.get("classname"), case.get("name")) for case in cases}) - skipped - len(failed)
+    return {"passed": passed, "passed again": list(again), "not promised": skipped, "failed": list(failed)}
 
 
 def read() -> dict[str, Any]:
