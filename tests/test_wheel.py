@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_one_broker_needs_its_own_extra_alone(wheel: Path, tmp_path: Path) -> No
     programs = installed(wheel, tmp_path / "venv", "redis")
     said = run(str(programs / "python"), "-c", LOADED, cwd=tmp_path)
     assert "pip install 'brokerkit-sdk[kafka]'" in said
+
+
+def test_the_page_of_the_console_is_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("brokerkit/_http/_page/")}
+    assert held == {f"brokerkit/_http/_page/console.{kind}" for kind in ("css", "html", "js")}
 
 
 @pytest.mark.timeout(300)

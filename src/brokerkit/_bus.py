@@ -197,7 +197,14 @@ class Bus:
         """
         return await self.runtime.health(lag=lag)
 
-    def http(self, *, token: str | None = None, control: bool = False) -> Starlette:
+    def http(
+        self,
+        *,
+        token: str | None = None,
+        control: bool = False,
+        console: bool = False,
+        mask: Iterable[str] = (),
+    ) -> Starlette:
         """Return an ASGI application with ``/livez``, ``/readyz``, ``/metrics`` and ``/state``; see docs/http.md.
 
         Mount it into an application that runs on the bus's event loop: ``app.mount("/brokerkit", bus.http())``. From here
@@ -207,14 +214,17 @@ class Bus:
             token: 16 characters at least, which ``/state`` needs as ``Authorization: Bearer TOKEN``. By default it is only
                 for programs on the same machine.
             control: let those who may see ``/state`` also pause and resume sources.
+            console: add the page ``/console``, and let those who may see ``/state`` see dead letters with bodies and
+                headers, and with ``control`` replay and purge them; see docs/console.md.
+            mask: names of fields and headers that the console hides, beside those that look like secrets.
 
         Raises:
-            ConfigError: the bus is open, or the token is too short.
+            ConfigError: the bus is open, the token is too short, or ``mask`` is given without ``console``.
             MissingExtra: Starlette is not installed.
         """
         from brokerkit._http import for_bus
 
-        return for_bus(self, token, control=control)
+        return for_bus(self, token, control=control, console=console, mask=mask)
 
     def adapter(self, source: str | None = None, /) -> Adapter:
         """Return the adapter of a source, for features that only its broker has; see the pages of the adapters.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from brokerkit._config._keywords import Settings
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import ConnectionSettings, Foreign, SourceSettings, TargetSettings, Unknown
+from brokerkit._dead_letters._edits import Edited
 from brokerkit._dead_letters._selection import Selected
 from brokerkit._handlers._batch import BatchRegistrar, OnBatch
 from brokerkit._handlers._handlers import Handler
@@ -42,6 +43,7 @@ __all__ = [
     "BusSettings",
     "Condition",
     "ConnectionSettings",
+    "Edited",
     "Envelope",
     "EventObject",
     "Foreign",

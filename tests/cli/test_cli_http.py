@@ -20,7 +20,7 @@ TOKEN = "a-token-that-nobody-guesses"
 SERVICE = """
     import asyncio
     from pathlib import Path
-    from brokerkit import Handlers
+    from brokerkit import Handlers, Reject
 
     handlers = Handlers()
 
@@ -29,6 +29,8 @@ SERVICE = """
         while Path("held").exists():
             print("holding", flush=True)
             await asyncio.sleep(0.05)
+        if Path("failing").exists():
+            raise Reject("failing")
 """
 
 
@@ -42,6 +44,9 @@ class Port:
     def get(self, path: str, token: str = "") -> httpx.Response:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return httpx.get(self.url + path, headers=headers, timeout=60, trust_env=False)
+
+    def post(self, path: str, **given: Any) -> httpx.Response:
+        return httpx.post(self.url + path, json=given, timeout=60, trust_env=False)
 
     def until(self, path: str, true: Callable[[httpx.Response], bool]) -> httpx.Response:
         """Ask until the answer is right."""
@@ -135,6 +140,25 @@ def test_one_port_answers_for_all_workers_and_says_which_is_away(run: Run, cli: 
     assert "Traceback" not in "".join(program.said)
 
 
+def test_the_console_of_several_workers_shows_and_replays_dead_letters(run: Run, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "failing").touch()
+    program = run("--workers", "2", "--console", "--control")
+    port = Port(program)
+    assert "brokerkit" in port.get("/console").text
+    publish(cli, tmp_path)
+    letters = "/sources/bus/dead-letters"
+    found = port.until(letters, lambda answer: answer.status_code == 200 and answer.json()["letters"] != []).json()
+    assert [each["error_type"] for each in found["letters"]] == ["Reject"]
+    (tmp_path / "failing").unlink()
+    assert port.post(f"{letters}/replay", all=True, by="Ann").json()["done"] == 1
+    port.until("/state", lambda answer: handled(answer.json()) == 1)
+    assert port.get(letters).json()["letters"] == []
+    program.process.terminate()
+    assert program.end() == 0, "".join(program.said)
+    assert "replay dead letters of source bus, by 'Ann', 127.0.0.1: done: 1" in "".join(program.said)
+    assert "Traceback" not in "".join(program.said)
+
+
 def test_a_token_comes_from_a_file_which_is_read_again(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
@@ -158,6 +182,8 @@ def test_a_token_comes_from_a_file_which_is_read_again(run: Run, tmp_path: Path)
         (["--http", "127.0.0.1:0", "--http-token-file", "none"], 1, "No such file or directory: 'none'"),
         (["--http", "127.0.0.1:0", "--http-token-file", "short"], 1, "has 3 characters, and needs 16 at least"),
         (["--http-token-file", "short"], 2, "--http-token-file goes with --http"),
+        (["--console"], 2, "--console goes with --http"),
+        (["--http", "127.0.0.1:0", "--mask", "card"], 2, "--mask goes with --console"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(

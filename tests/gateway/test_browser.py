@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 from tests import every_broker, every_redis
 from tests.brokers.redis import RedisBroker
+from tests.browser import empty_page
 from tests.every_broker import until
 from tests.gateway.scene import EVERYTHING, body, event, gateway, url
 
@@ -33,14 +33,8 @@ LISTEN = """([url, events]) => new Promise((resolve) => {
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """An empty page in a headless Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert program is not None, "there is no Chromium: apt-get install chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        try:
-            yield await browser.new_page()
-        finally:
-            await browser.close()
+    async with empty_page() as page:
+        yield page
 
 
 async def test_a_page_gets_its_players_events_and_none_of_anothers(page: Page, redis_broker: RedisBroker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 from starlette.applications import Starlette
@@ -31,6 +32,9 @@ class Port:
 
     async def post(self, path: str, **headers: str) -> httpx.Response:
         return await self.client.post(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def order(self, path: str, **given: Any) -> httpx.Response:
+        return await self.client.post(path, json=given)
 
     async def close(self) -> None:
         await self._stack.aclose()

@@ -213,3 +213,6 @@ def test_an_address_beyond_this_machine_is_warned_of(host: str, warned: bool, ca
     with caplog.at_level(logging.WARNING):
         warn_of_others(host, 9000, token=True, control=True)
     assert ("/state and control only with the token" in caplog.text) == warned
+    with caplog.at_level(logging.WARNING):
+        warn_of_others(host, 9000, token=True, control=True, console=True)
+    assert ("/state, dead letters and control only with the token" in caplog.text) == warned

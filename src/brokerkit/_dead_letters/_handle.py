@@ -7,13 +7,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from brokerkit._config._settings import SourceSettings
+from brokerkit._dead_letters._edits import Edit
 from brokerkit._dead_letters._file import DeadLetterFile
 from brokerkit._dead_letters._letter import DeadLetter, read_letter
 from brokerkit._dead_letters._replay import Replay, forget
 from brokerkit._dead_letters._selection import Selected, Selection
 from brokerkit._dead_letters._store import DeadLetterQueue, DeadLetterStore
 from brokerkit._dead_letters._walk import Progress, Walk
-from brokerkit._errors import ConfigError
+from brokerkit._errors import ConfigError, PublishError
 from brokerkit.adapters.api import Adapter, Browse, Cursor
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class DeadLetters:
         self,
         *,
         limit: int | None = None,
+        enough: Callable[[], bool] | None = None,
         progress: Callable[[Progress], None] | None = None,
         **selected: Unpack[Selected],
     ) -> AsyncGenerator[DeadLetter]:
@@ -82,6 +84,7 @@ class DeadLetters:
 
         Args:
             limit: stop after this many dead letters.
+            enough: asked before each dead letter that is looked at; stop when it returns True.
             progress: called from time to time with the progress.
             **selected: the filters; see the class.
 
@@ -91,7 +94,7 @@ class DeadLetters:
             ConnectionLost: the broker cannot be reached.
             ConfigError: ``until`` is not after ``since``.
         """
-        walk = Walk(self._cursors(), self._selection(selected), limit=limit, told=progress)
+        walk = Walk(self._cursors(), self._selection(selected), limit=limit, enough=enough, told=progress)
         async with aclosing(walk.selected()) as letters:
             async for letter in letters:
                 yield read_letter(letter)
@@ -126,6 +129,42 @@ class DeadLetters:
         walk = Walk(self._cursors(), self._selection(selected), limit=limit, told=progress)
         await walk.through(replay)
         return walk.progress.done
+
+    async def replay_edited(
+        self,
+        id: str,
+        change: Callable[[bytes | None], bytes],
+        /,
+        *,
+        by: str,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> bool:
+        """Replay one dead letter with another body, and return whether there was such a dead letter.
+
+        The message keeps its id, key and headers, and a record of the change: who, when, and the body before. If it fails
+        again, `DeadLetter.edits` has the record.
+
+        Args:
+            id: that of its message.
+            change: takes the body, and returns the new one; None is a Kafka message without a value. If it raises an error,
+                nothing happens.
+            by: who does it.
+            progress: as for `replay`.
+
+        Raises:
+            UnsupportedFeature: as `replay` does; the record needs a signature too, where messages do.
+            MessageTooLarge: the body before is too large for a header: the record may have 64 KiB.
+            InvalidMessage: ``change`` raised an error that is none of brokerkit's.
+            PublishError: the broker took no form of the message.
+            BrokerkitError: as `replay` does.
+        """
+        edit = Edit(change, by)
+        replay = Replay(self._adapter, self._settings, timeout=self._publish_timeout, edit=edit)
+        walk = Walk(self._cursors(), self._selection({"ids": id}), limit=1, told=progress)
+        await walk.through(replay)
+        if edit.is_made and not walk.progress.done:
+            raise PublishError(f"the broker took no form of the changed message {id}; it is a dead letter as before")
+        return edit.is_made
 
     async def purge(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from brokerkit._dead_letters._edits import Edited, edits_of
 from brokerkit._messages._copies import produced_at
 from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._message import Message
@@ -40,6 +41,7 @@ class DeadLetter:
         attempts: attempts that failed.
         first_failure: when the first attempt failed, in UTC.
         last_failure: when it became a dead letter, in UTC.
+        edits: who has changed its body before, oldest first; see `DeadLetters.replay_edited`.
     """
 
     message: Message
@@ -52,6 +54,7 @@ class DeadLetter:
     attempts: int
     first_failure: datetime.datetime | None
     last_failure: datetime.datetime | None
+    edits: tuple[Edited, ...] = ()
 
 
 def read_letter(letter: Delivery) -> DeadLetter:
@@ -78,6 +81,7 @@ def read_letter(letter: Delivery) -> DeadLetter:
         attempts=int(attempts) if attempts.isdecimal() and len(attempts) < 16 else 0,
         first_failure=_when(seconds_of(letter, FIRST_FAILURE)),
         last_failure=_when(seconds_of(letter, LAST_FAILURE)),
+        edits=edits_of(letter),
     )
 
 

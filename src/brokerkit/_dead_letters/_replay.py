@@ -10,6 +10,7 @@ from typing import Final
 
 from brokerkit import _clock
 from brokerkit._config._settings import SourceSettings
+from brokerkit._dead_letters._edits import Edit
 from brokerkit._dead_letters._letter import copies_of, event_of, origin_of, seconds_of
 from brokerkit._dead_letters._store import FAILURE_HEADERS
 from brokerkit._errors import BrokerkitError, ConnectionLost, InvalidMessage, MessageTooLarge, UnsupportedFeature
@@ -22,6 +23,7 @@ from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit._messages._retry_state import (
     COPY,
     DONE,
+    EDITS,
     ERROR,
     FAILURES,
     LAST_FAILURE,
@@ -70,14 +72,16 @@ class Replay:
     Args:
         settings: of the source. A dead letter that names none of its topics goes to the first.
         timeout: seconds to keep trying while the broker cannot be reached.
+        edit: changes the body of each; None to publish it as it was.
     """
 
-    def __init__(self, adapter: Adapter, settings: SourceSettings, *, timeout: float) -> None:
+    def __init__(self, adapter: Adapter, settings: SourceSettings, *, timeout: float, edit: Edit | None = None) -> None:
         self._adapter = adapter
         self._settings = settings
         self._topics = settings.topic or settings.queue
         self._signer = Signer(settings.signing_keys, settings.group or "")
         self._timeout = timeout
+        self._edit = edit
         self._addresses: dict[str, _Address] = {}
 
     def __repr__(self) -> str:
@@ -89,7 +93,10 @@ class Replay:
         forms: list[Iterator[Outgoing]] = []
         for letter in letters:
             try:
-                forms.append(_replays_of(letter, await self._address(letter)))
+                address = await self._address(letter)
+                if self._edit is not None:
+                    self._edit(letter)
+                forms.append(_replays_of(letter, address))
             except BrokerkitError as error:
                 # Those before it are still sent: the walk removes them, and then ends with the error.
                 results[len(forms) :] = [error] * (len(letters) - len(forms))
@@ -99,6 +106,8 @@ class Replay:
             batch: list[tuple[int, Outgoing]] = []
             for index in unsent:
                 if (outgoing := next(forms[index], None)) is not None:
+                    if self._edit is not None:
+                        outgoing.offloaded = None  # that is the body before
                     batch.append((index, outgoing))
                 else:
                     letter = letters[index]
@@ -123,11 +132,16 @@ class Replay:
         topic = named if named is not None and reads(self._topics, named) else self._topics[0]
         if (address := self._addresses.get(topic)) is None:
             address = self._addresses[topic] = await self._find(topic)
-        if not address.is_believed and _has_done_handlers(letter):
+        if not address.is_believed and (self._edit is not None or _must_be_believed(letter)):
+            lost = (
+                "some handlers are done with it, and without a signature its reader would not believe this and would run "
+                "them again"
+                if _has_done_handlers(letter)
+                else "it was changed, and without a signature its reader would not believe who has done so"
+            )
             raise UnsupportedFeature(
                 broker=self._adapter.capabilities(topic).broker,
-                feature=f"a replay of {origin_of(letter)}: some handlers are done with it, and without a signature its "
-                "reader would not believe this and would run them again",
+                feature=f"a replay of {origin_of(letter)}: {lost}",
                 alternative="set signing_key, the same for all members of the group",
             )
         return address
@@ -179,8 +193,7 @@ def _replays_of(letter: Delivery, address: _Address) -> Iterator[Outgoing]:
     }
     known = {FAILURES: "0", **known, **kept, **next_copy, TOPIC: address.topic}
     least: dict[str, str | bytes] = {FAILURES: "0", **next_copy, TOPIC: address.topic}
-    if DONE in known:
-        least[DONE] = known[DONE]
+    least |= {name: known[name] for name in (DONE, EDITS) if name in known}
     without_error = {name: value for name, value in known.items() if name != ERROR}
     for internal in (known, without_error, {**kept, **least}, least):
         outgoing = _outgoing(letter, address, internal)
@@ -188,10 +201,15 @@ def _replays_of(letter: Delivery, address: _Address) -> Iterator[Outgoing]:
             outgoing.headers = address.signer.signed(outgoing.headers, outgoing.body)
         yield outgoing
     failed = seconds_of(letter, LAST_FAILURE) or letter.time or 0.0
-    if not _has_done_handlers(letter) and _clock.wall_time() - failed > _REMEMBERED_IDS:
+    if not _must_be_believed(letter) and _clock.wall_time() - failed > _REMEMBERED_IDS:
         outgoing = _outgoing(letter, address, {})
         outgoing.id = next_copy[ORIGIN]
         yield outgoing
+
+
+def _must_be_believed(letter: Delivery) -> bool:
+    """Whether its headers say what a reader has to know."""
+    return _has_done_handlers(letter) or EDITS in letter.headers
 
 
 def _has_done_handlers(letter: Delivery) -> bool:

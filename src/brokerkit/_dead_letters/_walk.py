@@ -42,12 +42,14 @@ class Progress:
         kept: dead letters that were looked at and stay.
         foreign: those of ``kept`` that belong to other topics or groups in the same store.
         unseen: dead letters that were not looked at yet, as far as the broker knows.
+        ids: those of the messages that were replayed or purged since the last report.
     """
 
     done: int = 0
     kept: int = 0
     foreign: int = 0
     unseen: int = 0
+    ids: Sequence[str] = ()
 
 
 class Walk:
@@ -56,6 +58,7 @@ class Walk:
     Args:
         cursors: cursors of the stores.
         limit: stop after this many dead letters are done.
+        enough: asked before each dead letter; stop when it says so.
         told: called with the progress after each batch.
     """
 
@@ -65,12 +68,14 @@ class Walk:
         selection: Selection,
         *,
         limit: int | None = None,
+        enough: Callable[[], bool] | None = None,
         told: Callable[[Progress], None] | None = None,
     ) -> None:
         self.progress = Progress()
         self._cursors = cursors
         self._selection = selection
         self._limit = limit
+        self._enough = enough
         self._told = told
         # Dead letters that a cursor has returned, and that were not looked at yet.
         self._in_hand = 0
@@ -112,6 +117,8 @@ class Walk:
 
     @property
     def _is_full(self) -> bool:
+        if self._enough is not None and self._enough():
+            return True
         return self._limit is not None and self.progress.done >= self._limit
 
     @asynccontextmanager
@@ -148,6 +155,7 @@ class Walk:
         self.progress.unseen = self._in_hand + sum(cursor.unseen for cursor in self._cursors)
         if self._told is not None:
             self._told(self.progress)
+        self.progress.ids = ()
 
     async def _work_on(self, cursor: Cursor, letters: Sequence[Delivery], work: Work) -> None:
         looked_at, chosen = self._choose(letters)
@@ -155,6 +163,7 @@ class Walk:
         done = [letter for letter, result in zip(chosen, results, strict=True) if result is True]
         if done:
             await cursor.remove(done)
+        self.progress.ids = [origin_of(letter) or "" for letter in done]
         self.progress.done += len(done)
         self.progress.kept += len(chosen) - len(done)
         gone = {id(letter) for letter in chosen}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
+from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._metrics._readings import Readings
 from brokerkit._runtime import Runtime
@@ -76,6 +77,10 @@ class Served(Protocol):
 
     async def resume(self, source: str | None, /) -> None:
         """See `Bus.resume`."""
+        ...
+
+    def dead_letters(self, source: str | None, /) -> DeadLetters:
+        """See `Bus.dead_letters`."""
         ...
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,11 +14,11 @@ from starlette.routing import Route
 from brokerkit._errors import Closed, ConfigError
 from brokerkit._http._access import Token, refusal, refusal_of_change
 from brokerkit._http._answers import Answers
-from brokerkit._logging import get_logger
+from brokerkit._http._audit import Audit
+from brokerkit._http._console import console
+from brokerkit._http._letters import Letters
+from brokerkit._http._replies import HEADERS, as_json, refused
 
-logger = get_logger(__name__)
-
-_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NO_METRICS: Final = "metrics need prometheus_client, which is not installed: pip install 'brokerkit-sdk[prometheus]'\n"
 _NO_CONTROL: Final = (
@@ -27,13 +26,16 @@ _NO_CONTROL: Final = (
 )
 
 
-def application(answers: Answers, *, token: Token | None = None, control: bool = False) -> Starlette:
+def application(
+    answers: Answers, *, token: Token | None = None, control: bool = False, letters: Letters | None = None
+) -> Starlette:
     """Return the application.
 
     Args:
         answers: what it says.
         token: needed for everything but probes and metrics; None admits programs on the same machine alone.
-        control: whether sources can be paused and resumed.
+        control: whether sources can be paused and resumed, and dead letters replayed and purged.
+        letters: answers about dead letters; None to have no console.
     """
     endpoints = _Endpoints(answers, token)
     changes = _Changes(answers, token, control=control)
@@ -48,6 +50,7 @@ def application(answers: Answers, *, token: Token | None = None, control: bool =
                 for verb, change in (("pause", changes.pause), ("resume", changes.resume))
                 for path in (f"/{verb}", f"/sources/{{source:path}}/{verb}")
             ),
+            *(console(letters, token, control=control) if letters is not None else ()),
         ]
     )
 
@@ -59,21 +62,21 @@ class _Endpoints:
 
     async def livez(self, _: Request) -> Response:
         reasons = await self._answers.live()
-        return _json({"live": not reasons, "reasons": list(reasons)}, _status(reasons))
+        return as_json({"live": not reasons, "reasons": list(reasons)}, _status(reasons))
 
     async def readyz(self, _: Request) -> Response:
         reasons = await self._answers.ready()
-        return _json({"ready": not reasons, "reasons": list(reasons)}, _status(reasons))
+        return as_json({"ready": not reasons, "reasons": list(reasons)}, _status(reasons))
 
     async def metrics(self, _: Request) -> Response:
         if find_spec("prometheus_client") is None:
-            return PlainTextResponse(_NO_METRICS, 501, _HEADERS)
-        return Response(await self._answers.metrics(), 200, _HEADERS, _PROMETHEUS)
+            return PlainTextResponse(_NO_METRICS, 501, HEADERS)
+        return Response(await self._answers.metrics(), 200, HEADERS, _PROMETHEUS)
 
     async def state(self, request: Request) -> Response:
-        if (refused := refusal(request, self._token)) is not None:
-            return _refused(*refused)
-        return _json(await self._answers.state(), 200)
+        if (why := refusal(request, self._token)) is not None:
+            return refused(*why)
+        return as_json(await self._answers.state(), 200)
 
 
 class _Changes:
@@ -91,43 +94,24 @@ class _Changes:
         return await self._change(request, pause=False)
 
     async def _change(self, request: Request, *, pause: bool) -> Response:
-        if (refused := refusal_of_change(request, self._token)) is not None:
-            return _refused(*refused)
+        if (why := refusal_of_change(request, self._token)) is not None:
+            return refused(*why)
         if not self._control:
-            return _refused(403, _NO_CONTROL)
+            return refused(403, _NO_CONTROL)
         source: str | None = request.path_params.get("source")
+        audit = Audit(request, "pause" if pause else "resume", source, token=self._token is not None)
         try:
             state = await self._answers.change(pause=pause, source=source, why="paused over HTTP")
         except (ConfigError, Closed) as error:
-            self._note(request, pause, source, str(error))
-            return _refused(404 if isinstance(error, ConfigError) else 409, str(error))
+            audit.note(str(error))
+            return refused(404 if isinstance(error, ConfigError) else 409, str(error))
         except Exception as error:
-            self._note(request, pause, source, f"failed with {type(error).__name__}")
+            audit.note(f"failed with {type(error).__name__}")
             raise
         silent = [f"worker {each['worker']}: {each['reasons'][0]}" for each in state["workers"] if each["pid"] is None]
-        self._note(request, pause, source, "; ".join(silent) or "done")
-        return _json(state, 200)
-
-    def _note(self, request: Request, pause: bool, source: str | None, result: str) -> None:
-        address = request.client.host if request.client is not None else "an unknown address"
-        logger.warning(
-            "control over HTTP: %s %s, by %s%s: %s",
-            "pause" if pause else "resume",
-            "all sources" if source is None else f"source {source}",
-            "" if self._token is None else "the owner of the token at ",
-            address,
-            result,
-        )
-
-
-def _refused(status: int, reason: str) -> Response:
-    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
-    return PlainTextResponse(f"{reason}\n", status, {**_HEADERS, **headers})
+        audit.note("; ".join(silent) or "done")
+        return as_json(state, 200)
 
 
 def _status(reasons: Sequence[str]) -> int:
     return 503 if reasons else 200
-
-
-def _json(value: dict[str, Any], status: int) -> Response:
-    return Response(json.dumps(value) + "\n", status, _HEADERS, "application/json")

@@ -23,13 +23,14 @@ _LAST_ANSWERS: Final = 2
 """Seconds for requests that run when the server stops."""
 
 
-def listener(address: str, *, token: bool, control: bool = False) -> socket.socket:
+def listener(address: str, *, token: bool, control: bool = False, console: bool = False) -> socket.socket:
     """Listen on an address, and warn if others can reach it.
 
     Args:
         address: ``HOST:PORT``, or a port of the loopback address; port 0 takes a free one.
         token: whether there is a token.
         control: whether sources can be paused over it.
+        console: whether it shows dead letters.
 
     Raises:
         ConfigError: it is no address, or it cannot be listened on.
@@ -43,14 +44,15 @@ def listener(address: str, *, token: bool, control: bool = False) -> socket.sock
     where = made.getsockname()
     host, port = where[0], where[1]
     logger.info("answering on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    warn_of_others(host, port, token=token, control=control)
+    warn_of_others(host, port, token=token, control=control, console=console)
     return made
 
 
-def warn_of_others(host: str, port: int, *, token: bool, control: bool = False) -> None:
+def warn_of_others(host: str, port: int, *, token: bool, control: bool = False, console: bool = False) -> None:
     """Say what other machines can see, if they reach this address."""
     if not is_loopback(host):
-        asked = "/state and control" if control else "/state"
+        parts = ["/state", *(["dead letters"] if console else []), *(["control"] if control else [])]
+        asked = " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
         rule = "only with the token" if token else "only to this machine, because there is no token"
         logger.warning(
             "other machines reach port %d of %s, without TLS: /livez, /readyz and /metrics answer to anybody, %s %s",

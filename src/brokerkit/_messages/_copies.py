@@ -16,7 +16,7 @@ from brokerkit._messages._headers import (
     header_text,
 )
 from brokerkit._messages._outgoing import Outgoing
-from brokerkit._messages._retry_state import LAST_FAILURE, seconds_in
+from brokerkit._messages._retry_state import EDITS, LAST_FAILURE, seconds_in
 
 
 def copy_of(delivery: Delivery) -> Outgoing:
@@ -82,9 +82,9 @@ def produced_at(delivery: Delivery) -> float | None:
 
 
 def kept_headers(delivery: Delivery) -> dict[str, str | bytes]:
-    """Return what a copy keeps in internal headers: when the original was produced, and properties of its broker."""
+    """Return what a copy keeps in internal headers: when the original was produced, properties of its broker, and edits."""
     headers: Headers = delivery.headers if _is_from_us(delivery) else {}
-    kept = {name: value for name, value in headers.items() if name.startswith(PROPERTY_PREFIX)}
+    kept = {name: value for name, value in headers.items() if name.startswith(PROPERTY_PREFIX) or name == EDITS}
     kept |= {PROPERTY_PREFIX + name: value for name, value in delivery.properties.items()}
     for name in NAMED_PROPERTIES:
         if (value := getattr(delivery, name)) is not None:

@@ -33,6 +33,8 @@ HANDLER: Final = "bk-handler"
 ERROR_TYPE: Final = "bk-error-type"
 ERROR: Final = "bk-error"
 TRACEBACK: Final = "bk-traceback"
+EDITS: Final = "bk-edits"
+"""JSON list of the bodies that a message had before somebody changed them in a replay, with who and when."""
 FIRST_FAILURE: Final = "bk-first-failure"
 LAST_FAILURE: Final = "bk-last-failure"
 

@@ -23,6 +23,7 @@ from brokerkit._messages._retry_state import (
     COPY,
     DONE,
     DUE,
+    EDITS,
     FAILURES,
     FIRST_FAILURE,
     ORIGIN,
@@ -34,7 +35,7 @@ from brokerkit._messages._retry_state import (
 SHORTEST_KEY: Final = 16
 """Characters that a key must have at least."""
 
-_SIGNED: Final = frozenset({COPY, DONE, DUE, FAILURES, FIRST_FAILURE, ORIGIN, TIME_HEADER, TOPIC, WAIT})
+_SIGNED: Final = frozenset({COPY, DONE, DUE, EDITS, FAILURES, FIRST_FAILURE, ORIGIN, TIME_HEADER, TOPIC, WAIT})
 """The internal headers that a reader believes, beside those that begin with `PROPERTY_PREFIX`."""
 
 

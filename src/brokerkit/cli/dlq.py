@@ -327,6 +327,9 @@ def _contents(letter: DeadLetter) -> dict[str, Any]:
         "key": to_json(message.key),
         "headers": {name: to_json(value) for name, value in message.headers.items()},
         "body": to_json(message.body),
+        "edits": [
+            {"by": each.by, "at": each.at.isoformat(), "body_before": to_json(each.body)} for each in letter.edits
+        ],
     }
 
 
@@ -343,6 +346,7 @@ def _shown(letter: DeadLetter) -> list[str]:
         "attempts": str(letter.attempts),
         "first failure": _time(letter.first_failure),
         "last failure": _time(letter.last_failure),
+        "changed": ", ".join(f"by {each.by} at {_time(each.at)}" for each in letter.edits),
         **{f"header {name}": value for name, value in message.headers.items()},
     }
     lines = [f"{name}: {_readable(value)}" for name, value in facts.items() if value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ def run(
     http: str | None = None,
     http_token_file: Path | None = None,
     control: Annotated[bool, Parameter(negative="")] = False,
+    console: Annotated[bool, Parameter(negative="")] = False,
+    mask: Annotated[list[str] | None, Parameter(negative="")] = None,
     uvloop: Annotated[bool, Parameter(negative="")] = False,
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -53,13 +56,16 @@ def run(
         http_token_file: a file with the token that /state needs, 16 characters at least. Without it, /state is for
             programs on the same machine.
         control: let those who may see /state also pause and resume sources over HTTP, such as with `brokerkit ctl`.
+        console: add a page for the browser, /console, which also shows dead letters with bodies and headers to those who
+            may see /state, and with `--control` replays and purges them.
+        mask: hide fields and headers with this name in the console; may be repeated. What looks like a secret always is.
         uvloop: run on uvloop instead of asyncio's own event loop.
         log_level: what is logged to standard error.
         log_format: `json` for one line of JSON for each record, with fields.
     """
     set_up_logging(log_level, log_format)
     bus = find_bus(target, config)
-    port = _port(http, http_token_file, control=control)
+    port = _port(http, http_token_file, control=control, console=console, mask=mask or ())
     if workers == 1:
         logger.info("running %s until SIGTERM or SIGINT", target)
         run_until_signalled(partial(_serve, bus, port), uvloop=uvloop)
@@ -76,7 +82,7 @@ def run(
         pauses = Pauses(list(bus.runtime.settings.sources))
         answers = Workers(workers, bus.runtime, pauses) if port is not None else None
         supervisor = Supervisor(workers, orders, pauses, answers)
-        with port.answering(answers) if port is not None and answers is not None else nullcontext():
+        with port.answering(answers, bus) if port is not None and answers is not None else nullcontext():
             status = supervisor.run()
     logger.info("%s has stopped", target)
     return status
@@ -87,14 +93,19 @@ async def _serve(bus: Bus, port: Port | None) -> None:
         await (bus.serve() if port is None else port.serve(bus))
 
 
-def _port(address: str | None, token_file: Path | None, *, control: bool) -> Port | None:
+def _port(
+    address: str | None, token_file: Path | None, *, control: bool, console: bool, mask: Sequence[str]
+) -> Port | None:
     if address is None:
         if token_file is not None:
             raise UsageError("--http-token-file goes with --http")
-        if control:
-            raise UsageError("--control goes with --http")
+        if control or console:
+            raise UsageError(f"--{'control' if control else 'console'} goes with --http")
+    if mask and not console:
+        raise UsageError("--mask goes with --console")
+    if address is None:
         return None
     refuse_missing("starlette", "uvicorn")
     from brokerkit.cli._port import Port
 
-    return Port(address, token_file, control=control)
+    return Port(address, token_file, control=control, console=console, mask=mask)
