@@ -77,7 +77,7 @@ async def test_a_role_runs_with_exactly_the_rights_of_the_page(account: Account,
     await RUNS[role.name](account)
 
 
-LEFT_OUT = [(role, right) for role in (SHARE_ROLES[1], SHARE_ROLES[3], SHARE_ROLES[5]) for right in role.needs]
+LEFT_OUT = [(role, right) for role in SHARE_ROLES[1:] for right in role.needs]  # to publish is that of Kafka
 
 
 @pytest.mark.parametrize(("role", "missing"), LEFT_OUT, ids=[f"{role.name}: {right}" for role, right in LEFT_OUT])

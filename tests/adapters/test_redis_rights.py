@@ -218,22 +218,12 @@ async def test_a_role_runs_with_exactly_the_rules_of_the_page(make_account: Make
     await RUNS[scheme][role.name](account)
 
 
-# Some commands are for what seldom happens: a member that has died, a trimmed entry.
-LEFT_OUT: Final = [
-    ("redis", STREAMS[0], ("type", "xadd", "TOPIC")),
-    ("redis", STREAMS[1], ("exists",)),
-    (
-        "redis",
-        STREAMS[3],
-        ("eval", "exists", "xgroup|create", "xreadgroup", "xack", "zadd", "TOPIC", "{TOPIC}.GROUP.*"),
-    ),
-    ("redis", STREAMS[6], ("xadd", "xdel", "{TOPIC}.GROUP.dlq", "{TOPIC}.GROUP.retry")),
-    ("redis+list", LISTS[1], ("eval", "blmove", "lrem", "TOPIC", "{TOPIC}-*")),
-    ("redis+list", LISTS[3], ("rpush", "lset", "{TOPIC}-due")),
-    ("redis+pubsub", PUBSUB[0], ("publish", "TOPIC")),
-    ("redis+pubsub", PUBSUB[1], ("subscribe", "TOPIC")),
-]
-CASES: Final = [(scheme, role, missing) for scheme, role, some in LEFT_OUT for missing in some]
+SELDOM: Final = {
+    "redis": {"xrange"},  # an entry that was trimmed while somebody had it
+    "redis+list": {"lpop", "smembers"},  # a value that is there twice, a member that died
+    "redis+pubsub": {"{TOPIC}.GROUP.replay"},  # without it no replays are received
+}
+"""What a role needs in cases that do not occur here."""
 
 
 def _says(text: str, account: Account, missing: str) -> bool:
@@ -251,20 +241,23 @@ def _says(text: str, account: Account, missing: str) -> bool:
     return re.search(pattern, text, re.IGNORECASE) is not None
 
 
-@pytest.mark.parametrize(
-    ("scheme", "role", "missing"), CASES, ids=[f"{scheme}: {role.name}: {missing}" for scheme, role, missing in CASES]
-)
-async def test_a_rule_that_is_left_out_is_named(
-    make_account: Make, scheme: str, role: Role, missing: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    account = make_account(scheme)
-    await account.log_in(
-        *([one for one in some if one != missing] for some in (role.commands, role.keys, role.channels))
-    )
-    task = asyncio.create_task(RUNS[scheme][role.name](account))
-    await until(lambda: task.done() or any(_says(line, account, missing) for line in caplog.messages), seconds=60)
+async def _errors_without(account: Account, run: Run, role: Role, missing: str, log: pytest.LogCaptureFixture) -> None:
+    """Run a role without one rule: what is raised or logged must name it."""
+    rules = ([one for one in some if one != missing] for some in (role.commands, role.keys, role.channels))
+    await account.log_in(*rules)
+    task = asyncio.create_task(run(account))
+    await until(lambda: task.done() or any(_says(line, account, missing) for line in log.messages), seconds=90)
     task.cancel()
     [result] = await asyncio.gather(task, return_exceptions=True)
-    if not any(_says(line, account, missing) for line in caplog.messages):
-        assert _says(str(result), account, missing), result
+    if not any(_says(line, account, missing) for line in log.messages):
+        assert _says(str(result), account, missing), f"{missing}: {result!r}"
         assert isinstance(result, AccessDenied)
+
+
+@pytest.mark.parametrize(("scheme", "role"), ROLES, ids=[f"{scheme}: {role.name}" for scheme, role in ROLES])
+async def test_each_rule_that_is_left_out_is_named(
+    make_account: Make, scheme: str, role: Role, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = {*role.commands, *role.keys, *role.channels} - SELDOM[scheme]
+    run = RUNS[scheme][role.name]
+    await asyncio.gather(*(_errors_without(make_account(scheme), run, role, missing, caplog) for missing in rules))

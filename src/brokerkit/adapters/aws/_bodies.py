@@ -161,7 +161,7 @@ async def read_body(payloads: PayloadStore | None, pointer: Pointer) -> Body:
     except (BadCredentials, ConnectionLost) as error:
         return Body(error=error)
     except AccessDenied as error:
-        text = f"{error} (s3:GetObject on {pointer.address}; without s3:ListBucket a missing object looks the same)"
+        text = f"{error} (without s3:ListBucket a missing object looks the same)"
         return Body(error=AccessDenied(text))
     except BrokerkitError as error:
         return Body(error=BrokerkitError(f"the body at {pointer.address} cannot be read: {error}"))

@@ -11,7 +11,7 @@ import importlib
 import re
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 import aiohttp
@@ -191,10 +191,11 @@ class Refused(BrokerkitError):
 class _Session:
     """A client of the library with its credentials, and the calls that are under way on it."""
 
-    __slots__ = ("calls", "client", "retired", "stack")
+    __slots__ = ("calls", "client", "credentials", "retired", "stack")
 
-    def __init__(self, client: Any, stack: AsyncExitStack) -> None:
+    def __init__(self, client: Any, credentials: Any, stack: AsyncExitStack) -> None:
         self.client = client
+        self.credentials = credentials
         self.stack = stack
         self.calls = 0
         self.retired = False
@@ -250,13 +251,14 @@ class AwsClient:
 
     async def _connect(self) -> _Session:
         options = dict(self._session_options)
+        credentials: Any = None
         stack = AsyncExitStack()
         try:
             session = _session.AioSession(profile=options.pop("profile", None))
             if self._url.user is not None:
                 options["aws_access_key_id"] = self._url.user
                 options["aws_secret_access_key"] = self._url.password
-            elif self._endpoint is not None and await session.get_credentials() is None:
+            elif (credentials := await session.get_credentials()) is None and self._endpoint is not None:
                 # Emulators do not check signatures, but the client refuses to send a request without one.
                 session.set_credentials("brokerkit", "brokerkit")
             region = self.region or session.get_config_variable("region")
@@ -274,7 +276,7 @@ class AwsClient:
             )
         except LIBRARY_ERRORS as error:
             raise translated(error, self.where) from error
-        return _Session(client, stack)
+        return _Session(client, credentials, stack)
 
     async def _probe(self) -> None:
         operation, parameters = self._probe_call
@@ -313,7 +315,10 @@ class AwsClient:
             if "SignatureDoesNotMatch" in _names(error):
                 # The text of this error repeats the signed request, including a session token. It must not be kept.
                 raise translated(error, self.where) from None
-            raise translated(error, self.where) from error
+            found = translated(error, self.where)
+            if isinstance(found, AccessDenied) and not isinstance(found, BadCredentials):
+                found = AccessDenied(f"{found}; {await self._needs(session, error.operation_name, parameters)}")
+            raise found from error
         except _botocore.CredentialRetrievalError as error:
             # There were credentials when this client was opened, so their provider is away for a while.
             raise ConnectionLost(f"the credentials for {self.where} cannot be refreshed: {error}") from error
@@ -324,6 +329,16 @@ class AwsClient:
             if session.retired and not session.calls:
                 await session.stack.aclose()
         return answer
+
+    async def _needs(self, session: _Session, operation: str, parameters: Mapping[str, object]) -> str:
+        """Who lacks which right on what. AWS often says that too, but not always, and emulators seldom."""
+        key = self._url.user
+        if key is None and session.credentials is not None:
+            with suppress(*LIBRARY_ERRORS):  # they expired just now
+                key = (await session.credentials.get_frozen_credentials()).access_key
+        who = "the caller" if key is None else f"access key {key!r}"
+        what = _object(parameters)
+        return f"{who} needs the right {right(self._service, operation)}{what and f' on {what}'}"
 
     async def _renew(self, session: _Session) -> _Session | None:
         """The session to go on with after AWS did not know the credentials of this one; None if there are no others."""
@@ -405,7 +420,7 @@ def _answered(error: Any, where: str) -> BrokerkitError:
     if names & _UNKNOWN_CALLER:
         return BadCredentials(f"{text}; check the access key, its secret and the clock")
     if names & _DENIED:
-        return AccessDenied(f"{text}; the caller needs the right {right(where, error.operation_name)}")
+        return AccessDenied(text)
     if names & _MISSING:
         return NotFound(f"{text} (or the caller may not see it)")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -413,6 +428,25 @@ def _answered(error: Any, where: str) -> BrokerkitError:
         return ConnectionLost(f"{text}; trying again may help")
     code = str(error.response.get("Error", {}).get("Code", type(error).__name__))
     return Refused(text, code=code)
+
+
+def _object(parameters: Mapping[str, object]) -> str:
+    """What a call is about, as a user knows it; "" if it is about no single thing."""
+    match parameters:
+        case {"QueueUrl": url}:
+            return f"queue {str(url).rpartition('/')[2]!r}"
+        case {"QueueName": name}:
+            return f"queue {name!r}"
+        case {"TopicArn": name} | {"Name": name}:
+            return f"topic {name!r}"
+        case {"SubscriptionArn": name}:
+            return f"subscription {name!r}"
+        case {"Bucket": bucket, "Key": key}:
+            return f"s3://{bucket}/{key}"
+        case {"Bucket": bucket}:
+            return f"s3://{bucket}"
+        case _:
+            return ""
 
 
 def right(service: str, operation: str) -> str:

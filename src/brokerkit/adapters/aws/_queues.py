@@ -153,7 +153,7 @@ class Queues:
             except AccessDenied as error:
                 logger.warning(
                     "cannot see whether the redrive policy or the retention of SQS queue %s takes messages away before "
-                    "their last attempt: %s (sqs:GetQueueAttributes)",
+                    "their last attempt: %s",
                     *(queue, error),
                 )
                 continue

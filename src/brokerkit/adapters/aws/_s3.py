@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from brokerkit.adapters.api import AccessDenied, BrokerkitError, ConfigError, Connection, InvalidMessage, NotFound, Url
+from brokerkit.adapters.api import BrokerkitError, ConfigError, Connection, InvalidMessage, NotFound, Url
 from brokerkit.adapters.aws._client import LIBRARY_ERRORS, AwsClient, translated
 from brokerkit.adapters.aws._pointers import Pointer
 
@@ -129,8 +129,6 @@ class PayloadStore:
                 await self._client.call(
                     "put_object", Bucket=pointer.bucket, Key=pointer.key, Body=body, Metadata=metadata
                 )
-            except AccessDenied as error:
-                raise AccessDenied(f"{error} (s3:PutObject on {pointer.address})") from error
             except NotFound as error:
                 raise InvalidMessage(f"the body cannot be stored as {pointer.address}: {error}") from error
 
@@ -178,10 +176,7 @@ class PayloadStore:
             AccessDenied, ConnectionLost: as `get` does.
         """
         async with self._turns:
-            try:
-                await self._client.call("delete_object", Bucket=pointer.bucket, Key=pointer.key)
-            except AccessDenied as error:
-                raise AccessDenied(f"{error} (s3:DeleteObject on {pointer.address})") from error
+            await self._client.call("delete_object", Bucket=pointer.bucket, Key=pointer.key)
 
     async def close(self) -> None:
         """Free the connections."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from brokerkit.adapters.api import (
     ACK,
+    AccessDenied,
     Ack,
     BrokerkitError,
     ConnectionLost,
@@ -473,6 +474,8 @@ class SqsSource:
                 answer = await self._client.call("get_queue_attributes", QueueUrl=reading.url, AttributeNames=[*names])
                 found: Mapping[str, str] = answer.get("Attributes", {})
                 total += sum(int(found.get(name, 0)) for name in names)
+        except AccessDenied:
+            raise
         except BrokerkitError:
             return None
         return total

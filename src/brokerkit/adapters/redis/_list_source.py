@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -38,7 +39,7 @@ from brokerkit.adapters.redis._client import (
     is_part_away,
 )
 from brokerkit.adapters.redis._cluster import ClusterClient
-from brokerkit.adapters.redis._errors import code_of, translated
+from brokerkit.adapters.redis._errors import code_of, is_denied, translated
 from brokerkit.adapters.redis._watch import Spread, Taken
 from brokerkit.adapters.redis._wire import OwnValueDelivery, ValueDelivery, wrap
 
@@ -518,9 +519,12 @@ class RedisListSource:
             taken, heartbeat = each.taken(self._member), each.heartbeat(self._member)
             keys = (4, each.key, taken, heartbeat, each.members)
             # What is not settled goes back at once; when the server is away, others do it after the lease.
-            await self._client.pipeline(
+            for error in await self._client.pipeline(
                 [("DEL", heartbeat), ("EVAL", scripts.TAKE_OVER[self._end], *keys, self._member)]
-            )
+            ):
+                if isinstance(error, RedisError):
+                    level = logging.WARNING if is_denied(error) else logging.DEBUG
+                    logger.log(level, "%s: giving back what is left of %s: %s", self._client.where, each.topic, error)
 
     def __repr__(self) -> str:
         state = (

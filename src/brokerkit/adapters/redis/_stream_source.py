@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -509,7 +510,9 @@ class RedisStreamsSource:
         # What this leaves undone when the server is away, a later member's start puts right.
         for error in await self._client.pipeline(commands):
             if isinstance(error, RedisError):
-                logger.debug("%s: leaving group %s: %s", self._client.where, self._group, error)
+                # Nobody else removes what belongs to one broadcast; what LEAVE does is of use, and no more.
+                level = logging.WARNING if self._subscription.broadcast and is_denied(error) else logging.DEBUG
+                logger.log(level, "%s: leaving group %s: %s", self._client.where, self._group, error)
 
     def __repr__(self) -> str:
         state = (
