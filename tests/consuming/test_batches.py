@@ -249,6 +249,30 @@ async def test_handlers_of_single_messages_run_before_those_of_batches_and_only_
     assert len(test.handled) == 2
 
 
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_message_without_a_value_passes_handlers_of_both_kinds(taken: bool) -> None:
+    bus, seen = make_bus(), list[str | None]()
+    first, second = Batches(bus, size=2, within=0.1), Batches(bus, size=2, within=0.1)
+
+    @bus.on(NAME)
+    async def one(event: OnPlayerSeatedDown) -> None: ...
+
+    if taken:
+
+        @bus.on(NAME)
+        async def null(event: OnPlayerSeatedDown | None, message: Message) -> None:
+            seen.append(message.id)
+
+    async with TestBus(bus) as test:
+        await test.deliver(Message(NAME, None, id="m-1"))
+        await deliver(test, 7)
+        await test.settled()
+        stats = bus.stats["bus"]
+        assert (stats.tombstones, stats.handled, stats.dead_lettered) == ((0, 2, 0) if taken else (1, 1, 0))
+    assert first.got == second.got == [[7]]
+    assert seen[:1] == (["m-1"] if taken else [])
+
+
 async def test_a_batch_is_handled_when_there_is_no_room_for_more() -> None:
     bus = make_bus(max_in_flight=10)
     batches = Batches(bus, size=500, within=1000.0)

@@ -94,6 +94,11 @@ async def test_the_lag_is_what_the_broker_said_last(memory: Broker, port: Port) 
         ({"host": "10.0.0.1"}, 200),  # no name server can make an address mean another one
         ({"host": "evil.example:9000"}, 403),
         ({"host": ""}, 403),
+        ({"host": "[::1"}, 403),
+        ({"host": "[evil.example]:9000"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"host": "null", "origin": "null"}, 403),
+        ({"host": "", "origin": "http://["}, 403),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"host": "evil.example", "origin": "http://evil.example"}, 403),

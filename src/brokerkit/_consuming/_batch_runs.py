@@ -222,22 +222,33 @@ class BatchRuns:
 
     def _pass(self, delivery: Delivery, call: Call) -> None:
         """Skip a message without a value, which this handler does not take."""
-        if route_of(delivery).batch is call:
-            self._skip_tombstone(delivery)
+        if self._goes_on(delivery, call):
+            return
+        if delivery.retry_state is not None and delivery.retry_state.done:
+            self._handled(delivery)
         else:
-            self._done(delivery, call)
+            self._skip_tombstone(delivery)
 
     def _done(self, delivery: Delivery, call: Call) -> None:
         """The handler is done with a message: it is handled, or another handler of batches is next."""
-        route = route_of(delivery)
-        if route.batch is not call:
+        if route_of(delivery).batch is not call:
             retry_state = delivery.need_retry_state()
             retry_state.done = (*retry_state.done, call.handler.name)
-            following = next((each for each in route.calls if each.handler.name not in retry_state.done), None)
-            if following is not None:
-                if self._spans is not None:
-                    self._spans.end(delivery)
-                delivery.state = State.WAITING
-                self._wait(delivery, following)
+            if self._goes_on(delivery, call):
                 return
         self._handled(delivery)
+
+    def _goes_on(self, delivery: Delivery, call: Call) -> bool:
+        """Let a message wait for the next handler of batches. False if there is none."""
+        calls, retry_state = route_of(delivery).calls, delivery.retry_state
+        done = () if retry_state is None else retry_state.done
+        # Those of single messages come before, also where they passed over a message without a value, and so are not done.
+        behind = calls[calls.index(call) + 1 :]
+        following = next((each for each in behind if each.handler.name not in done), None)
+        if following is None:
+            return False
+        if self._spans is not None:
+            self._spans.end(delivery)
+        delivery.state = State.WAITING
+        self._wait(delivery, following)
+        return True

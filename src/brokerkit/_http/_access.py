@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
 def _foreign_origin(request: Request) -> str:
     """Return why this comes from a page of another origin; "" if it does not."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin is not None and _place(origin) != request.headers.get("host", "").lower():
         return "the header Origin names another origin than this one"
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return "a page of another site may not ask this"
@@ -93,9 +93,20 @@ def _is_local(request: Request) -> bool:
     return is_loopback(server[0]) and is_loopback(client[0])
 
 
+def _place(origin: str) -> str | None:
+    """Return host and port in a header Origin; None if there are none."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:  # brackets without an address in them
+        return None
+
+
 def _host(header: str) -> str:
-    """Return the name or address in a header Host."""
-    return urlsplit(f"//{header}").hostname or ""
+    """Return the name or address in a header Host; "" if there is none."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_own_name(host: str) -> bool:
