@@ -38,8 +38,16 @@ ATTEMPTS = 2
 """Of a message whose handler fails."""
 BROKEN = "a" + "".join(f"{each}{FORGED.decode()}" for each in _BREAKS)
 """Text with every known way to end a line or to move a cursor, and a forged line behind each."""
-HANDLERS = tuple(f"__main__.Worker.__init__.<locals>.{name}" for name in ("audit", "handle"))
-"""Names of the worker's handlers."""
+HANDLERS = tuple(f"__main__.Worker.__init__.<locals>.{name}" for name in ("audit", "handle", "collect"))
+"""Names of the worker's handlers. The last one takes batches."""
+_TRACES: tuple[tuple[tuple[str, bytes], ...], ...] = (
+    (("traceparent", b"\xff\x00"), ("tracestate", b"\xff")),
+    (("traceparent", f"00-{BROKEN}-01".encode()), ("tracestate", BROKEN.encode())),
+    (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("tracestate", BROKEN.encode())),
+    (("traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"),),
+    (("correlation-id", BROKEN.encode()), ("causation-id", b"\xff")),
+)
+"""Headers of traces, as nobody would write them."""
 STOLEN = "stolen"
 """What a forged header claims to be the id of the original."""
 
@@ -119,7 +127,8 @@ def messages(seed: int, count: int, *, large: int = 1_000_000) -> Iterator[Hosti
             made = source.choices(kinds, weights=(8, 4, 4, 5, 3, 1))[0](source)
         if source.random() < 0.5 and made.key is None:
             made = replace(made, key=source.choice([b"", b"k", b"\xff\x00\xfe", b"a" * 5000, "é\n".encode()]))
-        yield replace(made, headers=(*made.headers, ("h-id", b"%d-%d" % (seed, number))))
+        traces = () if made.headers else _TRACES[number % len(_TRACES)]
+        yield replace(made, headers=(*made.headers, *traces, ("h-id", b"%d-%d" % (seed, number))))
 
 
 def _member(value: str, *, table: int = 1) -> bytes:

@@ -22,12 +22,18 @@ class Process:
         buses: settings of the buses that it serves.
         folder: for what it writes.
         seconds: how long its handler takes.
+        more: whether it also has a handler of batches, makes spans, and writes its log as JSON too.
+
+    Attributes:
+        errors: the log; beside it, with the ending ``.json``, the same as JSON.
     """
 
-    def __init__(self, buses: Sequence[dict[str, Any]], *, folder: Path, seconds: float = 0.0) -> None:
+    def __init__(
+        self, buses: Sequence[dict[str, Any]], *, folder: Path, seconds: float = 0.0, more: bool = False
+    ) -> None:
         self.log = folder / "handled"
         self.errors = folder / "errors"
-        self._settings = {"buses": list(buses), "log": str(self.log), "seconds": seconds}
+        self._settings = {"buses": list(buses), "log": str(self.log), "seconds": seconds, "more": more}
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:

@@ -58,7 +58,7 @@ async def test_hostile_messages_end_handled_or_as_dead_letters_with_their_bytes(
     refused = 0
     published = dict.fromkeys(FORMATS, 0)
     resident: list[int] = []
-    async with Process(buses, folder=tmp_path) as worker:
+    async with Process(buses, folder=tmp_path, more=True) as worker:
 
         async def publish(form: str, batch: Sequence[Hostile]) -> int:
             nonlocal tombstones
@@ -110,14 +110,16 @@ async def test_hostile_messages_end_handled_or_as_dead_letters_with_their_bytes(
         )
 
     notes = [line.split(maxsplit=1) for line in worker.log.read_text().splitlines()]
-    handled, tried, audited, believed = (
-        [of for what, of in notes if what == kind] for kind in ("handled", "refused", "audited", "believed")
+    handled, tried, audited, collected, believed = (
+        [of for what, of in notes if what == kind]
+        for kind in ("handled", "refused", "audited", "collected", "believed")
     )
     # On a Redis list or channel, two messages may be the same bytes.
     failed = Counter({one: count // ATTEMPTS for one, count in Counter(tried).items()})
     assert not believed, f"headers of a stranger were believed: {Counter(believed)}"
     assert failed.total() * ATTEMPTS == len(tried), "a first failure was the last one"
     assert Counter(handled) + failed == Counter(audited), "a handler was skipped, or ran twice"
+    assert Counter(collected) == Counter(handled), "the handler of batches was skipped, or ran twice"
     letters = await _letters(broker, [status["buses"][index]["dead_lettered"] for index in range(3)], tmp_path)
     ended = Counter([*handled, *letters])
     missing = Counter(kinds[one] for one in (expected - ended).elements())
@@ -129,21 +131,37 @@ async def test_hostile_messages_end_handled_or_as_dead_letters_with_their_bytes(
     shown = [line for form in FORMATS for line in _shown(tmp_path / f"letters-{form}", broker.topic(form))]
     for line in lines:
         assert line.startswith(("ERROR:brokerkit.", "WARNING:brokerkit.", "  ", "Traceback ")), line
+    records = _records(worker.errors.with_name("errors.json"))
+    assert records == sum(line.startswith(("ERROR:", "WARNING:")) for line in lines)
     for line in (*lines, *shown):
         assert line.isprintable(), line
         assert not line.startswith(FORGED.decode()), line
     files = {f"{kind}-{form}" for kind in ("letters", "overflow") for form in FORMATS}
-    assert {path.name for path in tmp_path.iterdir()} <= files | {"handled", "errors", "batch"}
+    assert {path.name for path in tmp_path.iterdir()} <= files | {"handled", "errors", "errors.json", "batch"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir() if path.name in files)
     growth = resident[-1] - resident[WAVES // 2 - 1]
     figures(
         f"hostile {broker.name}: sent {expected.total()}, refused by broker or client {refused}, handled {len(handled)}, "
         f"dead letters {len(letters)}, resident MiB {[size >> 20 for size in resident]}, forged lines 0 of {len(lines)} of "
-        f"the log and {len(shown)} of dlq show, skipped handlers 0 of {len(audited)}, misplaced files 0"
+        f"the log, {records} of JSON and {len(shown)} of dlq show, skipped handlers 0 of {len(audited)}, misplaced files 0"
     )
     # The embedded broker is in the process, and keeps what came for groups that come later.
     assert growth < MARGIN or broker.name == "memory"
     assert refused < count // 3
+
+
+def _records(path: Path) -> int:
+    """How many records a log of JSON has. Each is one line, and has nothing that we did not write."""
+    lines = path.read_bytes().splitlines()
+    for line in lines:
+        record = json.loads(line)
+        assert line.isascii()
+        assert line.decode().isprintable(), line
+        assert record["logger"].startswith("brokerkit."), line
+        assert record["level"] in ("warning", "error"), line
+        ours = {"time", "level", "logger", "message", "exception", "trace_id"}
+        assert not [name for name in record if name not in ours and not name.startswith("brokerkit_")], line
+    return len(lines)
 
 
 def _ended(bus: dict[str, int]) -> int:

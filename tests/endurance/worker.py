@@ -19,11 +19,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
 
 from brokerkit import Bus, Handlers, Message
 from brokerkit._config._settings import ConnectionSettings
 from brokerkit.adapters.memory import MemoryAdapter
+from brokerkit.logs import JsonFormatter
+from brokerkit.tracing import instrument
 from tests.endurance.hostile import ALWAYS_FAILS, BROKEN, HANDLERS, NAME, believed, fingerprint_of
 from tests.endurance.plain import memory
 
@@ -38,7 +41,7 @@ class Worker:
 
     Args:
         settings: ``buses`` (a list of what `Bus` takes), ``log`` (file for one line for each handled message),
-            ``seconds`` (how long the handler takes).
+            ``seconds`` (how long the handler takes), ``more`` (see `tests.endurance.process`).
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -65,9 +68,18 @@ class Worker:
                 raise RuntimeError(f"table 6 always fails: {BROKEN}")
             self._note("handled", fingerprint_of(message))
 
-        assert tuple(handler.name for handler in handlers) == HANDLERS
+        if settings["more"]:
+
+            @handlers.on_batch(NAME, size=20, within=0.02)
+            async def collect(events: list[Any], messages: list[Message]) -> None:
+                for message in messages:
+                    self._note("collected", fingerprint_of(message))
+
+        assert tuple(handler.name for handler in handlers) == HANDLERS[: 3 if settings["more"] else 2]
         for bus in self._buses:
             bus.include(handlers)
+            if settings["more"]:
+                instrument(bus, tracer_provider=TracerProvider())
 
     def _note(self, what: str, of: str) -> None:
         print(what, of, file=self._log)
@@ -112,4 +124,9 @@ def _stats(bus: Bus) -> dict[str, int]:
 if __name__ == "__main__":
     logging.basicConfig(filename=os.environ["ENDURANCE_LOG"], level=logging.ERROR, encoding="utf-8")
     logging.getLogger("brokerkit").setLevel(logging.WARNING)
-    asyncio.run(Worker(json.loads(sys.argv[1])).run())
+    settings = json.loads(sys.argv[1])
+    if settings["more"]:
+        lines = logging.FileHandler(f"{os.environ['ENDURANCE_LOG']}.json", encoding="utf-8")
+        lines.setFormatter(JsonFormatter())
+        logging.getLogger().addHandler(lines)
+    asyncio.run(Worker(settings).run())
