@@ -15,6 +15,12 @@ from tests.brokers.rabbitmq import RabbitBroker
 from tests.every_broker import until
 
 from brokerkit import Bus, Message
+from brokerkit._messages._outgoing import Outgoing
+from brokerkit._url import Url
+from brokerkit.adapters._browsing import ignore_lost
+from brokerkit.adapters.api import ACK, Connection, Delivery, Subscription
+from brokerkit.adapters.rabbitmq import RabbitAdapter
+from brokerkit.adapters.rabbitmq._source import RabbitSource
 
 COUNT = 8
 
@@ -96,3 +102,33 @@ async def test_a_queue_of_somebody_else_keeps_its_order_too(rabbit_broker: Rabbi
     async with second.serving():
         await until(lambda: len(second.numbers) == COUNT)
     assert second.numbers == list(range(COUNT))
+
+
+async def test_a_stop_during_a_pause_gives_back_in_order_what_nobody_else_reads(rabbit_broker: RabbitBroker) -> None:
+    topic = f"test.{uuid4().hex}"
+    subscription = Subscription(topics=(topic,), group="wallet", provision="all", max_in_flight=COUNT)
+    adapter = RabbitAdapter(Connection(url=Url.parse(rabbit_broker.url)))
+    await adapter.open()
+    bodies = [str(number).encode() for number in range(COUNT)]
+    async with asyncio.timeout(60):
+        source = adapter.subscribe(subscription, ignore_lost)
+        await source.open()
+        await adapter.send([Outgoing(topic=topic, body=body, name="n", id=f"{topic}.{body!r}") for body in bodies])
+        begun = list[Delivery]()
+        while len(begun) < COUNT // 2:
+            begun += await source.receive(COUNT // 2 - len(begun))
+        assert isinstance(source, RabbitSource)
+        await until(lambda: len(source._unsettled) == COUNT)
+        await source.pause_reading()
+        await source.stop()
+        await source.close()
+        again, found = adapter.subscribe(subscription, ignore_lost), list[bytes | None]()
+        await again.open()
+        while len(found) < COUNT:
+            batch = await again.receive(COUNT)
+            found += [one.body for one in batch]
+            await again.settle([(one, ACK) for one in batch])
+        await again.stop()
+        await again.close()
+    await adapter.close()
+    assert found == bodies

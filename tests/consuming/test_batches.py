@@ -284,6 +284,18 @@ async def test_a_batch_is_handled_when_there_is_no_room_for_more() -> None:
     assert [len(batch) for batch in batches.got] == [10, 10]
 
 
+@pytest.mark.usefixtures("on_virtual_time")
+async def test_a_batch_is_handled_before_its_messages_would_have_to_be_given_back() -> None:
+    bus = make_bus(options={"max_hold": 8.0})
+    batches = Batches(bus, size=10, within=3600.0)
+    async with bus, bus.serving():
+        stats = bus.stats["bus"]
+        await bus.publish_many([seated(number) for number in range(4)], key="k")
+        await until(lambda: stats.handled == 4, seconds=60)
+        assert stats.released == 0
+    assert batches.got == [[0, 1, 2, 3]]
+
+
 async def test_a_stop_handles_a_batch_that_has_begun_to_fill_at_once() -> None:
     bus = make_bus()
     batches = Batches(bus, size=500, within=1000.0)

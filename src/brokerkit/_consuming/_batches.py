@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from brokerkit._consuming._lanes import Key, Lanes
@@ -167,6 +167,16 @@ class Batches:
         self._ready.extend(mark for mark in self._closed if mark not in self._ready)
         self._wake(len(self._closed))
         return bool(self._closed)
+
+    def close_with(self, deliveries: Container[Delivery]) -> set[Delivery]:
+        """Have the open batches handled at once that have any of these deliveries, and return those that they have."""
+        found = set[Delivery]()
+        for call, batch in list(self._open.items()):
+            if there := [each for each in batch.deliveries if each in deliveries]:
+                found.update(there)
+                self._close(call)
+        self._wake(len(self._closed))
+        return found
 
     def close_if_alone(self, others: int) -> None:
         """Close the open batches if no other message is here that could make room for more.

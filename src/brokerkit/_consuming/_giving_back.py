@@ -94,10 +94,15 @@ class GivingBack:
         return True
 
     def expire(self, expired: Sequence[Delivery]) -> None:
-        """Give back deliveries that have waited for too long, together with all that wait behind them."""
+        """Give back deliveries that have waited for too long, together with all that wait behind them.
+
+        An open batch that has some of them is handled instead: another member would only let them wait again.
+        """
         flow, waiting = self._flow, State.WAITING
         chosen = dict.fromkeys(expired)
-        if flow.ordered and (keys := {one.key for one in expired if one.key is not None}):
+        for begun in flow.batches.close_with(chosen):
+            del chosen[begun]
+        if flow.ordered and (keys := {one.key for one in chosen if one.key is not None}):
             # Otherwise later messages would start before it comes again.
             chosen.update(dict.fromkeys(one for one in flow.lanes.waiting() if one.key in keys))
             received = (*flow.ready, *flow.isolation.suspects)

@@ -234,7 +234,7 @@ class RabbitSource:
         return None if None in counts else sum(count for count in counts if count is not None)
 
     async def pause_reading(self) -> None:
-        """See `PausesReading.pause_reading`. The broker would end a channel that holds messages for too long."""
+        """See `PausesReading.pause_reading`. The broker gives new messages to others, or keeps them."""
         self._paused = True
         self._wake.set()
         async with self._changing:
@@ -244,7 +244,8 @@ class RabbitSource:
                 with suppress(*CLIENT_ERRORS):
                     for topic in topics:
                         await channel.basic_cancel(self._consumers.pop(topic), timeout=self._link.timeout)
-                    await self._release_unseen(channel, topics)
+                    await self._find_shared()
+                    await self._release_unseen(channel, topics & self._shared)
 
     async def resume_reading(self) -> None:
         """See `PausesReading.resume_reading`. `receive` makes consumers again."""
