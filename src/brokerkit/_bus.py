@@ -198,12 +198,7 @@ class Bus:
         return await self.runtime.health(lag=lag)
 
     def http(
-        self,
-        *,
-        token: str | None = None,
-        control: bool = False,
-        console: bool = False,
-        mask: Iterable[str] = (),
+        self, *, token: str | None = None, control: bool = False, console: bool = False, mask: Iterable[str] = ()
     ) -> Starlette:
         """Return an ASGI application with ``/livez``, ``/readyz``, ``/metrics`` and ``/state``; see docs/http.md.
 
@@ -214,8 +209,7 @@ class Bus:
             token: 16 characters at least, which ``/state`` needs as ``Authorization: Bearer TOKEN``. By default it is only
                 for programs on the same machine.
             control: let those who may see ``/state`` also pause and resume sources.
-            console: add the page ``/console``, and let those who may see ``/state`` see dead letters with bodies and
-                headers, and with ``control`` replay and purge them; see docs/console.md.
+            console: add ``/console``, and let those who may see ``/state`` see dead letters; see docs/console.md.
             mask: names of fields and headers that the console hides, beside those that look like secrets.
 
         Raises:
