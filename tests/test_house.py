@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
     ],
     ids=["lint", "layout", "mypy", "pyright"],
 )
+@pytest.mark.timeout(360)  # they read the whole tree, beside the brokers of two other workers
 def test_the_checkers_find_nothing(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5_000:] + done.stderr[-2_000:]
