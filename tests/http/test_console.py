@@ -76,6 +76,7 @@ async def test_a_message_fails_is_seen_mended_replayed_handled_and_gone(broker: 
         await page.click("#replay-edited")
         await seen(page, "#outcome", "1 replayed")
         await until(lambda: seats.seated == [101], seconds=60)
+        await seen(page, "#handlers tr", "≤")  # how long it took
         await expect(row).to_have_count(0)
         assert [each["id"] for each in (await listed(port))["letters"]] == ["id-2"]
 

@@ -65,6 +65,7 @@ async def test_probes_metrics_and_state_say_what_happened(broker: Broker, port: 
     assert handler["handler"].endswith("seat")
     assert (handler["attempts"], handler["failures"]) == (6, {"LookupError": 3})
     assert (handler["last_error"], handler["last_error_at"] > 0, handler["seconds"] > 0) == ("LookupError", True, True)
+    assert sum(handler["durations"].values()) == 6
     assert "secret" not in answer.text
     assert json.dumps(state)
     assert (await port.get("/readyz")).json()["reasons"] == ["the bus is not open"]

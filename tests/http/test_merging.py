@@ -30,6 +30,7 @@ def worker(state: str, handled: int, *, lag: int | None = None, rate: float | No
         "last_error": f"of {state}",
         "last_error_at": float(handled),
         "seconds": 0.5,
+        "durations": {"0.005": handled, "inf": 1},
     }
     row = {"worker": 1, "pid": handled, "ready": state == "consuming", "reasons": []}
     return {"workers": [row], "sources": {"bus": source}, "targets": {}, "handlers": [handler]}

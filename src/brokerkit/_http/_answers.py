@@ -13,6 +13,7 @@ from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._metrics._readings import Readings
 from brokerkit._runtime import Runtime
+from brokerkit._status._figures import BOUNDARIES
 from brokerkit._status._health import SourceHealth
 
 State = dict[str, Any]
@@ -20,6 +21,7 @@ State = dict[str, Any]
 
 _MINUTE: Final = 60.0
 """Seconds over which rates are taken."""
+_BUCKETS: Final = (*map(str, BOUNDARIES), "inf")
 _APART: Final = 1.0
 """Seconds between two looks that are kept."""
 
@@ -176,8 +178,11 @@ class Process:
     def _handlers(self, source: str) -> Iterator[dict[str, Any]]:
         figures = self._readings.figures.source(source)
         attempts, failures, seconds = Counter[str](), dict[str, Counter[str]](), dict[str, float]()
+        durations = dict[str, Counter[str]]()
         for timed, timing in list(figures.durations.timings.items()):
-            attempts[timed.handler] += sum(timing.counts)
+            counts = timing.counts
+            attempts[timed.handler] += sum(counts)
+            durations.setdefault(timed.handler, Counter()).update(dict(zip(_BUCKETS, counts, strict=True)))
             seconds[timed.handler] = seconds.get(timed.handler, 0.0) + timing.sum
         for (handler, error), count in list(figures.failures.items()):
             failures.setdefault(handler, Counter())[error] += count
@@ -192,6 +197,7 @@ class Process:
                 "last_error": last,
                 "last_error_at": at,
                 "seconds": round(seconds.get(name, 0.0), 6),
+                "durations": +durations.get(name, Counter[str]()),
             }
 
 

@@ -105,6 +105,7 @@ def _handlers(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "attempts": sum(row["attempts"] for row in several),
             "failures": _counts(row["failures"] for row in several),
             "seconds": round(sum(row["seconds"] for row in several), 6),
+            "durations": _counts(row["durations"] for row in several),
         }
         for several in found.values()
     ]

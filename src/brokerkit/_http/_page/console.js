@@ -2,6 +2,7 @@
 // Everything that comes from the bus is put into the page as text, never as HTML.
 
 const EVERY = 2000; // milliseconds between two looks at the state
+const MINUTE = 30; // looks over which rates and percentiles of handlers are taken
 const SHOWN = 50; // dead letters on one page
 const at = (id) => document.getElementById(id);
 const node = (name, text = "", kind = "") => {
@@ -18,6 +19,7 @@ let source = ""; // of which source
 let offset = 0;
 let shown = []; // ids in the table, in order; null for a message without one
 let letter = null; // the dead letter that is open
+let looks = []; // the latest looks at the handlers, oldest first
 
 // ---- asking ---------------------------------------------------------------------------------------------------------
 
@@ -58,6 +60,27 @@ const mean = (row) => (row.attempts ? `${((row.seconds / row.attempts) * 1000).t
 function kindOf(state) {
   if (state === "consuming" || state === "open") return "state good";
   return state === "failed" || state === "blocked" ? "state bad" : "state warn";
+}
+
+const keyOf = (row) => JSON.stringify([row.source, row.handler]);
+
+// Rate, median and 99th percentile of the attempts since that look.
+function lately(row, before) {
+  const old = before?.rows.get(keyOf(row));
+  if (old === undefined || row.attempts < old.attempts) return ["", "", ""]; // a worker was replaced
+  const buckets = Object.entries(row.durations).map(([end, number]) => [end === "inf" ? Infinity : Number(end), number - (old.durations[end] ?? 0)]);
+  buckets.sort(([one], [other]) => (one < other ? -1 : 1));
+  const attempts = row.attempts - old.attempts;
+  const quantile = (share) => {
+    let left = share * attempts;
+    for (const [end, number] of buckets) {
+      left -= number;
+      if (left <= 0) return Number.isFinite(end) ? `≤ ${count(end * 1000)} ms` : "> 10 s";
+    }
+    return "";
+  };
+  const seconds = (performance.now() - before.at) / 1000;
+  return [rate(attempts / seconds), ...(attempts ? [quantile(0.5), quantile(0.99)] : ["", ""])];
 }
 
 // Rows stay the same elements, so that a click that lasts from one look to the next is not lost.
@@ -105,10 +128,14 @@ function showState(state) {
       [pairs(each.refused)], [each.error],
     ],
   })));
+  const before = looks[0]; // each look is compared with the oldest one
+  looks.push({ at: performance.now(), rows: new Map(state.handlers.map((each) => [keyOf(each), each])) });
+  looks = looks.slice(-MINUTE);
   rows(at("handlers"), state.handlers.map((each) => ({
-    key: JSON.stringify([each.source, each.handler]),
+    key: keyOf(each),
     cells: [
-      [each.handler], [each.source], [count(each.attempts), "number"], [mean(each), "number"], [pairs(each.failures)],
+      [each.handler], [each.source], ...lately(each, before).map((text) => [text, "number"]),
+      [count(each.attempts), "number"], [mean(each), "number"], [pairs(each.failures)],
       [each.last_error, each.last_error ? "bad" : ""], [when(each.last_error_at), "nowrap"],
     ],
   })));
