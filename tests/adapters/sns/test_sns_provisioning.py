@@ -56,7 +56,8 @@ async def test_a_broadcast_has_a_queue_of_its_own_that_goes_with_it(adapter: Sns
         await send(adapter, outgoing(topic))
         assert [found.topic for found in [*await take(one, 1), *await take(other, 1)]] == [topic, topic]
         assert len((await sqs.list_queues(QueueNamePrefix=topic))["QueueUrls"]) == 2
-    assert "QueueUrls" not in await sqs.list_queues(QueueNamePrefix=topic)
+    # AWS leaves an empty list out; some stand-ins send it.
+    assert not (await sqs.list_queues(QueueNamePrefix=topic)).get("QueueUrls")
     arn = (await sns.create_topic(Name=topic))["TopicArn"]
     assert (await sns.list_subscriptions_by_topic(TopicArn=arn))["Subscriptions"] == []
 
