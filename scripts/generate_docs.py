@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from event_pages import about, family_page, markdown, table
 from pydantic import BaseModel, SecretStr
 
-from brokerkit import Breaker, RetryPolicy, _errors, formats
+from brokerkit import Breaker, Rate, RetryPolicy, _errors, formats
 from brokerkit._config._loading import BusSettings
 from brokerkit._config._settings import ConnectionSettings, SourceSettings, TargetSettings
 from brokerkit.adapters import make
@@ -140,6 +140,7 @@ _SETTING_TYPES: Final[dict[Any, str]] = {
     ZoneInfo: "zone name",
     RetryPolicy: "table, or a number of attempts",
     Breaker: "table",
+    Rate: "number or table",
     Dedupe: "URL or table",
     Registry: "URL or table",
 }

@@ -36,6 +36,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
+    from brokerkit._config._rate import Rate
     from brokerkit._config._retry_policy import RetryPolicy
     from brokerkit._handlers._registrar import Registrar, UnknownEventName
     from brokerkit.dedupe import Dedupe

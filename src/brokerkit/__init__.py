@@ -44,6 +44,7 @@ from brokerkit._version import __version__
 if TYPE_CHECKING:
     from brokerkit._bus import Bus
     from brokerkit._config._breaker import Breaker
+    from brokerkit._config._rate import Rate
     from brokerkit._config._retry_policy import RetryPolicy
     from brokerkit._dead_letters._handle import DeadLetters
     from brokerkit._dead_letters._letter import DeadLetter
@@ -83,6 +84,7 @@ __all__ = [
     "Notice",
     "Progress",
     "PublishError",
+    "Rate",
     "Receipt",
     "Registrar",
     "Reject",
@@ -112,6 +114,7 @@ _WHERE: Final = {
     "Receipt": "brokerkit._messages._outgoing",
     "Registrar": "brokerkit._handlers._registrar",
     "Breaker": "brokerkit._config._breaker",
+    "Rate": "brokerkit._config._rate",
     "RetryPolicy": "brokerkit._config._retry_policy",
     "SourceHealth": "brokerkit._status._health",
     "Stats": "brokerkit._status._stats",

@@ -82,7 +82,7 @@ def test_one_source_is_paused_and_resumed(run: Run, cli: Cli, tmp_path: Path, br
     done = cli("ctl", "pause", "games", "--http", url)
     assert done.code == 0, done.err
     [head, row] = done.out.splitlines()
-    assert head.split() == ["source", "state", "since", "in", "flight", "held", "lag", "rate", "reason"]
+    assert head.split() == ["source", "state", "since", "in", "flight", "held", "limited", "lag", "rate", "reason"]
     assert (row.split()[:2], row.endswith("paused over HTTP")) == (["games", "paused"], True)
     assert states(cli, url) == {"games": "paused", "cash": "consuming"}
     publish(cli, tmp_path, 7)

@@ -15,6 +15,7 @@ def worker(state: str, handled: int, *, lag: int | None = None, rate: float | No
         "error": f"{state} for a reason",
         "in_flight": 1,
         "held": 0,
+        "limited": 0,
         "suspects": 0,
         "lag": lag,
         "partitions": [],

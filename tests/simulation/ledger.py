@@ -69,6 +69,8 @@ class Ledger:
         }
         self._running: dict[Life, list[tuple[int, int, str | None]]] = {}
         self._first: dict[tuple[Life, str], int] = {}
+        self._attempts: dict[Life, set[tuple[int, int]]] = {}
+        self._began: dict[tuple[Life, int], list[float]] = {}
         self._published = 0
         self._received = 0
         self.wrong: list[str] = []
@@ -105,6 +107,8 @@ class Ledger:
             self.blame(f"{len(running)} handlers run, and {self._setup.concurrency} at most should")
         if key is not None and self._setup.order != "none":
             self._check_order(life, account, key)
+        if self._setup.rates:
+            self._check_rates(life, number, handler, attempt, now)
         steps = account.plan.steps[handler]
         step = steps[account.begun[handler]] if account.begun[handler] < len(steps) else Step("ok", 0.0)
         account.begun[handler] += 1
@@ -123,6 +127,23 @@ class Ledger:
             self.blame(f"message {number} begins in attempt {attempt} after {account.failures} failures")
         if now < account.not_before - _SOON:
             self.blame(f"message {number} begins {account.not_before - now:.3f} s too early")
+
+    def _check_rates(self, life: Life, number: int, handler: int, attempt: int, now: float) -> None:
+        """No more begin in any time than may. Later handlers of a message begin when the earlier ones have ended, so only
+        the source and the first handler are checked.
+        """
+        is_new = (number, attempt) not in self._attempts.setdefault(life, set())
+        self._attempts[life].add((number, attempt))
+        for which, counts in ((0, is_new), (1, handler == 0)):
+            rate = self._setup.rates[which]
+            if rate is None or not counts:
+                continue
+            began = self._began.setdefault((life, which), [])
+            began.append(now)
+            for count, since in enumerate(reversed(began), 1):
+                if count > rate.at_once + rate.per_second * (now - since) + 0.001:
+                    self.blame(f"{count} messages begin within {now - since:.3f} s, with a limit of {rate}")
+                    break
 
     def _check_order(self, life: Life, account: Account, key: str) -> None:
         """Messages of a key that nothing has happened to begin in order; under a strict order none passes another."""
@@ -218,7 +239,9 @@ class Ledger:
             self.blame(f"message {number} is handled, and a dead letter")
         if failures > account.failures:
             self.blame(f"the dead letter of {number} says {failures} failures, and there were {account.failures}")
-        given_up = error == "BrokerkitError" and account.killed and account.killed + account.failures >= 3
+        # What one process knows of its failures another one does not, so that the starts alone may be counted first.
+        enough = account.killed + account.failures >= (3 if account.killed else max(3, self._setup.attempts))
+        given_up = error == "BrokerkitError" and enough
         if not (account.rejected or failures == self._setup.attempts or given_up):
             self.blame(
                 f"message {number} is a dead letter after {failures} of {self._setup.attempts} attempts: {error}"

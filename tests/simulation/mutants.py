@@ -255,8 +255,8 @@ MUTATIONS: Final = (
     _M(
         "what is lost stays in its lane",
         "_consuming/_giving_back.py",
-        "        if self._retries.let_go(delivery):\n            self._flow.advance(delivery)",
-        "        self._retries.let_go(delivery)",
+        "        if self._let_go(delivery):\n            self._flow.advance(delivery)",
+        "        self._let_go(delivery)",
     ),
     _M(
         "what is lost is handled all the same",
@@ -335,6 +335,30 @@ MUTATIONS: Final = (
         "_consuming/_isolation.py",
         "        if starts > self._limit:",
         "        if starts > 0:",
+    ),
+    _M(
+        "a limit counts only what waited for it",
+        "_consuming/_rate_limits.py",
+        "        for limit in limits:\n            limit.take(now)\n        self._wake_in_time()",
+        "        for limit in limits:\n            limit.take(limit.free_at)\n        self._wake_in_time()",
+    ),
+    _M(
+        "what waits for a limit passes others of its key",
+        "_consuming/_rate_limits.py",
+        "            if not self._is_first_of_key(delivery):\n                continue\n",
+        "            self._is_first_of_key(delivery)\n",
+    ),
+    _M(
+        "what waits for a limit is not woken",
+        "_consuming/_rate_limits.py",
+        "            self._timer = self._loop.call_at(when",
+        "            self._timer = self._loop.call_at(when + 1e6",
+    ),
+    _M(
+        "a message that runs alone waits for no limit",
+        "_consuming/_isolation.py",
+        "                await wait_for_limits(self._flow, self._stopping)\n",
+        "",
     ),
     _M(
         "an offset moves past a message that is not done",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from brokerkit import Rate
 from brokerkit.adapters.api import Capabilities, Order
 
 Kind = Literal["queue", "log"]
@@ -85,6 +86,7 @@ class Setup:
         handlers: how many handlers each message has.
         disorder: how far the order of wake-ups is from the usual one.
         haste: how often a call of the broker takes no time.
+        rates: the rate limits of the source and of each handler; nothing if there are none.
     """
 
     kind: Kind
@@ -106,6 +108,7 @@ class Setup:
     timeout: float
     stop_timeout: float
     max_deliveries: int | None
+    rates: tuple[Rate | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,16 @@ def _setup(rng: random.Random) -> Setup:
     )
 
 
+def _rates(seed: str, handlers: int) -> tuple[Rate | None, ...]:
+    rng = random.Random(f"rates {seed}")
+    if rng.random() < 0.7:
+        return ()
+    return tuple(
+        Rate(rng.choice([0.3, 1.0, 4.0, 20.0]), burst=rng.choice([1, 1, 3])) if rng.random() < 0.6 else None
+        for _ in range(handlers + 1)
+    )
+
+
 def _steps(rng: random.Random, setup: Setup, trouble: float, kills: bool) -> tuple[Step, ...]:
     steps: list[Step] = []
     while rng.random() < trouble and len(steps) < 7:
@@ -214,6 +227,7 @@ def plan_of(seed: str) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan {seed}")
     setup = _setup(rng)
+    setup = replace(setup, rates=_rates(seed, setup.handlers))
     trouble = rng.choice([0.0, 0.1, 0.3, 0.6])
     kills = rng.random() < 0.15
     keys = [f"k{number}" for number in range(rng.randint(1, 4))]
@@ -258,6 +272,8 @@ def _candidates(plan: Plan) -> list[Plan]:
     if setup.lives > 1:
         fewer = tuple(replace(fault, life=min(fault.life, setup.lives - 2)) for fault in plan.faults)
         found.append(replace(plan, setup=replace(setup, lives=setup.lives - 1), faults=fewer))
+    if setup.rates:
+        found.append(replace(plan, setup=replace(setup, rates=())))
     if setup.disorder:
         found.append(replace(plan, setup=replace(setup, disorder=0.0)))
     if setup.haste < 1.0:

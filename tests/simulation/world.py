@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import random
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from brokerkit import Bus, Handlers, Message, Reject, Retry
+from brokerkit import Bus, Handlers, Message, Rate, Reject, Retry
 from brokerkit._config._loading import BusSettings, from_keywords
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import BrokerkitError
@@ -110,7 +111,7 @@ class World:
         # than everything else here.
         bus = process.bus = Bus.__new__(Bus)
         bus.handlers, bus.runtime, bus._inside = Handlers(), Runtime(self.settings, Hooks(), make=make), PublishInside()
-        bus.include(_HANDLERS[self.plan.setup.handlers])
+        bus.include(_handlers(self.plan.setup.rates[1:] or (None,) * self.plan.setup.handlers))
         try:
             async with bus.serving(on_source_failure="log"):
                 await process.stop.wait()
@@ -250,6 +251,7 @@ class World:
             "lanes": len(flow.lanes),
             "backlog": len(flow.backlog) + flow.backlog.bytes,
             "held": len(consumer._retries.held),
+            "limited": 0 if flow.limits is None else len(flow.limits.waiting),
             "settling": int(flow.settlement.is_busy),
             "isolated": int(consumer._isolation.on) + len(consumer._isolation.suspects),
         }
@@ -296,22 +298,20 @@ async def _handle(number: int, handler: int, message: Message) -> None:
             ledger.end(life, number, handler, how, wait)
 
 
-def _handlers(count: int) -> Handlers:
+@functools.cache
+def _handlers(rates: tuple[Rate | None, ...]) -> Handlers:
     handlers = Handlers()
 
-    def add(index: int) -> None:
+    def add(index: int, rate: Rate | None) -> None:
         async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
             await _handle(int(event.player_id or 0), index, message)
 
         handle.__qualname__ = handle.__name__ = f"handle{index}"
-        handlers.on(OnPlayerSeatedDown)(handle)
+        handlers.on(OnPlayerSeatedDown, rate=rate)(handle)
 
-    for index in range(count):
-        add(index)
+    for index, rate in enumerate(rates):
+        add(index, rate)
     return handlers
-
-
-_HANDLERS: Final = {1: _handlers(1), 2: _handlers(2)}
 
 
 def _settings(setup: Setup) -> BusSettings:
@@ -330,6 +330,8 @@ def _settings(setup: Setup) -> BusSettings:
         "stop_timeout": setup.stop_timeout,
         "foreign": "handle",
     }
+    if setup.rates and setup.rates[0] is not None:
+        keywords["rate"] = setup.rates[0]
     if setup.max_deliveries is not None:
         keywords["max_deliveries"] = setup.max_deliveries
     return from_keywords(keywords, {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from brokerkit._config._breaker import Breaker
+from brokerkit._config._rate import Rate
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._config._settings import Foreign, Unknown
 from brokerkit.adapters.api import Envelope, Order, Provision, ReadFrom, Start
@@ -37,6 +38,7 @@ class Settings(TypedDict, total=False):
     lease: float
     retry: RetryPolicy
     breaker: Breaker
+    rate: Rate
     max_deliveries: int
     hold: float
     timeout: float

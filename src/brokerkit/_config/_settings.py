@@ -24,6 +24,7 @@ from pydantic import (
 
 from brokerkit import _password, formats
 from brokerkit._config._breaker import Breaker, as_breaker
+from brokerkit._config._rate import Rate, as_rate
 from brokerkit._config._retry_policy import RetryPolicy, as_policy
 from brokerkit._errors import ConfigError
 from brokerkit._messages._event_names import EventNames, compile_pattern
@@ -256,6 +257,8 @@ class SourceSettings(ConnectionSettings):
         retry: the retry policy of handlers without their own.
         breaker: when too many attempts fail, pause, make no dead letters, and try one message now and then until one is
             handled; see docs/control.md. Without it, messages are retried and become dead letters.
+        rate: how many messages may begin in a second: a number, or a table with ``per_second`` and ``burst``. The others
+            wait in their order; see docs/control.md.
         max_deliveries: a message that was delivered more often than this runs alone. This finds a message that ends the
             process each time, and only that one becomes a dead letter; see docs/handlers.md. It works where the broker
             counts deliveries. The default is five times the largest ``attempts`` of any policy, including those of
@@ -278,7 +281,7 @@ class SourceSettings(ConnectionSettings):
 
     SECRETS = ConnectionSettings.SECRETS | {"signing_key"}
 
-    TABLES = ConnectionSettings.TABLES | {"retry", "breaker", "dedupe"}
+    TABLES = ConnectionSettings.TABLES | {"retry", "breaker", "rate", "dedupe"}
 
     topic: Names = ()
     queue: Names = ()
@@ -296,6 +299,7 @@ class SourceSettings(ConnectionSettings):
     lease: Positive = 30.0
     retry: Annotated[RetryPolicy, BeforeValidator(as_policy)] = RetryPolicy()
     breaker: Annotated[Breaker | None, BeforeValidator(as_breaker)] = None
+    rate: Annotated[Rate | None, BeforeValidator(as_rate)] = None
     max_deliveries: Annotated[int, Field(ge=1)] | None = None
     hold: Seconds = 10.0
     timeout: Positive = 60.0

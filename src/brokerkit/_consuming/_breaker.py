@@ -10,7 +10,7 @@ from brokerkit._backoff import longest_backoff
 from brokerkit._config._breaker import Breaker
 from brokerkit._consuming._executor import Executor
 from brokerkit._consuming._flow import Flow
-from brokerkit._consuming._isolation import Isolation
+from brokerkit._consuming._isolation import Isolation, wait_for_limits
 from brokerkit._consuming._leases import OURS
 from brokerkit._consuming._pause import Pause
 from brokerkit._deadline import wait_for_event
@@ -119,6 +119,7 @@ class CircuitBreaker:
                 tries += 1
                 first, cap = self._settings.probe_after, max(self._settings.cap, self._settings.probe_after)
                 await wait_for_event(self._stopping, longest_backoff(tries, first=first, cap=cap))
+                await wait_for_limits(self._flow, self._stopping)
                 if self._stopping.is_set():
                     return
                 if self._pause.is_open and not self._pause.is_asked_for and await self._try_one():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, cast
 
@@ -30,6 +31,7 @@ from brokerkit._consuming._isolation import FEWEST_STARTS, Isolation
 from brokerkit._consuming._leases import Leases
 from brokerkit._consuming._pause import Pause
 from brokerkit._consuming._preparing import Preparing
+from brokerkit._consuming._rate_limits import RateLimits, most_in_flight
 from brokerkit._consuming._replay_queues import ReplayQueues
 from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Routes
@@ -119,6 +121,9 @@ class Consumer:
             max_deliveries=most_deliveries,
             longest_retry=max(policy.longest_total for policy in policies),
         )
+        rates = [*routes.rates.values(), *([settings.rate] if settings.rate else ())]
+        most = most_in_flight(subscription.max_in_flight, rates=rates, max_hold=promises.max_hold)
+        subscription = replace(subscription, max_in_flight=most)
         self._preparation = settings.preparation()
         self._source = adapter.subscribe(subscription, self._lose)
         about = Notice(
@@ -141,6 +146,8 @@ class Consumer:
             hooks=hooks,
             crashed=self._fail_source,
         )
+        if rates:
+            flow.limits = RateLimits(flow, own=settings.rate, handlers=routes.rates, crashed=self._fail_source)
         self._retries = Retries(
             flow,
             name=name,

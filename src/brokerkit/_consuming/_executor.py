@@ -159,7 +159,7 @@ class Executor:
     # one piece: another function call would make each message slower
     async def _work(self, slot: Slot) -> None:
         flow = self._flow
-        ready = flow.ready
+        ready = flow.ready if flow.limits is None else flow.limits.gate
         waiting, running = State.WAITING, State.RUNNING
         enter = flow.lanes.enter if flow.ordered else None
         mark = HANDLED.set if self._begin is None and self._spans is None else self._mark

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from brokerkit._consuming._backlog import Backlog
@@ -35,6 +36,38 @@ class Inbox(Protocol):
 
     def appendleft(self, delivery: Delivery, /) -> None:
         """Take a delivery, before all others."""
+        ...
+
+
+class Ready(Protocol):
+    """What slots take from."""
+
+    def __bool__(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def popleft(self) -> Delivery:
+        """Take the next delivery, if there is one."""
+        ...
+
+
+class Limits(Protocol):
+    """The rate limits of a source: see `RateLimits`."""
+
+    @property
+    def gate(self) -> Ready:
+        """What slots take from instead of `Flow.ready`."""
+        ...
+
+    @property
+    def waiting(self) -> Mapping[Delivery, object]:
+        """The deliveries that wait for a limit."""
+        ...
+
+    def let_go(self, delivery: Delivery) -> bool:
+        """Forget a delivery. Return False if it does not wait there."""
+        ...
+
+    def wait(self) -> float:
+        """Return the seconds after which any message may begin; 0 if it may now."""
         ...
 
 
@@ -86,6 +119,7 @@ class Flow:
     Attributes:
         ready: the deliveries that the executor takes next.
         inbox: takes deliveries that may be handled: `ready`, or the isolation while there are suspects.
+        limits: keeps what may not begin yet, between `ready` and the slots; None if there are no limits.
         batches: what handlers of batches wait for.
         idle: slots of the executor that wait for work.
         settlement: tells the broker; set when the consumer is made, as `isolation` is.
@@ -119,6 +153,7 @@ class Flow:
         self.stats = figures.stats
         self.ready: deque[Delivery] = deque()
         self.inbox: Inbox = self.ready
+        self.limits: Limits | None = None
         self.batches = Batches(
             self.ready,
             lanes=self.lanes if ordered else None,
@@ -150,7 +185,7 @@ class Flow:
             held: how many deliveries wait here for their next attempt.
         """
         room = self.max_in_flight - self.in_flight - self.asked
-        if room <= 0 and self.backlog:
+        if room <= 0 and self.backlog and not (self.limits is not None and self.limits.waiting):
             return self.backlog.room(in_flight=self.in_flight, asked=self.asked, held=held)
         return room
 

@@ -74,7 +74,17 @@ class GivingBack:
         """
         if self._flow.isolation.paused:
             return set()
-        return self._watermark.before_started(self._retries.held)
+        return self._watermark.before_started(self._put_off)
+
+    @property
+    def _put_off(self) -> AbstractSet[Delivery]:
+        """What waits here for its next attempt, or for a rate limit."""
+        held, limits = self._retries.held, self._flow.limits
+        return held if limits is None else held.union(limits.waiting)
+
+    def _let_go(self, delivery: Delivery) -> bool:
+        limits = self._flow.limits
+        return self._retries.let_go(delivery) or (limits is not None and limits.let_go(delivery))
 
     def drop(self, delivery: Delivery) -> bool:
         """Forget a delivery that has not started. Return False if a handler is at it, or it waits to be settled."""
@@ -83,7 +93,7 @@ class GivingBack:
         delivery.state = State.LOST
         self._flow.backlog.remove(delivery)
         self._retries.retry_states.keep(delivery)
-        if self._retries.let_go(delivery):
+        if self._let_go(delivery):
             self._flow.advance(delivery)
         self._intake.drop(delivery)
         if self._transactions is not None:
@@ -117,7 +127,7 @@ class GivingBack:
         for delivery in released:
             flow.backlog.remove(delivery)
             self._retries.retry_states.keep(delivery)
-            if self._retries.let_go(delivery):
+            if self._let_go(delivery):
                 firsts.append(delivery)
             self._intake.drop(delivery)
             flow.settlement.add(delivery, RELEASE)
@@ -165,6 +175,11 @@ class GivingBack:
         suspects = flow.isolation.suspects.clear()
         next_ones += [delivery for delivery in suspects if delivery.lane is not None]
         others += [delivery for delivery in suspects if delivery.lane is None]
+        limited = [] if flow.limits is None else [one for one in flow.limits.waiting if one not in but]
+        for delivery in limited:
+            self._let_go(delivery)
+        next_ones = [*(one for one in limited if one.lane is not None), *next_ones]
+        others = [*(one for one in limited if one.lane is None), *others]
         waiting = [*self._retries.held, *next_ones, *flow.lanes.waiting(), *others, *self._intake.close()]
         kept = [delivery for delivery in flow.ready if delivery in but]
         flow.ready.clear()

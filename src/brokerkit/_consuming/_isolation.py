@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from brokerkit._consuming._executor import Executor
 from brokerkit._consuming._flow import Flow
 from brokerkit._consuming._suspects import Suspects, is_last, most_below
+from brokerkit._deadline import wait_for_event
 from brokerkit._errors import BrokerkitError, ConnectionLost, describe
 from brokerkit._guard import Failed, start
 from brokerkit._logging import get_logger
@@ -209,6 +210,7 @@ class Isolation:
             self._wanted.clear()
             while self._alone and not self._stopping.is_set():
                 await self._quiet()
+                await wait_for_limits(self._flow, self._stopping)
                 if self.paused or self._stopping.is_set():
                     break
                 for lost in self.suspects.drop_lost():
@@ -237,7 +239,7 @@ class Isolation:
         ready.extend(self.suspects.clear())
         # A delivery that leaves its lane later must not be mistaken for another.
         self._flow.inbox = self if self.suspects.in_lanes else ready
-        self._flow.wake(len(ready))
+        self._flow.wake(max(len(ready), 1))  # A slot also looks for what waits for a rate limit.
         self._flow.wake_pollers()
 
     async def _quiet(self) -> None:
@@ -338,6 +340,12 @@ class Isolation:
         self._conclude()
         if self._unmarking:
             await asyncio.wait(self._unmarking, timeout=timeout)
+
+
+async def wait_for_limits(flow: Flow, stopping: asyncio.Event) -> None:
+    """Wait until rate limits let a message begin that runs while nothing else may begin."""
+    while flow.limits is not None and (wait := flow.limits.wait()) > 0.0 and not stopping.is_set():
+        await wait_for_event(stopping, wait)
 
 
 def _failures(delivery: Delivery) -> int:

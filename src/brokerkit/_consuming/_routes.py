@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from brokerkit import events
+from brokerkit._config._rate import Rate
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._config._settings import SourceSettings, event_names
 from brokerkit._consuming._fit import Judge
@@ -234,6 +235,11 @@ class Routes:
     def policies(self) -> list[RetryPolicy]:
         """The retry policies of handlers with their own policy."""
         return [handler.retry for handler in self._handlers if handler.retry is not None]
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """The rate limits of handlers that have one, by name of the handler."""
+        return {handler.name: handler.rate for handler in self._handlers if handler.rate is not None}
 
     @property
     def idempotent_handlers(self) -> Collection[IdempotentHandler]:

@@ -74,6 +74,11 @@ class SourceState:
         return len(self._retries.held)
 
     @property
+    def limited(self) -> int:
+        """How many messages wait here for a rate limit."""
+        return 0 if self._flow.limits is None else len(self._flow.limits.waiting)
+
+    @property
     def suspects(self) -> int:
         """How many messages must run alone."""
         return self._isolation.count
@@ -97,7 +102,8 @@ class SourceState:
         """
         # What waits came after what runs, or waits for it: the first of those that wait stands for the rest.
         waiting = (*islice(self._flow.ready, 1), *self._isolation.suspects, *self._flow.batches.waiting)
-        here = (*self._executor.running, *list(self._retries.held), *waiting)
+        limited = () if self._flow.limits is None else list(self._flow.limits.waiting)
+        here = (*self._executor.running, *list(self._retries.held), *limited, *waiting)
         return min((time for one in here if (time := produced_at(one)) is not None), default=None)
 
     async def health(self, promises: Capabilities, *, lag: bool) -> SourceHealth:
@@ -122,6 +128,7 @@ class SourceState:
             failures=self._status.failures,
             in_flight=self.in_flight,
             held=self.held,
+            limited=self.limited,
             suspects=self.suspects,
             lag=known,
             partitions=partitions,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from brokerkit import events
+from brokerkit._config._rate import Rate
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import ConfigError
 from brokerkit._handlers._batch import Batch, OnBatch
@@ -56,6 +57,7 @@ class Handler:
         middleware: the middleware around each attempt, the first outermost.
         where: whether it wants a message of its events; None if it wants all.
         batch: how it takes batches; None if it takes single messages.
+        rate: how many messages of each of its sources may begin in a second; None for no limit of its own.
     """
 
     function: Callable[..., Any]
@@ -73,6 +75,7 @@ class Handler:
     middleware: tuple[HandlerMiddleware, ...] = ()
     where: Callable[[Delivery], bool] | None = None
     batch: Batch | None = None
+    rate: Rate | None = None
 
     @property
     def handles_any(self) -> bool:
@@ -132,6 +135,7 @@ class Handlers:
             where: only messages in which this rule (``"header:brand"``, ``"field:table.id"``) finds the text ``equals``, or
                 for which this function of the headers returns true. Others are skipped before their event is read.
             equals: the text that ``where`` must find.
+            rate: how many messages of a source may begin with it in a second; the others wait.
 
         The function takes the event, or the event and the `Message`. If its event may be None (``event: X | None``), it also
         gets messages without a value (tombstones), which only Kafka has. Other functions never get them. A plain function
@@ -155,11 +159,12 @@ class Handlers:
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Headers], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         check_events(events, ANY_EVENT)
         wanted = meant(events)
         self._refuse_late()
-        check_options(retry, timeout, source, dedupe)
+        check_options(retry, timeout, source, dedupe, rate)
         wants = make_filter(where, equals)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,6 +182,7 @@ class Handlers:
                     dedupe=dedupe,
                     injection=injection(function),
                     where=wants,
+                    rate=rate,
                 )
             )
             return function

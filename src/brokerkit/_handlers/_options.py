@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from brokerkit._config._rate import Rate
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._config._settings import SourceSettings
 from brokerkit._errors import ConfigError
@@ -12,7 +13,7 @@ from brokerkit._handlers._signatures import name_of
 from brokerkit.dedupe._dedupe import Dedupe
 
 
-def check_options(retry: object, timeout: object, source: object, dedupe: object) -> None:
+def check_options(retry: object, timeout: object, source: object, dedupe: object, rate: object = None) -> None:
     """Refuse options of other types.
 
     Raises:
@@ -23,6 +24,11 @@ def check_options(retry: object, timeout: object, source: object, dedupe: object
     if retry is not None and not isinstance(retry, RetryPolicy):
         hint = f"retry=RetryPolicy(attempts={retry})" if isinstance(retry, int) else "retry=RetryPolicy(...)"
         raise ConfigError(f"retry must be a RetryPolicy, not a {type(retry).__name__}: write {hint}")
+    if rate is not None and not isinstance(rate, Rate):
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        raise ConfigError(
+            f"rate must be a Rate, not a {type(rate).__name__}: write rate=Rate({rate if number else 'MESSAGES_A_SECOND'})"
+        )
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
         raise ConfigError(f"timeout must be a number of seconds, not a {type(timeout).__name__}")
     if timeout is not None and timeout <= 0:
@@ -70,4 +76,9 @@ def refuse_batches(
         raise ConfigError(
             f"source {source!r}: exactly_once makes each message and its results one transaction, and {handler} takes "
             "batches: use a handler of single messages, or leave exactly_once out"
+        )
+    if settings.rate is not None:
+        raise ConfigError(
+            f"source {source!r}: rate counts single messages, and {handler} takes batches: leave rate out, or give the two "
+            "sources of their own"
         )

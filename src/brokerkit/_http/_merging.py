@@ -9,7 +9,7 @@ from typing import Any, Final
 from brokerkit._http._answers import State
 
 _WORST_FIRST: Final = ("failed", "blocked", "reconnecting", "paused", "starting", "stopping", "closed", "stopped")
-_ADDED: Final = ("rate", "in_flight", "held", "suspects", "confirmed")
+_ADDED: Final = ("rate", "in_flight", "held", "limited", "suspects", "confirmed")
 """What is each worker's own. Lags are the group's, and so the same for all."""
 _SUMMED: Final = ("counts", "refused")
 

@@ -139,6 +139,9 @@ IN_FLIGHT: Final = Instrument(
 HELD: Final = Instrument(
     "brokerkit.held.messages", "sum", "{message}", "Failed messages that wait here for their next attempt.", _OF_SOURCE
 )
+LIMITED: Final = Instrument(
+    "brokerkit.limited.messages", "sum", "{message}", "Messages that wait here for a rate limit.", _OF_SOURCE
+)
 SUSPECTS: Final = Instrument(
     "brokerkit.suspect.messages",
     "sum",
@@ -190,6 +193,7 @@ INSTRUMENTS: Final = (
     READY,
     IN_FLIGHT,
     HELD,
+    LIMITED,
     SUSPECTS,
     OLDEST,
     LAG,

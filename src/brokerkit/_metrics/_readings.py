@@ -87,6 +87,7 @@ class Readings:
             metrics.READY: self._ready,
             metrics.IN_FLIGHT: partial(self._here, "in_flight"),
             metrics.HELD: partial(self._here, "held"),
+            metrics.LIMITED: partial(self._here, "limited"),
             metrics.SUSPECTS: partial(self._here, "suspects"),
             metrics.OLDEST: self._oldest,
             metrics.LAG: self._lag,

@@ -76,6 +76,7 @@ _RESERVED: Final = frozenset(
         "On",
         "Protocol",
         "Registrar",
+        "Rate",
         "RetryPolicy",
         "RootModel",
         "StrEnum",
@@ -105,7 +106,7 @@ from brokerkit.events import Event, Family
 {imports}
 
 if TYPE_CHECKING:
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
+    from brokerkit import Bus, Handlers, Rate, Registrar, RetryPolicy, UnknownEventName
     from brokerkit.dedupe import Dedupe
 
 __all__ = {exported}

@@ -35,6 +35,7 @@ class SourceHealth:
         failures: tries to reach the broker that failed one after another.
         in_flight: unsettled messages.
         held: those that failed and wait in this process for their next attempt.
+        limited: those that wait in this process for a rate limit.
         suspects: those that run alone, one after another, because they were delivered more than ``max_deliveries`` times.
             While there are any, no other message of the source starts.
         lag: messages that wait at the broker; None if it was not asked or cannot tell.
@@ -51,6 +52,7 @@ class SourceHealth:
     failures: int = 0
     in_flight: int = 0
     held: int = 0
+    limited: int = 0
     suspects: int = 0
     lag: int | None = None
     partitions: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
+    from brokerkit._config._rate import Rate
     from brokerkit._config._retry_policy import RetryPolicy
     from brokerkit._handlers._registrar import Registrar, UnknownEventName
     from brokerkit.dedupe import Dedupe
@@ -360,6 +361,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillFoundEvent]: ...
     @overload
     def __call__(
@@ -373,6 +375,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillProposalAcceptedEvent]: ...
     @overload
     def __call__(
@@ -386,6 +389,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillProposalExpiredEvent]: ...
     @overload
     def __call__(
@@ -399,6 +403,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillProposalRejectedEvent]: ...
     @overload
     def __call__(
@@ -412,6 +417,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillProposalSentEvent]: ...
     @overload
     def __call__(
@@ -425,6 +431,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.BackfillTicketExpiredEvent]: ...
     @overload
     def __call__(
@@ -438,6 +445,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionBackfillUpdateEvent]: ...
     @overload
     def __call__(
@@ -451,6 +459,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionCodeChangedEvent]: ...
     @overload
     def __call__(
@@ -464,6 +473,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionCodeRevokedEvent]: ...
     @overload
     def __call__(
@@ -477,6 +487,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionCreatedEvent]: ...
     @overload
     def __call__(
@@ -490,6 +501,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionDSStatusChangedEvent]: ...
     @overload
     def __call__(
@@ -503,6 +515,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionEndedEvent]: ...
     @overload
     def __call__(
@@ -516,6 +529,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionInvitedEvent]: ...
     @overload
     def __call__(
@@ -529,6 +543,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionJoinedEvent]: ...
     @overload
     def __call__(
@@ -542,6 +557,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionKickedEvent]: ...
     @overload
     def __call__(
@@ -555,6 +571,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionMembersChangedEvent]: ...
     @overload
     def __call__(
@@ -568,6 +585,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionRejectedEvent]: ...
     @overload
     def __call__(
@@ -581,6 +599,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.GameSessionUpdatedEvent]: ...
     @overload
     def __call__(
@@ -594,6 +613,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchFoundEvent]: ...
     @overload
     def __call__(
@@ -607,6 +627,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchHistoryEvent]: ...
     @overload
     def __call__(
@@ -620,6 +641,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingEvent]: ...
     @overload
     def __call__(
@@ -633,6 +655,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingSessionTickEvent]: ...
     @overload
     def __call__(
@@ -646,6 +669,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingStartedEvent]: ...
     @overload
     def __call__(
@@ -659,6 +683,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTickEvent]: ...
     @overload
     def __call__(
@@ -672,6 +697,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketCanceledEvent]: ...
     @overload
     def __call__(
@@ -685,6 +711,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketExpiredEvent]: ...
     @overload
     def __call__(
@@ -698,6 +725,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketFoundEvent]: ...
     @overload
     def __call__(
@@ -711,6 +739,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketRejectedEvent]: ...
     @overload
     def __call__(
@@ -724,6 +753,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MatchmakingTicketReturnedToPoolEvent]: ...
     @overload
     def __call__(
@@ -737,6 +767,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricAcquiringDsEvent]: ...
     @overload
     def __call__(
@@ -750,6 +781,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricAcquiringDsWaitTimeEvent]: ...
     @overload
     def __call__(
@@ -763,6 +795,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricCanceledMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -776,6 +809,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricCreatedMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -789,6 +823,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricExpiredMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -802,6 +837,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricMatchLengthDurationEvent]: ...
     @overload
     def __call__(
@@ -815,6 +851,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricMatchMatchmakingEvent]: ...
     @overload
     def __call__(
@@ -828,6 +865,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricMatchMatchmakingTicketEvent]: ...
     @overload
     def __call__(
@@ -841,6 +879,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricTotalActiveSessionEvent]: ...
     @overload
     def __call__(
@@ -854,6 +893,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.MetricTotalPlayerPersessionEvent]: ...
     @overload
     def __call__(
@@ -867,6 +907,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnDSStatusChanged]: ...
     @overload
     def __call__(
@@ -880,6 +921,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnGameSessionInviteCancelled]: ...
     @overload
     def __call__(
@@ -893,6 +935,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnGameSessionInviteTimeout]: ...
     @overload
     def __call__(
@@ -906,6 +949,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnGameSessionUpdated]: ...
     @overload
     def __call__(
@@ -919,6 +963,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyCreated]: ...
     @overload
     def __call__(
@@ -932,6 +977,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyInvited]: ...
     @overload
     def __call__(
@@ -945,6 +991,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyJoined]: ...
     @overload
     def __call__(
@@ -958,6 +1005,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyKicked]: ...
     @overload
     def __call__(
@@ -971,6 +1019,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyMembersChanged]: ...
     @overload
     def __call__(
@@ -984,6 +1033,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyRejected]: ...
     @overload
     def __call__(
@@ -997,6 +1047,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnPartyUpdated]: ...
     @overload
     def __call__(
@@ -1010,6 +1061,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionEnded]: ...
     @overload
     def __call__(
@@ -1023,6 +1075,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionInvited]: ...
     @overload
     def __call__(
@@ -1036,6 +1089,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionJoined]: ...
     @overload
     def __call__(
@@ -1049,6 +1103,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionJoinedSecret]: ...
     @overload
     def __call__(
@@ -1062,6 +1117,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionKicked]: ...
     @overload
     def __call__(
@@ -1075,6 +1131,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionMembersChanged]: ...
     @overload
     def __call__(
@@ -1088,6 +1145,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionNativePlatformSynced]: ...
     @overload
     def __call__(
@@ -1101,6 +1159,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionRejected]: ...
     @overload
     def __call__(
@@ -1114,6 +1173,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.OnSessionStorageChanged]: ...
     @overload
     def __call__(
@@ -1127,6 +1187,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartialBackfillProposalRejectedEvent]: ...
     @overload
     def __call__(
@@ -1140,6 +1201,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyBanEvent]: ...
     @overload
     def __call__(
@@ -1153,6 +1215,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyCreatedEvent]: ...
     @overload
     def __call__(
@@ -1166,6 +1229,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyDeletedEvent]: ...
     @overload
     def __call__(
@@ -1179,6 +1243,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyDisconnectedEvent]: ...
     @overload
     def __call__(
@@ -1192,6 +1257,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyDroppedEvent]: ...
     @overload
     def __call__(
@@ -1205,6 +1271,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyInviteCancelled]: ...
     @overload
     def __call__(
@@ -1218,6 +1285,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyInvitedEvent]: ...
     @overload
     def __call__(
@@ -1231,6 +1299,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyJoinedEvent]: ...
     @overload
     def __call__(
@@ -1244,6 +1313,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyKickedEvent]: ...
     @overload
     def __call__(
@@ -1257,6 +1327,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyLeaderChanged]: ...
     @overload
     def __call__(
@@ -1270,6 +1341,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyLeaveEvent]: ...
     @overload
     def __call__(
@@ -1283,6 +1355,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyLeftEvent]: ...
     @overload
     def __call__(
@@ -1296,6 +1369,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyMembersChangedEvent]: ...
     @overload
     def __call__(
@@ -1309,6 +1383,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyRejectedEvent]: ...
     @overload
     def __call__(
@@ -1322,6 +1397,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyRejoinedEvent]: ...
     @overload
     def __call__(
@@ -1335,6 +1411,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyUpdatedEvent]: ...
     @overload
     def __call__(
@@ -1348,6 +1425,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.PartyCreated]: ...
     @overload
     def __call__(
@@ -1361,6 +1439,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[accelbyte.SessionNotification]: ...
     @overload
     def __call__(
@@ -1374,6 +1453,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnCasinoRoundClosed]: ...
     @overload
     def __call__(
@@ -1387,6 +1467,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnCooperativeBlockDeleted]: ...
     @overload
     def __call__(
@@ -1400,6 +1481,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnCooperativeBlockUpdated]: ...
     @overload
     def __call__(
@@ -1413,6 +1495,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnExternalLogin]: ...
     @overload
     def __call__(
@@ -1426,6 +1509,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnFraudAutoReactionApplied]: ...
     @overload
     def __call__(
@@ -1439,6 +1523,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentCreated]: ...
     @overload
     def __call__(
@@ -1452,6 +1537,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentStatusChangedAutomatically]: ...
     @overload
     def __call__(
@@ -1465,6 +1551,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnFraudIncidentUpdated]: ...
     @overload
     def __call__(
@@ -1478,6 +1565,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnGameDone]: ...
     @overload
     def __call__(
@@ -1491,6 +1579,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnGameHistoryDone]: ...
     @overload
     def __call__(
@@ -1504,6 +1593,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnGetBalance]: ...
     @overload
     def __call__(
@@ -1517,6 +1607,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnGetCash]: ...
     @overload
     def __call__(
@@ -1530,6 +1621,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnP2PTransfer]: ...
     @overload
     def __call__(
@@ -1543,6 +1635,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerAccountChanged]: ...
     @overload
     def __call__(
@@ -1556,6 +1649,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerBalanceChanged]: ...
     @overload
     def __call__(
@@ -1569,6 +1663,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerEntrySeatedDown]: ...
     @overload
     def __call__(
@@ -1582,6 +1677,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerLeaveTable]: ...
     @overload
     def __call__(
@@ -1595,6 +1691,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerLeftTournament]: ...
     @overload
     def __call__(
@@ -1608,6 +1705,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerRebuyOrAddonMaked]: ...
     @overload
     def __call__(
@@ -1621,6 +1719,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerRegistered]: ...
     @overload
     def __call__(
@@ -1634,6 +1733,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerSeatedDown]: ...
     @overload
     def __call__(
@@ -1647,6 +1747,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerTournamentTicketUpdated]: ...
     @overload
     def __call__(
@@ -1660,6 +1761,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerUnregisteredFromTournament]: ...
     @overload
     def __call__(
@@ -1673,6 +1775,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnPlayerWinInTournament]: ...
     @overload
     def __call__(
@@ -1686,6 +1789,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnReturnCash]: ...
     @overload
     def __call__(
@@ -1699,6 +1803,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTFALogin]: ...
     @overload
     def __call__(
@@ -1712,6 +1817,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTFAPreLogin]: ...
     @overload
     def __call__(
@@ -1725,6 +1831,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTableCreated]: ...
     @overload
     def __call__(
@@ -1738,6 +1845,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTournamentCompleted]: ...
     @overload
     def __call__(
@@ -1751,6 +1859,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTournamentCreated]: ...
     @overload
     def __call__(
@@ -1764,6 +1873,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTournamentPlayerRegisterResult]: ...
     @overload
     def __call__(
@@ -1777,6 +1887,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTournamentPlayerSeatedDown]: ...
     @overload
     def __call__(
@@ -1790,6 +1901,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTournamentStateChanged]: ...
     @overload
     def __call__(
@@ -1803,6 +1915,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnTransactionNotification]: ...
     @overload
     def __call__(
@@ -1816,6 +1929,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnUpdatePlayerBlockStatus]: ...
     @overload
     def __call__(
@@ -1829,6 +1943,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnUserLoggedIn]: ...
     @overload
     def __call__(
@@ -1842,6 +1957,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnUserLoggedOut]: ...
     @overload
     def __call__(
@@ -1855,6 +1971,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnCountryInfoChanged]: ...
     @overload
     def __call__(
@@ -1868,6 +1985,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnSkinInfoChanged]: ...
     @overload
     def __call__(
@@ -1881,6 +1999,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[evenbet.OnStateInfoChanged]: ...
     @overload
     def __call__(
@@ -1894,6 +2013,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Authenticate]: ...
     @overload
     def __call__(
@@ -1907,6 +2027,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.AuthenticateReject]: ...
     @overload
     def __call__(
@@ -1920,6 +2041,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Balance]: ...
     @overload
     def __call__(
@@ -1933,6 +2055,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.BalanceUpdated]: ...
     @overload
     def __call__(
@@ -1946,6 +2069,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.BetPlace]: ...
     @overload
     def __call__(
@@ -1959,6 +2083,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.BetPlaceRejected]: ...
     @overload
     def __call__(
@@ -1972,6 +2097,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.BetPlaced]: ...
     @overload
     def __call__(
@@ -1985,6 +2111,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Error]: ...
     @overload
     def __call__(
@@ -1998,6 +2125,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.JackpotDetails]: ...
     @overload
     def __call__(
@@ -2011,6 +2139,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.JackpotDetailsResult]: ...
     @overload
     def __call__(
@@ -2024,6 +2153,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.JackpotPaid]: ...
     @overload
     def __call__(
@@ -2037,6 +2167,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.JackpotPay]: ...
     @overload
     def __call__(
@@ -2050,6 +2181,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.JackpotPayRejected]: ...
     @overload
     def __call__(
@@ -2063,6 +2195,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.MatchStart]: ...
     @overload
     def __call__(
@@ -2076,6 +2209,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Ping]: ...
     @overload
     def __call__(
@@ -2089,6 +2223,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.PlayerDisconnected]: ...
     @overload
     def __call__(
@@ -2102,6 +2237,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.RtpTestResult]: ...
     @overload
     def __call__(
@@ -2115,6 +2251,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.RtpTestStart]: ...
     @overload
     def __call__(
@@ -2128,6 +2265,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Session]: ...
     @overload
     def __call__(
@@ -2141,6 +2279,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.Warning]: ...
     @overload
     def __call__(
@@ -2154,6 +2293,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.WinningPaid]: ...
     @overload
     def __call__(
@@ -2167,6 +2307,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.WinningPay]: ...
     @overload
     def __call__(
@@ -2180,6 +2321,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[session.WinningPayRejected]: ...
     @overload
     def __call__(
@@ -2193,6 +2335,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.CampaignDropWin]: ...
     @overload
     def __call__(
@@ -2206,6 +2349,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.JackpotUpdate]: ...
     @overload
     def __call__(
@@ -2219,6 +2363,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.OptInEvent]: ...
     @overload
     def __call__(
@@ -2232,6 +2377,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusAdded]: ...
     @overload
     def __call__(
@@ -2245,6 +2391,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusConsumed]: ...
     @overload
     def __call__(
@@ -2258,6 +2405,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusExpired]: ...
     @overload
     def __call__(
@@ -2271,6 +2419,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusRemoved]: ...
     @overload
     def __call__(
@@ -2284,6 +2433,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerBonusUpdated]: ...
     @overload
     def __call__(
@@ -2297,6 +2447,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerOptInRequest]: ...
     @overload
     def __call__(
@@ -2310,6 +2461,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerOptInRequestV2]: ...
     @overload
     def __call__(
@@ -2323,6 +2475,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerRaffleTicketResponse]: ...
     @overload
     def __call__(
@@ -2336,6 +2489,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.PlayerRaffleTicketsRequest]: ...
     @overload
     def __call__(
@@ -2349,6 +2503,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.RaffleWinEvent]: ...
     @overload
     def __call__(
@@ -2362,6 +2517,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.SubscribeRequest]: ...
     @overload
     def __call__(
@@ -2375,6 +2531,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillconnect.WinEvent]: ...
     @overload
     def __call__(
@@ -2388,6 +2545,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.CommunityPayoutErrorEvent]: ...
     @overload
     def __call__(
@@ -2401,6 +2559,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.JackpotUpdateEvent]: ...
     @overload
     def __call__(
@@ -2414,6 +2573,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.JackpotWinEvent]: ...
     @overload
     def __call__(
@@ -2427,6 +2587,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.OptInEvent]: ...
     @overload
     def __call__(
@@ -2440,6 +2601,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.RafflePayoutErrorEvent]: ...
     @overload
     def __call__(
@@ -2453,6 +2615,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[thrillpots.RaffleWinEvent]: ...
     @overload
     def __call__(
@@ -2466,6 +2629,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -2479,6 +2643,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -2493,6 +2658,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -2507,6 +2673,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -2520,6 +2687,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Coroutine[UnknownEventName, Any, Any]: ...
     @overload
     def __call__(
@@ -2534,4 +2702,5 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Coroutine[UnknownEventName, Any, Any]: ...

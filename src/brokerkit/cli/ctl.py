@@ -14,7 +14,7 @@ from brokerkit.cli._output import Table, say_aside, say_json
 from brokerkit.cli._remote import Remote, read_token
 
 _FAILED: Final = 1
-_NUMBERS: Final = ("in flight", "held", "lag", "rate")
+_NUMBERS: Final = ("in flight", "held", "limited", "lag", "rate")
 
 
 def ctl(
@@ -65,6 +65,7 @@ def _cells(source: Mapping[str, Any]) -> tuple[str, ...]:
         since,
         f"{source['in_flight']:,}",
         f"{source['held']:,}",
+        f"{source['limited']:,}",
         "unknown" if lag is None else f"{lag:,}",
         "" if rate is None else f"{rate:,.1f}/s",
         str(source["error"]),

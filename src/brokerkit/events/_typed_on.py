@@ -25,6 +25,7 @@ OVERLOAD: Final = """\
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> {result}: ...
 """
 
@@ -62,7 +63,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 
 if TYPE_CHECKING:
     import {module} as models
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
+    from brokerkit import Bus, Handlers, Rate, Registrar, RetryPolicy, UnknownEventName
     from brokerkit.dedupe import Dedupe
 
 M = TypeVar("M")
