@@ -102,7 +102,9 @@ class BatchRuns:
         slot.seen = (None, None, 0.0)  # The same batch may have been tried in this slot before.
         slot.delivery, slot.call, slot.batch = deliveries[0], call, deliveries
         try:
-            self._end(deliveries, call, await self._outcomes(deliveries, call, slot))
+            failed = await self._outcomes(deliveries, call, slot)
+            with self._retries.tracebacks.of_batch():
+                self._end(deliveries, call, failed)
         except BaseException:
             # It is stopped, or a handler has raised what none may: nothing has failed.
             for delivery in deliveries:

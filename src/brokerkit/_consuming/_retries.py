@@ -30,12 +30,13 @@ from brokerkit._consuming._flow import Flow
 from brokerkit._consuming._remembered import RetryStates
 from brokerkit._consuming._replay_queues import ReplayQueues
 from brokerkit._consuming._routes import Call, route_of
+from brokerkit._consuming._tracebacks import Tracebacks
 from brokerkit._consuming._transactions import Transactions
 from brokerkit._dead_letters._store import DeadLetterStore
 from brokerkit._dead_letters._writer import DeadLetterWriter
 from brokerkit._errors import BrokerkitError, describe
 from brokerkit._guard import Failed, guarded
-from brokerkit._logging import from_handler, get_logger
+from brokerkit._logging import get_logger
 from brokerkit._messages._copies import copy_of
 from brokerkit._messages._delivery import ACK, RELEASE, Delivery, Part, RetryLater, State
 from brokerkit._messages._log_fields import about
@@ -76,6 +77,7 @@ class Retries:
         again: handles a message whose wait is over; set when the consumer is made.
         held: messages that wait here for their next attempt.
         retry_states: the retry states of messages that come again as originals.
+        tracebacks: what the log says of each error.
         writer: stores dead letters while it runs.
         done_here: those that may come again although this process is done with them.
         breaker: the circuit breaker, where there is one; set when the consumer is made.
@@ -103,6 +105,7 @@ class Retries:
         self._crashed = crashed
         self.held: set[Delivery] = set()
         self.retry_states = RetryStates()
+        self.tracebacks = Tracebacks()
         self.done_here = DoneHere(counted=capabilities.attempts == "deliveries")
         self.writer = DeadLetterWriter(
             dead_letters,
@@ -249,7 +252,7 @@ class Retries:
             decision.wait,
             type(error).__name__,
             describe(error),
-            exc_info=from_handler(error),
+            exc_info=self.tracebacks.of(error),
             extra=about(delivery, self._name),
         )
 
@@ -257,9 +260,7 @@ class Retries:
         """Hold a message here that the broker could not keep."""
         logger.warning(
             "source %s: %s cannot be put off durably: it waits %.3g s in this process",
-            self._name,
-            delivery,
-            outcome.after,
+            *(self._name, delivery, outcome.after),
             extra=about(delivery, self._name),
         )
         self._hold(delivery)
@@ -348,7 +349,7 @@ class Retries:
             retry_state.failures,
             type(error).__name__,
             describe(error),
-            exc_info=from_handler(error),
+            exc_info=self.tracebacks.of(error),
             extra=about(delivery, self._name),
         )
         delivery.state = State.FINISHED
