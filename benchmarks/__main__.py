@@ -68,7 +68,7 @@ def compare(broker: str, rounds: int, scale: float, *, uvloop: bool) -> tuple[di
                 first = number % len(line.contenders)
                 for contender in (*line.contenders[first:], *line.contenders[:first]):
                     most = counts[contender] if broker == "redis-list" else max(counts.values())
-                    filled = most if line.what == "consume" else 0
+                    filled = most if line.what.startswith("consume") else 0
                     numbers = (int(counts[contender] * scale), int(filled * scale))
                     figures = measured("measure", broker, line.what, contender, line.size, *numbers, at=environment)
                     if figures is None:

@@ -52,7 +52,7 @@ async def measure(at: Testbed, what: str, contender: str, job: Work, count: int)
     if what == "latency":
         figures = sorted(await run(at, job, count))
         return {"p50": statistics.median(figures) * 1e3, "p99": figures[int(count * 0.99)] * 1e3}
-    if what == "consume":
+    if what.startswith("consume"):
         clock: Meter | Stopwatch = Meter(count)
         await run(at, job, clock)
     else:

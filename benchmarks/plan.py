@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-What = Literal["consume", "publish", "publish_each", "latency"]
+What = Literal["consume", "consume_batch", "publish", "publish_each", "latency"]
 Size = Literal["small", "large"]
 
 PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
     "kafka": {
         ("consume", "small"): {"brokerkit": 120_000, "raw": 120_000, "faststream": 5_000, "asyncfast": 30_000},
         ("consume", "large"): {"brokerkit": 25_000, "raw": 25_000, "faststream": 4_000, "asyncfast": 12_000},
+        ("consume_batch", "small"): {"brokerkit": 120_000, "raw": 120_000},
         ("publish", "small"): {"brokerkit": 80_000, "raw": 120_000},
         ("publish", "large"): {"brokerkit": 20_000, "raw": 20_000},
         ("publish_each", "small"): {"brokerkit": 20_000, "faststream": 8_000},
@@ -28,6 +29,7 @@ PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
     "redis": {
         ("consume", "small"): {"brokerkit": 60_000, "raw": 60_000, "faststream": 3_000},
         ("consume", "large"): {"brokerkit": 20_000, "raw": 20_000, "faststream": 3_000},
+        ("consume_batch", "small"): {"brokerkit": 60_000, "raw": 60_000},
         ("publish", "small"): {"brokerkit": 40_000, "raw": 50_000},
         ("publish", "large"): {"brokerkit": 15_000, "raw": 15_000},
         ("publish_each", "small"): {"brokerkit": 20_000, "faststream": 6_000},
@@ -45,6 +47,7 @@ PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
         ("consume", "large"): {
             "brokerkit": 8_000, "raw": 6_000, "aiormq": 8_000, "faststream": 4_000, "kombu": 6_000,
         },
+        ("consume_batch", "small"): {"brokerkit": 12_000, "aiormq": 12_000},
         ("publish", "small"): {"brokerkit": 10_000, "raw": 8_000},
         ("publish", "large"): {"brokerkit": 6_000, "raw": 6_000},
         ("publish_each", "small"): {"brokerkit": 8_000, "faststream": 6_000, "kombu": 4_000},

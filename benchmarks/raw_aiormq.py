@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiormq
 from aiormq.abc import DeliveredMessage
@@ -30,6 +31,33 @@ async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     async def acknowledge() -> None:
         nonlocal acknowledging
         acknowledging = False
+        await channel.basic_ack(last, multiple=True, wait=False)
+
+    await channel.basic_consume(f"{at.topic}.aiormq", handle)
+    await meter.done.wait()
+    await connection.close()
+
+
+async def consume_batch(at: Testbed, work: Work, meter: Meter) -> None:
+    """Parse each message; handle and acknowledge together what arrived together."""
+    read, loop = work.model.model_validate_json, asyncio.get_running_loop()
+    connection = await aiormq.connect(at.address)
+    channel = await connection.channel()
+    await channel.basic_qos(prefetch_count=500)
+    last, events = 0, list[Any]()
+
+    async def handle(message: DeliveredMessage) -> None:
+        nonlocal last
+        last = message.delivery_tag or 0
+        if message.routing_key == work.name:
+            events.append(read(message.body))
+        if len(events) == 1:
+            loop.call_soon(lambda: loop.create_task(handle_all()))
+
+    async def handle_all() -> None:
+        nonlocal events
+        arrived, events = events, []
+        meter.tick_all(arrived)
         await channel.basic_ack(last, multiple=True, wait=False)
 
     await channel.basic_consume(f"{at.topic}.aiormq", handle)

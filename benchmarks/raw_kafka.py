@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -60,24 +63,49 @@ def _consumer(address: str, group: str) -> Consumer:
 
 async def consume(at: Testbed, work: Work, meter: Meter) -> None:
     """One thread polls a batch, parses and handles each message, and stores what is done."""
+    await _in_thread(partial(_consume, at, work, meter))
 
-    def loop() -> None:
-        consumer, read, tick = _consumer(at.address, "raw"), work.model.model_validate_json, meter.tick
-        consumer.subscribe([at.topic])
-        while meter.left > 0:
-            first = consumer.poll(0.1)
-            if first is None:
-                continue
-            done: dict[int, int] = {}
-            for message in (first, *consumer.consume(499, 0)):
-                if message.error() is None and dict(message.headers() or ())["event"] == work.name.encode():
-                    tick(read(message.value()))
-                    done[message.partition()] = message.offset() + 1  # type: ignore[index, operator]
-            consumer.store_offsets(
-                offsets=[TopicPartition(at.topic, number, offset) for number, offset in done.items()]
-            )
-        consumer.close()
 
+def _consume(at: Testbed, work: Work, meter: Meter) -> None:
+    consumer, read, tick = _consumer(at.address, "raw"), work.model.model_validate_json, meter.tick
+    consumer.subscribe([at.topic])
+    while meter.left > 0:
+        first = consumer.poll(0.1)
+        if first is None:
+            continue
+        done: dict[int, int] = {}
+        for message in (first, *consumer.consume(499, 0)):
+            if message.error() is None and dict(message.headers() or ())["event"] == work.name.encode():
+                tick(read(message.value()))
+                done[message.partition()] = message.offset() + 1  # type: ignore[index, operator]
+        consumer.store_offsets(offsets=[TopicPartition(at.topic, number, offset) for number, offset in done.items()])
+    consumer.close()
+
+
+async def consume_batch(at: Testbed, work: Work, meter: Meter) -> None:
+    """The same with a handler that gets all events of a poll."""
+    await _in_thread(partial(_consume_batch, at, work, meter))
+
+
+def _consume_batch(at: Testbed, work: Work, meter: Meter) -> None:
+    consumer, read, tick_all = _consumer(at.address, "raw"), work.model.model_validate_json, meter.tick_all
+    consumer.subscribe([at.topic])
+    while meter.left > 0:
+        first = consumer.poll(0.1)
+        if first is None:
+            continue
+        done: dict[int, int] = {}
+        events: list[Any] = []
+        for message in (first, *consumer.consume(499, 0)):
+            if message.error() is None and dict(message.headers() or ())["event"] == work.name.encode():
+                events.append(read(message.value()))
+                done[message.partition()] = message.offset() + 1  # type: ignore[index, operator]
+        tick_all(events)
+        consumer.store_offsets(offsets=[TopicPartition(at.topic, number, offset) for number, offset in done.items()])
+    consumer.close()
+
+
+async def _in_thread(loop: Callable[[], None]) -> None:
     with ThreadPoolExecutor(1) as threads:
         await asyncio.get_running_loop().run_in_executor(threads, loop)
 

@@ -87,7 +87,11 @@ def lines(broker: str, found: dict[str, Any]) -> list[Line]:
 
 def title(what: str) -> str:
     """How the tables call a kind of work."""
-    return {"publish": "publish_many", "publish_each": "publish, 100 at once"}.get(what, what)
+    return {
+        "consume_batch": "consume in batches",
+        "publish": "publish_many",
+        "publish_each": "publish, 100 at once",
+    }.get(what, what)
 
 
 FIGURES: Final = {"rate": "messages a second", "cpu": "µs of CPU for each", "memory": "peak memory, MiB"}

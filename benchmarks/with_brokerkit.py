@@ -46,6 +46,18 @@ async def consume(at: Testbed, work: Work, meter: Meter) -> None:
         await meter.done.wait()
 
 
+async def consume_batch(at: Testbed, work: Work, meter: Meter) -> None:
+    """One handler of batches."""
+    bus, tick_all = _bus(at), meter.tick_all
+
+    @bus.on_batch(work.model, size=500, within=0.1)
+    async def handle(events: list[Any]) -> None:
+        tick_all(events)
+
+    async with bus.serving():
+        await meter.done.wait()
+
+
 async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """`publish_many` of ready messages, 500 at a time; the raw client has its bytes ready as well."""
     async with _bus(at) as bus:

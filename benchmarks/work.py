@@ -115,6 +115,11 @@ class Meter:
             self.cpu = time.process_time() - self._cpu_begun
             self.done.set()
 
+    def tick_all(self, events: list[Any]) -> None:
+        """A batch was handled, one event after another."""
+        for event in events:
+            self.tick(event)
+
     @property
     def left(self) -> int:
         """How many are still to come."""

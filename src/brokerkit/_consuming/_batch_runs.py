@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from brokerkit._consuming._batches import Collected, batch_of
 from brokerkit._consuming._caller import Caller
@@ -23,6 +24,23 @@ from brokerkit._messages._message import Message
 from brokerkit._messages._trace_context import HANDLED
 
 _NO_VALUE: Final = NoValue()
+# Looked up for each message: a member costs several times what a global does.
+_WAITING: Final = State.WAITING
+_RUNNING: Final = State.RUNNING
+
+
+@dataclass(slots=True)
+class _Got:
+    """What a handler of batches gets: lists, because an object for each message would cost as much as all else here.
+
+    Attributes:
+        events: empty where the handler takes messages only, and nothing else needs the events.
+        messages: empty where nothing needs them.
+    """
+
+    deliveries: list[Delivery]
+    events: list[Any]
+    messages: list[Message]
 
 
 class BatchRuns:
@@ -119,8 +137,8 @@ class BatchRuns:
         """Return the deliveries of a batch that are still ours, and let the others leave their lanes."""
         found = list[Delivery]()
         for delivery in batch.deliveries:
-            if delivery.state is State.WAITING:
-                delivery.state = State.RUNNING
+            if delivery.state is _WAITING:
+                delivery.state = _RUNNING
                 found.append(delivery)
             else:
                 self._flow.advance(delivery)
@@ -134,17 +152,18 @@ class BatchRuns:
         Raises:
             asyncio.CancelledError: it was cancelled by a stop.
         """
-        items, failed = self._read(deliveries, call)
-        if not items:
+        got, failed = self._read(deliveries, call)
+        if not got.deliveries:
             return failed
         began = 0.0 if self._clock is None else self._clock()
         error: BaseException | None = None
         duplicates = set[Delivery]()
         try:
             if call.idempotent is None:
-                failed |= await self._call(call, items)
+                failed |= await self._call(call, got)
             else:
-                await run_once_each(call, items, self._call, failed=failed, duplicate=duplicates.add)
+                items = [Item(*one) for one in zip(got.deliveries, got.events, got.messages, strict=True)]
+                await run_once_each(call, items, self._call_items, failed=failed, duplicate=duplicates.add)
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 (any error of a handler is a failure)
             error = raised
         if slot.timed_out:
@@ -160,53 +179,64 @@ class BatchRuns:
             else:
                 self._flow.figures.took(call.handler.name, call.event, error, seconds)
         if error is not None:
-            rest = (item.delivery for item in items if item.delivery not in duplicates)
+            rest = (delivery for delivery in got.deliveries if delivery not in duplicates)
             failed |= {delivery: failed.get(delivery, error) for delivery in rest}
         for delivery in duplicates:
             self._flow.duplicate(delivery)
         return failed
 
-    def _read(self, deliveries: Sequence[Delivery], call: Call) -> tuple[list[Item], dict[Delivery, BaseException]]:
+    def _read(self, deliveries: Sequence[Delivery], call: Call) -> tuple[_Got, dict[Delivery, BaseException]]:
         """Read the events, and return the errors of what cannot be read beside them."""
-        reads = batch_of(call).reads or call.idempotent is not None
-        needs_message = call.takes_message or not batch_of(call).reads or call.idempotent is not None
-        items, failed = list[Item](), dict[Delivery, BaseException]()
+        batch = batch_of(call)
+        got, failed = _Got([], [], []), dict[Delivery, BaseException]()
+        taken, events, messages = got.deliveries.append, got.events.append, got.messages.append
+        read = call.read if batch.reads or call.idempotent is not None else None
+        needs_message = call.takes_message or not batch.reads or call.idempotent is not None
         for delivery in deliveries:
             try:
-                event = call.read(delivery) if reads else None
+                if read is not None:
+                    events(read(delivery))
             except NoValue:
                 failed[delivery] = _NO_VALUE
             except Exception as error:  # noqa: BLE001 (a body that cannot be read fails alone)
                 failed[delivery] = error
             else:
-                message = message_of(delivery, self._source) if needs_message else None
-                items.append(Item(delivery, event, message))
-        return items, failed
+                taken(delivery)
+                if needs_message:
+                    messages(message_of(delivery, self._source))
+        return got, failed
 
-    async def _call(self, call: Call, items: Sequence[Item]) -> dict[Delivery, BaseException]:
-        messages: list[Message] = [item.message for item in items]
-        events = [item.event for item in items] if batch_of(call).reads else messages
-        answer = await self._caller.call_batch(call, events, messages)
+    async def _call_items(self, call: Call, items: Sequence[Item]) -> dict[Delivery, BaseException]:
+        got = _Got([each.delivery for each in items], [each.event for each in items], [each.message for each in items])
+        return await self._call(call, got)
+
+    async def _call(self, call: Call, got: _Got) -> dict[Delivery, BaseException]:
+        events = got.events if batch_of(call).reads else got.messages
+        answer = await self._caller.call_batch(call, events, got.messages)
         if answer is None:
             return {}
         if not isinstance(answer, FailedItems):
             raise TypeError(
                 f"{call.handler.name} takes batches, so it returns None or FailedItems, not a {type(answer).__name__}"
             )
-        if strange := [position for position in answer.errors if position >= len(items)]:
+        if strange := [position for position in answer.errors if position >= len(got.deliveries)]:
             raise IndexError(
-                f"{call.handler.name} says that position {strange[0]} has failed, of a batch of {len(items)}"
+                f"{call.handler.name} says that position {strange[0]} has failed, of a batch of {len(got.deliveries)}"
             )
-        return {items[position].delivery: error for position, error in answer.errors.items()}
+        return {got.deliveries[position]: error for position, error in answer.errors.items()}
 
     def _end(self, deliveries: Sequence[Delivery], call: Call, failed: dict[Delivery, BaseException]) -> None:
         """Acknowledge what is done, and have decided about the rest."""
         flow, retries = self._flow, self._retries
         before = len(flow.ready)
+        handled = self._handled
         waiting: dict[Key, list[Delivery]] = {}
         for delivery in deliveries:
-            if (error := failed.get(delivery)) is None:
-                self._done(delivery, call)
+            if not failed or (error := failed.get(delivery)) is None:
+                if route_of(delivery).batch is call:
+                    handled(delivery)
+                else:
+                    self._done(delivery, call)
             elif error is _NO_VALUE:
                 self._pass(delivery, call)
             else:
@@ -232,13 +262,11 @@ class BatchRuns:
             self._skip_tombstone(delivery)
 
     def _done(self, delivery: Delivery, call: Call) -> None:
-        """The handler is done with a message: it is handled, or another handler of batches is next."""
-        if route_of(delivery).batch is not call:
-            retry_state = delivery.need_retry_state()
-            retry_state.done = (*retry_state.done, call.handler.name)
-            if self._goes_on(delivery, call):
-                return
-        self._handled(delivery)
+        """One of several handlers is done with a message: it is handled, or another handler of batches is next."""
+        retry_state = delivery.need_retry_state()
+        retry_state.done = (*retry_state.done, call.handler.name)
+        if not self._goes_on(delivery, call):
+            self._handled(delivery)
 
     def _goes_on(self, delivery: Delivery, call: Call) -> bool:
         """Let a message wait for the next handler of batches. False if there is none."""

@@ -105,17 +105,21 @@ class Batches:
         if lanes is not None and key is not None and not was_first and not lanes.enter(delivery, key):
             self.add_waiting(call, key)
             return
-        if (batch := self._open.get(call)) is None:
-            batch = self._open[call] = Collected(call)
-            within = batch_of(call).within
-            batch.timer = self._loop.call_later(within, guarded(self._time_is_over, self._crashed), call, batch)
-        batch.deliveries.append(delivery)
+        batch = self._open.get(call) or self._begin(call)
+        deliveries = batch.deliveries
+        deliveries.append(delivery)
         if lanes is not None and key is not None:
             batch.keys[key] = batch.keys.get(key, 0) + 1
-        if len(batch.deliveries) >= batch.size:
+        if len(deliveries) >= batch.size:
             self._close(call)
         elif was_first and key is not None:
             self.add_waiting(call, key)
+
+    def _begin(self, call: Call) -> Collected:
+        batch = self._open[call] = Collected(call)
+        within = batch_of(call).within
+        batch.timer = self._loop.call_later(within, guarded(self._time_is_over, self._crashed), call, batch)
+        return batch
 
     def add_waiting(self, call: Call, key: Key) -> None:
         """Take what waits in a lane, and is for this handler alone, into the open batch that has all in front of it."""
