@@ -115,30 +115,6 @@ async def test_if_the_handler_raises_each_message_follows_its_retries_and_its_ke
     test.assert_no_dead_letters()
 
 
-@pytest.mark.parametrize("retry", [FAST, RetryPolicy(attempts=1)], ids=["tried again", "dead letters"])
-async def test_an_error_of_a_batch_is_logged_for_each_message_and_its_traceback_once(
-    retry: RetryPolicy, caplog: pytest.LogCaptureFixture
-) -> None:
-    bus = make_bus(retry=retry)
-
-    async def fail(numbers: list[int], messages: list[Message]) -> FailedItems | None:
-        if messages[0].attempt > 1:
-            return None
-        if 0 in numbers:
-            raise RuntimeError("the database is away")
-        return FailedItems(dict.fromkeys((0, 1), LookupError("both")) | {2: LookupError("this one")})
-
-    batches = Batches(bus, size=3, within=0.05, act=fail)
-    async with TestBus(bus) as test:
-        await deliver(test, *range(6))
-        await test.settled()
-    assert batches.got[:2] == [[0, 1, 2], [3, 4, 5]]
-    failed = [record for record in caplog.records if "RuntimeError" in str(record.args)]
-    assert [bool(record.exc_info) for record in failed] == [True, False, False]
-    named = [record.getMessage() for record in caplog.records if "LookupError" in str(record.args)]
-    assert [text.rsplit(": ", 1)[1] for text in named] == ["both", "both", "this one"]
-
-
 async def test_only_those_that_the_handler_names_fail() -> None:
     bus = make_bus()
 
