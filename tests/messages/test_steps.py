@@ -53,6 +53,24 @@ def test_the_payload_is_found_where_the_rule_leads(rule: str, body: object) -> N
     assert compile_payload([rule])(delivery(body)) == EVENT
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (5_000_000_000, "5000000000"),
+        (5_000_000_000.0, "5000000000"),
+        (-7.0, "-7"),
+        (2.0**53, "9007199254740992"),
+        (2.0**54, None),
+        (1.5, None),
+        (float("inf"), None),
+        (float("nan"), None),
+    ],
+)
+def test_a_whole_number_is_one_id_however_message_pack_writes_it(number: float, expected: str | None) -> None:
+    find = compile_rules(["body|msgpack|field:id"], what="id_from")
+    assert find(delivery(msgspec.msgpack.encode({"id": number}))) == expected
+
+
 def test_the_first_rule_that_leads_anywhere_wins() -> None:
     payload = compile_payload(["field:data", "field:detail"])
     assert payload(delivery({"detail": EVENT})) == EVENT

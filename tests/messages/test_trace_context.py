@@ -70,6 +70,23 @@ async def test_the_correlation_id_of_a_chain_stays_and_its_cause_changes(bus: Bu
     assert (headers["correlation-id"], headers["causation-id"]) == ("first", "q-1")
 
 
+@pytest.mark.parametrize(
+    ("came", "expected"),
+    [
+        ({"correlation_id": b"theirs"}, "theirs"),
+        ({"correlation_id": "theirs", "correlation-id": "ours"}, "ours"),
+        ({"correlation_id": b"\xff"}, "q-1"),
+    ],
+)
+async def test_the_correlation_id_of_faststream_and_watermill_goes_on(bus: Bus, came: Headers, expected: str) -> None:
+    async def handle(message: Message) -> None:
+        assert message.correlation_id == expected
+        await bus.publish(answer())
+
+    [headers] = await published(bus, handle, headers=came)
+    assert headers["correlation-id"] == expected
+
+
 async def test_what_its_publisher_says_counts(bus: Bus) -> None:
     async def handle(_: Message) -> None:
         await bus.publish(answer(), headers={"traceparent": OTHER, "correlation-id": "own"})

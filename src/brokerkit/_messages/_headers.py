@@ -64,6 +64,14 @@ def header_text(headers: Headers, name: str) -> str | None:
     return value
 
 
+def correlation_of(headers: Headers) -> str | None:
+    """Return the correlation id that a message came with, or None.
+
+    FastStream on Kafka, and Watermill's middleware, name the header ``correlation_id``.
+    """
+    return header_text(headers, CORRELATION) or header_text(headers, "correlation_id")
+
+
 def strict_json(data: str) -> Any:
     """Parse JSON from outside, and make sure that all its strings can be encoded again.
 

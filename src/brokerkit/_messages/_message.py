@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 from brokerkit._errors import ConfigError
-from brokerkit._messages._headers import CAUSATION, CORRELATION, INTERNAL_PREFIX, Headers, as_text, header_text
+from brokerkit._messages._headers import CAUSATION, INTERNAL_PREFIX, Headers, as_text, correlation_of, header_text
 
 
 class Message:
@@ -68,9 +68,10 @@ class Message:
     def correlation_id(self) -> str | None:
         """The id of the first message of the chain: the header ``correlation-id``, or else this message's id.
 
-        Without that header, RabbitMQ's property ``correlation_id`` (AMQP 0-9-1, class basic) is used.
+        Without that header, the header ``correlation_id`` of FastStream and Watermill counts, and RabbitMQ's property of
+        that name (AMQP 0-9-1, class basic).
         """
-        return header_text(self._headers, CORRELATION) or self.id
+        return correlation_of(self._headers) or self.id
 
     @property
     def causation_id(self) -> str | None:

@@ -293,6 +293,9 @@ def _as_name(value: Any) -> str | None:
     if isinstance(value, str):
         # JSON's escapes can spell a lone surrogate. A dead letter with one could never be published.
         return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+    if isinstance(value, float) and not isinstance(value, ExactFloat):
+        # msgpackr for Node writes whole numbers from 2**32 on as floating-point numbers. Up to 2**53 those are exact.
+        return str(int(value)) if value.is_integer() and abs(value) <= 2**53 else None
     return str(value) if isinstance(value, (int, ExactFloat)) and not isinstance(value, bool) else None
 
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from brokerkit._messages._delivery import Delivery
-from brokerkit._messages._headers import CAUSATION, CORRELATION, TRACEPARENT, TRACESTATE, Headers, header_text
+from brokerkit._messages._headers import CAUSATION, CORRELATION, TRACEPARENT, TRACESTATE, Headers, correlation_of
 
 HANDLED: Final[ContextVar[Delivery | None]] = ContextVar("brokerkit_handled", default=None)
 """The delivery that the current handler handles. Tasks and threads that the handler starts see it too."""
@@ -34,7 +34,7 @@ def following(headers: Headers | None, *, trace: bool = True) -> Headers:
         found[TRACEPARENT] = came[TRACEPARENT]
         if TRACESTATE in came:
             found[TRACESTATE] = came[TRACESTATE]
-    if (correlation := header_text(came, CORRELATION) or origin) is not None:
+    if (correlation := correlation_of(came) or origin) is not None:
         found[CORRELATION] = correlation
     if origin is not None:
         found[CAUSATION] = origin

@@ -13,7 +13,7 @@ from brokerkit._consuming._routes import route_of
 from brokerkit._errors import describe
 from brokerkit._logging import excerpt
 from brokerkit._messages._delivery import Delivery
-from brokerkit._messages._headers import CORRELATION, as_text, header_text
+from brokerkit._messages._headers import as_text, correlation_of
 from brokerkit._metrics import _instruments as names
 from brokerkit._status._spans import Outcome
 from brokerkit.tracing._broken import Broken
@@ -94,7 +94,7 @@ class ProcessSpans:
             found[names.HANDLER] = calls[0].handler.name
         if (id := delivery.origin) is not None:
             found[names.MESSAGE_ID] = id
-        if (conversation := header_text(delivery.headers, CORRELATION)) is not None:
+        if (conversation := correlation_of(delivery.headers)) is not None:
             found[names.CONVERSATION] = conversation
         if self._system == "kafka":
             found |= kafka_attributes(delivery.key, delivery.body)
