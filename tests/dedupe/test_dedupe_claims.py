@@ -12,7 +12,7 @@ import pytest
 from brokerkit import Bus, ConnectionLost, Message, RetryPolicy
 from brokerkit._consuming._idempotent import key_text
 from brokerkit.dedupe import Claim, Dedupe, Done, MemoryStore, Taken
-from brokerkit.events.evenbet import OnPlayerSeatedDown
+from brokerkit.events.evenbet import OnPlayerLeaveTable, OnPlayerSeatedDown
 from brokerkit.testing import virtual_time
 from tests.dedupe.seated import FAST, NAME, finished, seated
 from tests.every_broker import Broker, until
@@ -140,6 +140,41 @@ async def test_a_store_that_is_away_fails_nothing(memory: Broker, monkeypatch: p
         assert ran == [1]
         assert (bus.stats["bus"].failed, bus.stats["bus"].dead_lettered) == (0, 0)
     assert store.opened == 0
+
+
+class Silent(MemoryStore):
+    """It keeps its connection, and does not answer for ten minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until = asyncio.get_running_loop().time() + 600.0
+
+    async def claim(self, key: str, *, lease: float, keep: float) -> Claim | Taken | Done:
+        await asyncio.sleep(max(self.until - asyncio.get_running_loop().time(), 0.0))
+        return await super().claim(key, lease=lease, keep=keep)
+
+
+async def test_a_store_that_keeps_silent_fails_nothing_either(memory: Broker) -> None:
+    ran = list[int]()
+    with virtual_time():
+        bus = memory.bus(retry=FAST, timeout=5.0, dedupe=Dedupe(Silent()))
+
+        @bus.on(NAME)
+        async def handle(event: OnPlayerSeatedDown) -> None:
+            ran.append(event.player_id or 0)
+
+        @bus.on_batch("OnPlayerLeaveTable", size=2, within=0.1)
+        async def store(messages: list[Message]) -> None:
+            ran.extend(10 for _ in messages)
+
+        async with bus, bus.serving():
+            await bus.publish_many([seated(1), OnPlayerLeaveTable(player_id=2), OnPlayerLeaveTable(player_id=3)])
+            await asyncio.sleep(300)
+            assert "no answer for 2.5 s" in (await bus.health()).sources["bus"].error
+            await asyncio.sleep(300)
+            await finished(bus, 3)
+        assert sorted(ran) == [1, 10, 10]
+        assert bus.stats["bus"].failed == 0
 
 
 async def test_who_lost_his_claim_does_not_mark_it_done(memory: Broker) -> None:

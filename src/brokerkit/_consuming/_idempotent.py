@@ -31,6 +31,8 @@ _LONGEST_WAIT: Final = 1.5
 ends."""
 _STORE_AWAY: Final = 2.0
 """Seconds until a store that did not answer is asked again about a message."""
+_LONGEST_CLAIM: Final = 30.0
+"""Seconds for which a store is waited for that keeps a connection and does not answer."""
 _GIVE_BACK: Final = 5.0
 _LATELY: Final = 30.0
 """Seconds for which a store that did not answer counts as away. Messages that wait for it ask again much sooner."""
@@ -70,11 +72,14 @@ class IdempotentHandler:
         handler: whose function runs.
         dedupe: its store and settings.
         scope: distinguishes the handler's keys from those of other groups.
+        timeout: seconds that a call of the handler may take, if it has no timeout of its own.
     """
 
-    def __init__(self, handler: Handler, dedupe: Dedupe, *, scope: str) -> None:
+    def __init__(self, handler: Handler, dedupe: Dedupe, *, scope: str, timeout: float) -> None:
         self.handler = handler
         self.dedupe = dedupe
+        # The handler has not begun by then: its timeout would count a failure that is none.
+        self._longest_claim = min(_LONGEST_CLAIM, (handler.timeout or timeout) / 2)
         self._scope = (scope, dedupe.name or handler.name)
         self._claims: set[Claim] = set()
         self._problem: tuple[str, float, Callable[[], float]] | None = None
@@ -174,7 +179,11 @@ class IdempotentHandler:
 
     async def _claim(self, key: str) -> Claim | Done:
         try:
-            answer = await self.dedupe.store.claim(key, lease=self.dedupe.lease, keep=self.dedupe.keep)
+            async with asyncio.timeout(self._longest_claim):
+                answer = await self.dedupe.store.claim(key, lease=self.dedupe.lease, keep=self.dedupe.keep)
+        except TimeoutError as error:
+            self._lose_store(ConnectionLost(f"no answer for {self._longest_claim:.3g} s"))
+            raise Postponed(_pause(_STORE_AWAY)) from error
         except ConnectionLost as error:
             self._lose_store(error)
             raise Postponed(_pause(_STORE_AWAY)) from error

@@ -194,7 +194,7 @@ class Routes:
             if handler.batch is not None:
                 refuse_batches(handler.name, settings, self._middleware[handler.name], source=source)
         self._idempotent = {
-            handler.name: IdempotentHandler(handler, dedupe, scope=scope)
+            handler.name: IdempotentHandler(handler, dedupe, scope=scope, timeout=settings.timeout)
             for handler in self._handlers
             if handler in self and (dedupe := settings.dedupe if handler.dedupe is None else handler.dedupe)
         }
