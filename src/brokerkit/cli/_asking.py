@@ -31,6 +31,7 @@ _PATIENCE: Final = 2.0
 """Seconds for an answer. A probe of Kubernetes waits a second longer in our example."""
 _MOST: Final = 20
 """How many questions may wait for a worker. More could fill its line, which holds up whoever asks."""
+_ENDED: Final = "it has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ class Asked:
 
     Attributes:
         serving: whether it has reported that it serves. Earlier, it is not asked.
+        ended: whether its end of the line is closed. Its supervisor learns of its end a moment later.
 
     Args:
         line: to the worker.
     """
 
     def __init__(self, line: Line) -> None:
-        self.serving = False
+        self.serving = self.ended = False
         self._line = line
         self._waiting: dict[Question, asyncio.Future[tuple[Any, str]]] = {}
         self._listener: threading.Thread | None = None
@@ -76,6 +78,8 @@ class Asked:
             NoAnswer: it has ended, or does not answer in time.
         """
         loop = asyncio.get_running_loop()
+        if self.ended:
+            raise NoAnswer(_ENDED)
         if question not in self._waiting:
             if len(self._waiting) >= _MOST:
                 raise NoAnswer(f"{_MOST} questions wait for an answer already")
@@ -105,7 +109,7 @@ class Asked:
                 while True:
                     question, answer, error = line.recv()
                     loop.call_soon_threadsafe(self._answered, question, answer, error)
-            loop.call_soon_threadsafe(self._ended)
+            loop.call_soon_threadsafe(self._end)
         except RuntimeError:  # the loop has ended: nobody asks any more
             return
 
@@ -114,9 +118,10 @@ class Asked:
         if waiting is not None:
             waiting.set_result((answer, error))
 
-    def _ended(self) -> None:
+    def _end(self) -> None:
+        self.ended = True
         for question in list(self._waiting):
-            self._answered(question, None, "it has ended")
+            self._answered(question, None, _ENDED)
 
 
 class Workers:
@@ -144,7 +149,7 @@ class Workers:
     async def live(self) -> Sequence[str]:
         """Return which workers serve and do not answer. Those that have ended are replaced, which needs no restart."""
         _, missing = await self._all(Question("live"))
-        silent = {number for number, asked in self.asked.items() if asked.serving}
+        silent = {number for number, asked in self.asked.items() if asked.serving and not asked.ended}
         return [f"worker {number}: {reason}" for number, reason in missing.items() if number in silent]
 
     async def ready(self) -> Sequence[str]:
