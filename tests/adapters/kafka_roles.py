@@ -60,6 +60,7 @@ ROLES: Final[Sequence[Role]] = (
     Role("broadcast, with dead letters in a file", (_READ[0], Acl("Read", "group", "brokerkit-*"))),
     Role("lag", (Acl("Describe", "topic", "TOPIC"), Acl("Describe", "group", "GROUP"))),
     Role("browse", (Acl("Read", "topic", "TOPIC"),)),
+    Role("seek", _READ),
     Role("look at dead letters", (_LOOK, Acl("Read", "topic", _LETTERS))),
     Role(
         "replay dead letters",
@@ -110,5 +111,5 @@ SHARE_ROLES: Final[Sequence[Role]] = (
         (_LOOK, Acl("Read", "topic", _LETTERS), Acl("Write", "topic", _LETTERS), Acl("Write", "topic", _NOW)),
         (Acl("Delete", "topic", _LETTERS),),
     ),
-    ROLES[9],
+    ROLES[10],
 )

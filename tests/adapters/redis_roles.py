@@ -62,6 +62,11 @@ STREAMS: Final[Sequence[Role]] = (
         (*_READ_STREAM, "exists", "xgroup|create", "xgroup|destroy", "del"),
         (_STREAM, "{TOPIC}.brokerkit-*", "{TOPIC}-dlq"),
     ),
+    Role(
+        "seek",
+        ("ping", "type", "xinfo|groups", "xinfo|consumers", "xinfo|stream", "xgroup|setid"),
+        (_STREAM,),
+    ),
     Role("look at dead letters", _LOOK_STREAM, (_STREAM, _LETTERS)),
     Role("replay dead letters", (*_LOOK_STREAM, "xadd", "xdel"), (_STREAM, _LETTERS, "{TOPIC}.GROUP.retry")),
     Role("purge dead letters", (*_LOOK_STREAM, "xdel"), (_STREAM, _LETTERS)),

@@ -20,7 +20,7 @@ from tests.every_broker import until
 
 from brokerkit import AccessDenied, Bus, Message, RetryPolicy
 from brokerkit.adapters import make
-from brokerkit.adapters.api import Connection, Subscription, Url
+from brokerkit.adapters.api import Connection, Seekable, SeekTo, Subscription, Url
 
 GROUP = "wallet"
 OPTIONS = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256"}
@@ -181,6 +181,20 @@ async def browse(account: Account) -> None:
         await adapter.close()
 
 
+async def seek(account: Account) -> None:
+    await account.create(account.topic)
+    await account.send(account.topic, "1", "2")
+    adapter = make(Connection(url=Url.parse(account.url), options=OPTIONS))
+    assert isinstance(adapter, Seekable)
+    await adapter.open()
+    try:
+        plan = await adapter.plan_seek([account.topic], GROUP, SeekTo(edge="end"))
+        await adapter.seek(GROUP, plan)
+        assert (await adapter.plan_seek([account.topic], GROUP, SeekTo(edge="end"))).moves[0].now == "2"
+    finally:
+        await adapter.close()
+
+
 async def letters(bus: Bus) -> int:
     return len([letter async for letter in bus.dead_letters()])
 
@@ -220,6 +234,7 @@ RUNS: dict[str, Run] = dict(
             broadcast,
             lag,
             browse,
+            seek,
             look,
             replay,
             purge,

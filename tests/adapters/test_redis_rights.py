@@ -17,6 +17,8 @@ from tests.brokers.redis import RedisBroker
 from tests.every_broker import until
 
 from brokerkit import AccessDenied, Bus, Message, RetryPolicy
+from brokerkit.adapters import make
+from brokerkit.adapters.api import Connection, Seekable, SeekTo, Url
 
 GROUP: Final = "wallet"
 PASSWORD: Final = "a-secret-of-its-own"
@@ -163,6 +165,22 @@ async def listen(account: Account) -> None:
         await account.send("good", "bad")
 
 
+async def seek(account: Account) -> None:
+    await account.admin.xgroup_create(account.topic, GROUP, 0, mkstream=True)
+    await account.send("1", "2")
+    adapter = make(Connection(url=Url.parse(account.url)))
+    assert isinstance(adapter, Seekable)
+    await adapter.open()
+    try:
+        plan = await adapter.plan_seek([account.topic], GROUP, SeekTo(edge="end"))
+        await adapter.seek(GROUP, plan)
+    finally:
+        await adapter.close()
+    [group] = await account.admin.xinfo_groups(account.topic)
+    newest = (await account.admin.xinfo_stream(account.topic))["last-generated-id"]
+    assert group["last-delivered-id"] == newest
+
+
 async def letters(bus: Bus) -> int:
     return len([letter async for letter in bus.dead_letters()])
 
@@ -197,7 +215,7 @@ RUNS: Final[dict[str, dict[str, Run]]] = {
     "redis": dict(
         zip(
             (role.name for role in STREAMS),
-            (publish, create_and_publish, consume_what_exists, consume, broadcast, look, replay, purge),
+            (publish, create_and_publish, consume_what_exists, consume, broadcast, seek, look, replay, purge),
             strict=True,
         )
     ),
