@@ -29,7 +29,7 @@ async def plan_offsets(settings: Settings, admin: KafkaAdmin, topics: Topics, gr
     chosen = {tp: extent for tp, extent in extents.items() if partition in (None, tp[1])}
     if not chosen:
         raise ConfigError(f"{', '.join(topics.found)} has no partition {partition}")
-    times = {} if to.time is None else await admin.offsets_at(chosen, round(to.time * 1000))
+    times = {} if to.time is None else await admin.offsets_at(chosen, max(round(to.time * 1000), 0))
     moves = [
         Move(
             topic=tp[0],
