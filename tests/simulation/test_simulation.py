@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -30,31 +31,43 @@ def test_whatever_happens_the_core_keeps_its_promises(chunk: int) -> None:
     assert not wrong, "\n".join([*wrong, "look at one with: python -m tests.simulation --seed SEED"])
 
 
-def test_what_waits_behind_a_slow_handler_does_not_begin_after_its_partition_went() -> None:
+def _moved(setup: Mapping[str, Any], messages: tuple[Planned, ...]) -> None:
+    """Hold the core to its promises where a log with one partition and two readers moves it while handlers run."""
     plan = next(plan for seed in range(100) if (plan := plan_of(str(seed))).setup.kind == "log")
     calm = replace(
         plan.setup,
         lives=2,
         partitions=1,
         handlers=1,
-        order="key",
         concurrency=2,
         max_in_flight=20,
-        attempts=1,
         timeout=10.0,
-        stop_timeout=2.0,
         disorder=0.0,
         haste=1.0,
+        **setup,
     )
+    moves = tuple(Fault(2.0 + number, "rebalance with notice", 0, 1.0) for number in range(2))
+    for seed in range(10):
+        outcome = simulate(Plan(f"moved {seed}", calm, messages, moves), lines=True)
+        assert outcome.wrong == (), "\n".join(outcome.lines)
+
+
+def test_what_waits_behind_a_slow_handler_does_not_begin_after_its_partition_went() -> None:
     messages = (
         Planned(0, 1.0, "k0", ((Step("ok", 6.0),),)),
         Planned(1, 1.1, "k0", ((),)),  # behind the slow one
         Planned(2, 1.2, "k1", ((),)),  # done before it, so that it should not be given back
     )
-    moves = tuple(Fault(2.0 + number, "rebalance with notice", 0, 1.0) for number in range(2))
-    for seed in range(10):
-        outcome = simulate(Plan(f"slow {seed}", calm, messages, moves), lines=True)
-        assert outcome.wrong == (), "\n".join(outcome.lines)
+    _moved({"order": "key", "attempts": 1, "stop_timeout": 2.0}, messages)
+
+
+def test_what_waits_behind_a_message_that_fails_while_its_partition_goes_does_not_pass_it() -> None:
+    messages = (
+        Planned(0, 1.0, "k0", ((Step("fail", 2.0),),)),
+        Planned(1, 1.1, "k0", ((),)),  # behind the one that fails
+        Planned(2, 1.2, "k1", ((),)),  # done before it, so that it should not be given back
+    )
+    _moved({"order": "strict", "attempts": 5, "stop_timeout": 8.0}, messages)
 
 
 _HASHES: Final = """

@@ -64,6 +64,10 @@ class GivingBack:
         ]:
             self._flow.batches.close_all()
             await self._flow.progress(over - self._loop.time() if needed else None)
+            if needed:
+                needed &= (
+                    self.before_started()
+                )  # Behind what has failed and is held everything repeats, and would pass it.
             if needed and self._loop.time() >= over:
                 needed.clear()  # They are gone now, and would begin here beside their next reader.
 
