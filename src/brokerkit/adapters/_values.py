@@ -66,8 +66,8 @@ class Capabilities:
         order: how far order by key reaches: across the ``group``, within one ``process``, or ``none``.
         single_reader: whether with ``order="strict"`` one member of the group reads at a time, so that order reaches
             across the group.
-        attempts: what `Delivery.count` is: ``deliveries`` (releases and crashes included) or ``none``. If deliveries
-            are counted, sources are `LoneStarts` too.
+        attempts: what `Delivery.count` is: ``deliveries`` (crashes included, and releases if the broker counts them) or
+            ``none``. If deliveries are counted, sources are `LoneStarts` too.
         lease: seconds for which the broker leaves a delivery to us unless the lease is extended; None if it is ours as
             long as the connection lives.
         max_hold: the most seconds for which one delivery can be held, extensions included; None for no limit.

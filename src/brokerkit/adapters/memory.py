@@ -9,7 +9,7 @@ What a topic and a group become
 Delivery
     At least once while the process lives. A message that is not settled within its lease is delivered again.
 Order
-    By key, within a group. As on every broker, only the core's lanes keep two consumers from handling one key at once.
+    By key, across all readers of a group: while one has a message of a key, no other gets that key.
 Limits and escaping
     Any body and headers. Nothing is escaped. Topics may have any name.
 Native access
@@ -19,15 +19,14 @@ Native access
 from __future__ import annotations
 
 import asyncio
-import itertools
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from brokerkit.adapters._embedded import Broker, Entry, Queue, Topic
 from brokerkit.adapters.api import (
     CONTENT_TYPE,
     RELEASE,
@@ -80,78 +79,11 @@ CAPABILITIES: Final = Capabilities(
 
 _STYLE: Final = NameStyle(limit=1024)
 _DEFAULT_GROUP: Final = "default"
-_KEPT: Final = 10_000
 _LIMIT: Final = "max_message_bytes"
 _MAX_MESSAGE_BYTES: Final = 1_048_576
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A message in one group.
-
-    Attributes:
-        own: it is a retry's copy or was sent to the group's own queue.
-    """
-
-    message: Outgoing
-    number: int
-    time: float
-    count: int = 0
-    starts: int = 0
-    leased_until: float = 0.0
-    own: bool = False
-
-
-class _Queue:
-    """The messages of one group, or of a stored queue.
-
-    Attributes:
-        unfinished: how many of them are not acknowledged: ready, delivered, or put off.
-    """
-
-    def __init__(self) -> None:
-        self.unfinished = 0
-        self.ready: deque[_Entry] = deque()
-        self.readers: set[MemorySource] = set()
-
-    def put(self, entries: Sequence[_Entry]) -> None:
-        self.ready.extend(entries)
-        self.unfinished += len(entries)
-        for reader in self.readers:
-            reader.wake()
-
-    def put_back(self, entry: _Entry) -> None:
-        """Put an entry back, in front of those that came later."""
-        index = next((index for index, other in enumerate(self.ready) if other.number > entry.number), len(self.ready))
-        self.ready.insert(index, entry)
-        for reader in self.readers:
-            reader.wake()
-
-
-class _Topic:
-    def __init__(self, name: str, *, is_queue: bool) -> None:
-        self.name = name
-        self.log: deque[_Entry] = deque(maxlen=_KEPT)
-        self.watchers: set[asyncio.Event] = set()
-        self.groups: dict[str, _Queue] = {"": _Queue()} if is_queue else {}
-
-
-@dataclass(slots=True)
-class _Broker:
-    """What buses with the same name share.
-
-    Attributes:
-        later: how many messages are kept back until they are due.
-        own: the own queues of groups. What is sent to one is put before the messages that the group gets from its topic.
-    """
-
-    topics: dict[str, _Topic] = field(default_factory=dict[str, _Topic])
-    own: dict[str, _Queue] = field(default_factory=dict[str, _Queue])
-    later: int = 0
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-
-
-_BROKERS: dict[str, _Broker] = {}
+_BROKERS: dict[str, Broker] = {}
 
 
 def forget(name: str) -> None:
@@ -176,7 +108,7 @@ class MemoryAdapter:
             name = first["loc"][0] if first["loc"] else _LIMIT
             raise ConfigError(f"{connection.url}: option {name!r}: {first['msg']}") from error
         self._url = connection.url
-        self._broker = _BROKERS.setdefault(",".join(connection.url.hosts), _Broker())
+        self._broker = _BROKERS.setdefault(",".join(connection.url.hosts), Broker())
         self._open = False
 
     def __repr__(self) -> str:
@@ -202,7 +134,7 @@ class MemoryAdapter:
     def create(self, topic: str, *, is_queue: bool) -> None:
         """Create a topic (a queue, with ``is_queue``) where there is none of that name."""
         if topic not in self._broker.topics:
-            self._broker.topics[topic] = _Topic(topic, is_queue=is_queue)
+            self._broker.topics[topic] = Topic(topic, is_queue=is_queue)
 
     def unfinished(self) -> int:
         """How many messages the groups that are read now have not acknowledged yet, including those that were put off or
@@ -237,7 +169,7 @@ class MemoryAdapter:
             return error
         if (own := self._broker.own.get(message.topic)) is not None:
             number = next(self._broker.numbers)
-            own.put([_Entry(message, number, wall_time(), own=True)])
+            own.put([Entry(message, number, wall_time(), own=True)])
             return Receipt(message.topic, message.id, str(number))
         topic = self._broker.topics[message.topic]
         if message.due is not None:
@@ -250,15 +182,15 @@ class MemoryAdapter:
     def _fail(self, error: BaseException) -> None:
         logger.error("%r: a message that was published for later is lost: %s", self, describe(error))
 
-    def _bring_later(self, topic: _Topic, message: Outgoing) -> None:
+    def _bring_later(self, topic: Topic, message: Outgoing) -> None:
         self._broker.later -= 1
         self._append(topic, message)
 
-    def _append(self, topic: _Topic, message: Outgoing) -> Receipt:
+    def _append(self, topic: Topic, message: Outgoing) -> Receipt:
         number, now = next(self._broker.numbers), wall_time()
-        topic.log.append(_Entry(message, number, now))
+        topic.log.append(Entry(message, number, now))
         for queue in topic.groups.values():
-            queue.put([_Entry(message, number, now)])
+            queue.put([Entry(message, number, now)])
         for watcher in topic.watchers:
             watcher.set()
         return Receipt(message.topic, message.id, str(number))
@@ -324,7 +256,7 @@ class MemoryAdapter:
 class MemorySource:
     """One subscription of the embedded broker."""
 
-    def __init__(self, adapter: MemoryAdapter, broker: _Broker, subscription: Subscription, lost: Lost) -> None:
+    def __init__(self, adapter: MemoryAdapter, broker: Broker, subscription: Subscription, lost: Lost) -> None:
         self._adapter = adapter
         self._broker = broker
         self._subscription = subscription
@@ -333,8 +265,8 @@ class MemorySource:
         self._counts = adapter.capabilities().attempts == "deliveries"
         self._own_queues = adapter.capabilities(subscription.topics[0]).own_queues
         self._lease = subscription.lease if adapter.capabilities().lease is not None else None
-        self._queues: list[tuple[str, _Queue]] = []
-        self._held: dict[_Entry, tuple[Delivery, _Queue]] = {}
+        self._queues: list[tuple[str, Queue]] = []
+        self._held: dict[Entry, tuple[Delivery, Queue]] = {}
         self._wakeup = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -357,9 +289,9 @@ class MemorySource:
             if group not in topic.groups:
                 if wanted.provision == "check" and not wanted.broadcast:
                     raise NotFound(f'topic {name!r} has no group {group!r} yet; provision = "group" creates it')
-                queue = topic.groups[group] = _Queue()
+                queue = topic.groups[group] = Queue()
                 if wanted.start == "earliest" and not wanted.broadcast:
-                    queue.put([_Entry(entry.message, entry.number, entry.time) for entry in topic.log])
+                    queue.put([Entry(entry.message, entry.number, entry.time) for entry in topic.log])
             queue = topic.groups[group]
             queue.readers.add(self)
             self._queues.append((name, queue))
@@ -383,14 +315,18 @@ class MemorySource:
         self._wakeup.set()
 
     def wake(self) -> None:
-        """Something was put into a queue that is read here."""
+        """Something can be taken from a queue that is read here."""
         self._wakeup.set()
+
+    def keys_of(self, queue: Queue) -> set[str | bytes | None]:
+        """The keys of what this reader has of a queue."""
+        return {entry.message.key for entry, (_, source) in self._held.items() if source is queue}
 
     def _take(self, limit: int) -> list[Delivery]:
         until, all_ours = self._loop.time() + (self._lease or 0.0), self._subscription.is_queue
         batch: list[Delivery] = []
         for name, queue in self._queues:
-            for entry in [queue.ready.popleft() for _ in range(min(len(queue.ready), limit - len(batch)))]:
+            for entry in queue.take(self, limit - len(batch)):
                 entry.count += 1
                 entry.leased_until = until
                 is_ours = (entry.own or all_ours) and self._own_queues
@@ -413,7 +349,7 @@ class MemorySource:
         """See `Transactional.commit`: nobody sees anything in between, because nothing is awaited."""
         answers: list[Settled | BrokerkitError] = []
         for part in parts:
-            entry: _Entry = part.delivery.token
+            entry: Entry = part.delivery.token
             held = self._held.get(entry)
             refused = next(filter(None, map(self._adapter.refusal, part.messages)), None)
             if held is None or held[0] is not part.delivery:
@@ -427,7 +363,7 @@ class MemorySource:
         return answers
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> Settled:
-        entry: _Entry = delivery.token
+        entry: Entry = delivery.token
         held = self._held.get(entry)
         if held is None or held[0] is not delivery:
             return Settled.LOST
@@ -441,6 +377,7 @@ class MemorySource:
             queue.put_back(entry)
         else:
             queue.unfinished -= 1
+        queue.let_go()
         return Settled.DONE
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Settled]:
@@ -448,7 +385,7 @@ class MemorySource:
         until = self._loop.time() + (self._lease or 0.0)
         answers: list[Settled] = []
         for delivery in deliveries:
-            entry: _Entry = delivery.token
+            entry: Entry = delivery.token
             if entry in self._held:
                 entry.leased_until = until
             answers.append(Settled.DONE if entry in self._held else Settled.LOST)
@@ -456,13 +393,13 @@ class MemorySource:
 
     async def begin_alone(self, delivery: Delivery) -> int:
         """See `LoneStarts.begin_alone`; they are kept as long as the message."""
-        entry: _Entry = delivery.token
+        entry: Entry = delivery.token
         entry.starts += 1
         return entry.starts
 
     async def end_alone(self, delivery: Delivery) -> None:
         """See `LoneStarts.end_alone`."""
-        entry: _Entry = delivery.token
+        entry: Entry = delivery.token
         entry.starts = 0
 
     def delivery_limit(self, topic: str) -> int | None:
@@ -511,12 +448,12 @@ class MemorySource:
 class MemoryCursor:
     """A walk through a stored queue of the embedded broker; see `Cursor`."""
 
-    def __init__(self, adapter: MemoryAdapter, broker: _Broker, name: str) -> None:
+    def __init__(self, adapter: MemoryAdapter, broker: Broker, name: str) -> None:
         self._adapter = adapter
         self._broker = broker
         self._name = name
-        self._queue = _Queue()
-        self._entries: deque[_Entry] = deque()
+        self._queue = Queue()
+        self._entries: deque[Entry] = deque()
         self._elsewhere = 0
 
     def __repr__(self) -> str:
@@ -562,7 +499,7 @@ class _EntryDelivery(Delivery):
 
     __slots__ = ()
 
-    def __init__(self, entry: _Entry, topic: str, count: int) -> None:
+    def __init__(self, entry: Entry, topic: str, count: int) -> None:
         message = entry.message
         headers = dict(message.headers)
         if message.content_type is not None:
