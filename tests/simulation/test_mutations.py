@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.mutants import MUTATIONS, Mutation
-from tests.simulation.mutations import find
+from tests.simulation.mutations import Result, find, read_table, with_table
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -21,6 +21,14 @@ def test_each_mutation_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["one attempt too many", "a failed message is acknowledged"])
 def test_a_mutation_is_found_soon(name: str) -> None:
     [mutation] = [one for one in MUTATIONS if one.name == name]
-    count, wrong = find(mutation, 200)
-    assert count is not None
-    assert "message" in wrong
+    result = find(mutation, 200)
+    assert result.found
+    assert "message" in result.wrong
+
+
+def test_the_table_keeps_what_was_found_and_what_was_not() -> None:
+    first, second, *_ = MUTATIONS
+    results = {first.name: Result(1_234, found=True), second.name: Result(20_000, found=False)}
+    page = with_table("before\n<!-- written by make mutations -->\n<!-- written until here -->\nafter\n", {})
+    assert read_table(with_table(page, results)) == results
+    assert with_table(with_table(page, results), {}) == page
