@@ -5,6 +5,7 @@ Tests make more users, with SCRAM, and give them rights.
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -80,20 +81,26 @@ def share_broker(*, advertised: int | None = None) -> KafkaBroker:
 
 
 def broker(
-    *, own: bool = False, advertised: int | None = None, variable: str = VARIABLE, more: str = ""
+    *,
+    own: bool = False,
+    advertised: int | None = None,
+    proxied: Sequence[tuple[int, int]] = (),
+    variable: str = VARIABLE,
+    more: str = "",
 ) -> KafkaBroker:
     """Return the Kafka of the environment, or one of our own; not started yet.
 
     Args:
         own: one of our own, whatever the environment names.
         advertised: the port that it sends its clients to, where that of a proxy is meant; it is our own then.
+        proxied: ports of further listeners, each with that of the proxy to which it sends its clients; it is our own then.
         variable: the variable of the environment that names it.
         more: further settings, which win; it is our own then.
 
     Raises:
         BrokerUnavailable: it would have to be our own, and is not installed; or one of two variables is missing.
     """
-    if not own and not more and advertised is None and (address := os.environ.get(variable)):
+    if not own and not more and not proxied and advertised is None and (address := os.environ.get(variable)):
         user, password, sasl_address = split_credentials(os.environ.get(f"{variable}{SASL}", ""))
         if not (user and password):
             raise BrokerUnavailable(f"{variable} is set: set {variable}{SASL}=user:password@host:port as well")
@@ -113,8 +120,10 @@ def broker(
     port, sasl_port, controller_port = free_port(), free_port(), free_port()
     settings = folder / "server.properties"
     settings.write_text(
-        _settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port)
-        + f"advertised.listeners=PLAINTEXT://127.0.0.1:{advertised or port},SASL://127.0.0.1:{sasl_port}\n"
+        _settings(folder / "data", port=port, sasl_port=sasl_port, controller_port=controller_port, proxied=proxied)
+        + f"advertised.listeners=PLAINTEXT://127.0.0.1:{advertised or port},SASL://127.0.0.1:{sasl_port}"
+        + "".join(f",PROXY{number}://127.0.0.1:{proxy}" for number, (_, proxy) in enumerate(proxied))
+        + "\n"
         + more
     )
     prepare(runner, settings)
@@ -135,15 +144,19 @@ def broker(
     )
 
 
-def _settings(data: Path, *, port: int, sasl_port: int, controller_port: int) -> str:
+def _settings(
+    data: Path, *, port: int, sasl_port: int, controller_port: int, proxied: Sequence[tuple[int, int]]
+) -> str:
+    others = "".join(f",PROXY{number}://127.0.0.1:{port}" for number, (port, _) in enumerate(proxied))
+    kinds = "".join(f",PROXY{number}:PLAINTEXT" for number in range(len(proxied)))
     return f"""
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller_port}{others}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{kinds}
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.plain.sasl.jaas.config=\

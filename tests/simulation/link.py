@@ -92,6 +92,10 @@ class SimulatedBroker:
         """Take a message of a producer."""
         raise NotImplementedError
 
+    def put_in(self, message: Outgoing) -> None:
+        """Take any message for its topic."""
+        raise NotImplementedError
+
     def unfinished(self) -> int:
         """How many messages are not acknowledged."""
         raise NotImplementedError
@@ -126,6 +130,11 @@ def number_of(body: bytes | None) -> int:
 def body_of(number: int) -> bytes:
     """The body of a message."""
     return b'{"player_id": %d}' % number
+
+
+def message_of(number: int, key: str | None) -> Outgoing:
+    """The message of a producer."""
+    return Outgoing(topic="deals", body=body_of(number), name="OnPlayerSeatedDown", id=f"m{number}", key=key)
 
 
 class SimulatedAdapter:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 from brokerkit._errors import ConnectionLost
 from brokerkit._guard import start
@@ -13,7 +14,7 @@ from brokerkit._messages._delivery import RELEASE, Delivery, Outcome, RetryLater
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.api import Lost, Offsets, Subscription
 from tests.simulation.ledger import Ledger
-from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, body_of, number_of, settle_over
+from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, message_of, number_of, settle_over
 from tests.simulation.loop import SimulatedLoop, outside
 from tests.simulation.plan import Setup
 
@@ -60,9 +61,11 @@ class LogBroker(SimulatedBroker):
 
     def publish(self, number: int, key: str | None) -> None:
         self.ledger.publish(number)
-        message = Outgoing(topic="deals", body=body_of(number), name="OnPlayerSeatedDown", id=f"m{number}", key=key)
-        count = self.setup.partitions
-        where = self.rng.randrange(count) if key is None else int(key[1:]) % count
+        self.put_in(message_of(number, key))
+
+    def put_in(self, message: Outgoing) -> None:
+        count, key = self.setup.partitions, message.key
+        where = self.rng.randrange(count) if key is None else crc32(str(key).encode()) % count
         self.append(self.partitions[where], message)
 
     def append(self, partition: _Partition, message: Outgoing) -> None:

@@ -81,6 +81,10 @@ class Setup:
         promises: what the broker says about itself.
         fifo: a queue gives the messages of a key to one reader at a time, in order.
         repeats: an acknowledgement that comes twice is no error.
+        counts_returns: a message that was given back has one delivery more.
+        returns_last: a message that was given back comes behind those that wait.
+        tells_lease_end: a reader is told when a lease of its own has ended.
+        waits_block: a message that a queue keeps for later keeps the others of its key waiting.
         copied: how many partitions a log has.
         lives: how many processes there are.
         handlers: how many handlers each message has.
@@ -93,6 +97,10 @@ class Setup:
     promises: Capabilities
     fifo: bool
     repeats: bool
+    counts_returns: bool
+    returns_last: bool
+    tells_lease_end: bool
+    waits_block: bool
     partitions: int
     lives: int
     handlers: int
@@ -137,7 +145,7 @@ def _promises(rng: random.Random, kind: Kind, order: Order) -> tuple[Capabilitie
         lease=15.0 if leased else None,
         max_hold=rng.choice([None, None, 20.0]) if order != "strict" else None,
         durable_retry=rng.choice([0.0, 30.0, float("inf"), float("inf")]),
-        copies_retries=rng.random() < 0.5 and not fifo,
+        copies_retries=rng.random() < 0.5,
         own_queues=True,
         stable_id=rng.random() < 0.8,
         pollers=rng.choice([1, 1, 2, 3]),
@@ -146,10 +154,11 @@ def _promises(rng: random.Random, kind: Kind, order: Order) -> tuple[Capabilitie
     ), fifo
 
 
-def _setup(rng: random.Random) -> Setup:
+def _setup(rng: random.Random, seed: str) -> Setup:
     kind: Kind = "log" if rng.random() < 0.35 else "queue"
     order: Order = rng.choice(["key", "key", "strict", "none"])
     promises, fifo = _promises(rng, kind, order)
+    choices = random.Random(f"choices {seed}")
     first = rng.choice([0.5, 1.0, 3.0])
     concurrency = rng.choice([1, 2, 3, 5])
     return Setup(
@@ -157,6 +166,10 @@ def _setup(rng: random.Random) -> Setup:
         promises=promises,
         fifo=fifo,
         repeats=rng.random() < 0.5,
+        counts_returns=choices.random() < 0.5,
+        returns_last=choices.random() < 0.4 and not fifo,
+        tells_lease_end=choices.random() < 0.5,
+        waits_block=choices.random() < 0.5 and not promises.copies_retries,
         partitions=rng.randint(1, 3),
         lives=rng.choice([1, 1, 2, 2, 3, 4]),
         handlers=rng.choice([1, 1, 1, 2]),
@@ -226,7 +239,7 @@ def _fault(rng: random.Random, setup: Setup, pace: float) -> Fault:
 def plan_of(seed: str) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan {seed}")
-    setup = _setup(rng)
+    setup = _setup(rng, seed)
     setup = replace(setup, rates=_rates(seed, setup.handlers))
     trouble = rng.choice([0.0, 0.1, 0.3, 0.6])
     kills = rng.random() < 0.15

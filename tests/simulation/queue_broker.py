@@ -12,7 +12,7 @@ from brokerkit._messages._delivery import ACK, Delivery, Outcome, RetryLater, Se
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.api import Lost, Subscription
 from tests.simulation.ledger import Ledger
-from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, body_of, number_of, settle_over
+from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, message_of, number_of, settle_over
 from tests.simulation.loop import SimulatedLoop, outside
 from tests.simulation.plan import Setup
 
@@ -59,10 +59,10 @@ class QueueBroker(SimulatedBroker):
 
     def publish(self, number: int, key: str | None) -> None:
         self.ledger.publish(number)
-        self.append(
-            Outgoing(topic="deals", body=body_of(number), name="OnPlayerSeatedDown", id=f"m{number}", key=key),
-            own=False,
-        )
+        self.put_in(message_of(number, key))
+
+    def put_in(self, message: Outgoing) -> None:
+        self.append(message, own=False)
 
     def append(self, message: Outgoing, *, own: bool) -> None:
         """Take a message, or the copy of one."""
@@ -84,7 +84,13 @@ class QueueBroker(SimulatedBroker):
         """Give messages to a reader."""
         blocked: set[str | bytes | None] = set()
         if self.setup.fifo:
-            blocked = {one.message.key for one in self.entries if not one.is_ready and one.message.key is not None}
+            blocked = {
+                one.message.key
+                for one in self.entries
+                if one.message.key is not None
+                and not one.is_ready
+                and (self.setup.waits_block or one.holder is not None)
+            }
         found: list[SimulatedDelivery] = []
         for entry in self.entries:
             if len(found) == limit:
@@ -118,7 +124,7 @@ class QueueBroker(SimulatedBroker):
     def grant(self, entry: _Entry) -> None:
         entry.granted = self.loop.time()
 
-    def _look_at_lease(self, entry: _Entry, delivery: Delivery) -> None:
+    def _look_at_lease(self, entry: _Entry, delivery: SimulatedDelivery) -> None:
         assert self._lease is not None
         if entry.delivery is not delivery or entry.holder is None:
             return
@@ -128,7 +134,10 @@ class QueueBroker(SimulatedBroker):
             return
         if not entry.silent and entry.holder.link.trouble < entry.granted - 8.0:
             self.ledger.blame(f"the lease of {entry.lineage} ended although its holder could have extended it")
+        holder, is_known = entry.holder, not entry.silent
         self.lose(entry, "its lease ended")
+        if self.setup.tells_lease_end and is_known:
+            holder.tell_lost([delivery])
 
     def lose(self, entry: _Entry, why: str) -> None:
         """A delivery is taken from its holder, and its message comes again."""
@@ -280,8 +289,16 @@ class QueueSource:
                 entry.holder, entry.delivery = None, None
                 broker.later(outcome.after, broker.put_back, entry)
         else:
-            broker.put_back(entry)
+            self._give_back(entry)
         return Settled.DONE
+
+    def _give_back(self, entry: _Entry) -> None:
+        if not self._broker.setup.counts_returns:
+            entry.count -= 1
+        if self._broker.setup.returns_last:
+            self._broker.entries.remove(entry)
+            self._broker.entries.append(entry)
+        self._broker.put_back(entry)
 
     def _remove(self, entry: _Entry) -> None:
         self._broker.entries.remove(entry)
