@@ -44,6 +44,7 @@ class World(Protocol):
         lease: seconds of a lease, where the broker has leases.
         drain: seconds for `Subscription.drain_timeout`.
         is_abrupt: as in `Model`.
+        fetches_ahead: as in `Model`.
         bury: when the source of a dead member is closed: ``at once`` where its connection is cut and it can do nothing more,
             ``last`` where it would give back what it has, ``never`` where it does not run any more.
     """
@@ -52,6 +53,7 @@ class World(Protocol):
     lease: float
     drain: float
     is_abrupt: bool
+    fetches_ahead: bool
     bury: Literal["at once", "last", "never"]
 
     @property
@@ -138,7 +140,13 @@ class Driver:
     def __init__(self, world: World) -> None:
         self.world = world
         promises = world.promises
-        self.model = Model(promises, world.lease if promises.lease is not None else None, world.now, world.is_abrupt)
+        self.model = Model(
+            promises,
+            world.lease if promises.lease is not None else None,
+            world.now,
+            world.is_abrupt,
+            world.fetches_ahead,
+        )
         self.members: list[Member] = []
         self.got = asyncio.Event()
         self._dead: list[Member] = []

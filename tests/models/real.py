@@ -31,6 +31,7 @@ class RealWorld:
         self.lease = 2.0
         self.drain = 5.0
         self.is_abrupt = False
+        self.fetches_ahead = broker.name in ("rabbitmq", "sqs", "sns")
         self.bury: Literal["at once", "last", "never"] = "last" if broker.name in ("memory", "sqlite") else "at once"
         self._runner = asyncio.Runner()
         self._settings = dict(broker.settings)

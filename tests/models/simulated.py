@@ -44,6 +44,7 @@ class SimulatedWorld:
     lease = 2.0
     drain = 5.0
     is_abrupt = True
+    fetches_ahead = False
     bury: Literal["at once", "last", "never"] = "never"
 
     def __init__(self, promises: Capabilities, seed: str) -> None:
