@@ -26,7 +26,6 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from brokerkit.adapters._embedded import Broker, Entry, Queue, Topic
 from brokerkit.adapters.api import (
     CONTENT_TYPE,
     RELEASE,
@@ -56,6 +55,7 @@ from brokerkit.adapters.api import (
     start,
     wall_time,
 )
+from brokerkit.adapters.memory._queues import Broker, Entry, Queue, Topic
 
 logger = get_logger(__name__)
 

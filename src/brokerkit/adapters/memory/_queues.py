@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from brokerkit._messages._outgoing import Outgoing
+from brokerkit.adapters.api import Outgoing
 
 _KEPT: Final = 10_000
 _LOOKED_AT: Final = 20
