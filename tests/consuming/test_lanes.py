@@ -82,3 +82,18 @@ def test_leaving_twice_or_without_a_lane_changes_nothing() -> None:
     assert lanes.leave(first) is None
     assert lanes.leave(delivery(3)) is None
     assert len(lanes) == 1
+
+
+def test_a_delivery_joins_those_in_front_only_if_nothing_waits_behind_them() -> None:
+    lanes = Lanes(Backlog(max_in_flight=5, concurrency=5, partitions=None))
+    first, second, third, fourth = (delivery(number) for number in range(4))
+    assert not lanes.join(first, "a", 1)
+    assert lanes.enter(first, "a")
+    assert not lanes.join(second, "a", 2)
+    assert lanes.join(second, "a", 1)
+    assert not lanes.enter(third, "a")
+    assert not lanes.join(fourth, "a", 2)
+    assert lanes.leave(first) is None
+    assert lanes.leave(second) is third
+    assert lanes.leave(third) is None
+    assert len(lanes) == 0

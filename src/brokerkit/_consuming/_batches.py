@@ -102,9 +102,14 @@ class Batches:
         """Take a waiting delivery into the open batch of a handler, or let it wait behind its key."""
         lanes, key = self._lanes, delivery.key
         was_first = delivery.lane is not None
-        if lanes is not None and key is not None and not was_first and not lanes.enter(delivery, key):
-            self.add_waiting(call, key)
-            return
+        if lanes is not None and key is not None and not was_first:
+            opened = self._open.get(call)
+            # Most messages of one key follow each other, and need not wait behind each other for a moment. One that failed
+            # before may have to.
+            sharers = 0 if opened is None or delivery.retry_state is not None else opened.keys.get(key, 0)
+            if not (sharers and lanes.join(delivery, key, sharers)) and not lanes.enter(delivery, key):
+                self.add_waiting(call, key)
+                return
         batch = self._open.get(call) or self._begin(call)
         deliveries = batch.deliveries
         deliveries.append(delivery)

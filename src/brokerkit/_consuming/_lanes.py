@@ -97,6 +97,20 @@ class Lanes:
         shared.others += 1
         return following
 
+    def join(self, delivery: Delivery, key: Key, sharers: int) -> bool:
+        """Join those in front of a lane without waiting behind them. False if something else waits or is in front.
+
+        Args:
+            delivery: is in no lane.
+            key: the lane's.
+            sharers: how many of those in front it may join.
+        """
+        if key not in self._behind or self._behind[key] or self._in_front(key) != sharers:
+            return False
+        delivery.lane = key
+        self._make_shared(key).others += 1
+        return True
+
     def put_back(self, key: Key, deliveries: Sequence[Delivery]) -> None:
         """Let some of those in front of a lane wait behind the others again, before all that wait, in this order."""
         if deliveries:
