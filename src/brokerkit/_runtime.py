@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Final, Self
 
 from brokerkit import _clock, adapters
@@ -106,6 +106,7 @@ class Runtime:
         }
         self._refuse_unpromised()
         self.consumers: dict[str, Consumer] = {}
+        self.begins_paused: Mapping[str, str] = earlier.begins_paused if earlier else {}  # sources, and why
         self.stats: dict[str, Stats] = earlier.stats if earlier else {}
         self._served: dict[str, Consumer] = earlier._served if earlier else {}
         self._since = _clock.wall_time()
@@ -345,8 +346,10 @@ class Runtime:
             self.stats = {name: consumer.stats for name, consumer in self.consumers.items()}
             self._served = dict(self.consumers)
             stack.push_async_callback(self._stop_consumers)
-            for consumer in self.consumers.values():
+            for name, consumer in self.consumers.items():
                 await consumer.start()
+                if name in self.begins_paused:  # before it has received anything
+                    await consumer.pause.begin(self.begins_paused[name])
             yield
 
     async def _stop_consumers(self) -> None:

@@ -112,8 +112,8 @@ def test_all_workers_are_paused_also_one_that_is_replaced_and_sigusr1_knows_of_i
     cli("ctl", "pause", "games", "--http", url)
     program.wait_for("source games: paused: paused over HTTP", times=2)
     os.kill(workers[1], signal.SIGKILL)
-    program.serving(1)
     program.wait_for("source games: paused: paused over HTTP")
+    program.serving(1)  # it is paused before that
     unknown = cli("ctl", "pause", "game", "--http", url)
     assert (unknown.code, "there is no source 'game'; there are games, cash" in unknown.err) == (1, True)
     publish(cli, tmp_path, 7)

@@ -20,6 +20,7 @@ from tests.brokers.redis import RedisBroker
 from tests.cli.program import Cli, Program, Start
 
 from brokerkit import Bus, Message
+from brokerkit.cli._pausing import Order
 from brokerkit.cli._supervisor import _Slot
 from brokerkit.cli._worker import Orders, Serving, work
 
@@ -197,10 +198,10 @@ def test_sigusr1_pauses_all_workers_also_one_that_is_replaced_and_the_next_resum
     workers = program.serving(2)
     program.process.send_signal(signal.SIGUSR1)
     program.wait_for(r"source bus: paused: paused by SIGUSR1", times=2)
-    os.kill(workers[1], signal.SIGKILL)
-    program.serving(1)
-    program.wait_for(r"source bus: paused: paused by SIGUSR1")
     numbers = publish(redis_broker.url, tmp_path, count=50)
+    os.kill(workers[1], signal.SIGKILL)
+    program.wait_for(r"source bus: paused: paused by SIGUSR1")
+    program.serving(1)  # it is paused before that
     assert not handled(tmp_path)
     program.process.send_signal(signal.SIGUSR1)
     program.wait_for(r"source bus: resumed", times=2)
@@ -271,7 +272,7 @@ def test_a_worker_ends_though_a_handler_holds_up_its_loop(
         log_format="text",
         kill_after=0.2,
     )
-    worker = SPAWN.Process(target=work, args=(1, other, orders))
+    worker = SPAWN.Process(target=work, args=(1, other, orders, None, Order((), 0)))
     worker.start()
     other.close()
     assert isinstance(line.recv(), Serving)

@@ -152,6 +152,28 @@ async def test_only_a_source_of_a_bus_that_consumes_can_be_paused(memory: Broker
         assert (await bus.health()).ready
 
 
+async def test_a_source_that_begins_paused_handles_nothing_of_what_waits_for_it(memory: Broker) -> None:
+    handled = list[int]()
+
+    async def handle(event: OnPlayerSeatedDown) -> None:
+        handled.append(event.player_id or 0)
+
+    bus = serving(memory, handle)
+    async with bus:
+        async with bus.serving():
+            """The group begins here."""
+        for number in range(5):
+            await bus.publish(seated(number))
+        bus.runtime.begins_paused = {"bus": "it stands"}
+        async with bus.serving():
+            await asyncio.sleep(30)
+            source = (await bus.health()).sources["bus"]
+            assert (source.state, source.error, handled) == ("paused", "it stands", [])
+            await bus.resume()
+            await over(bus, 5)
+    assert handled == list(range(5))
+
+
 async def test_a_test_bus_says_that_a_source_is_paused() -> None:
     bus = Bus("kafka://nowhere:9092", topic="games", group="wallet", format="evenbet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -109,9 +109,14 @@ class Pauses:
                     self._paused.pop(name, None)
             yield Order((change,), self._number)
 
-    def standing(self) -> Order:
-        """Return what a worker needs to know that begins to serve."""
-        return Order(tuple(self._paused.values()), self._number)
+    def standing(self, known: Collection[str] = ()) -> Order:
+        """Return what a worker needs to know.
+
+        Args:
+            known: the sources that are paused in it already.
+        """
+        resumed = (Change(False, name, "") for name in known if name not in self._paused)
+        return Order((*self._paused.values(), *resumed), self._number)
 
 
 class Pausing:

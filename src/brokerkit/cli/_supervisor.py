@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -78,7 +78,7 @@ class Supervisor:
                     self._pause_or_resume()
                     for worker in self._workers:
                         self._check(worker)
-                        worker.tell_what_stands(self._pauses.standing())
+                        worker.tell_what_stands(self._pauses)
         finally:
             for worker in self._workers:
                 worker.kill()
@@ -123,7 +123,7 @@ class Supervisor:
         elif self._kill_at is None:
             for worker in self._workers:
                 if worker.process is None and worker.start_at <= now:
-                    worker.start(self._orders)
+                    worker.start(self._orders, self._pauses.standing())
         elif self._signals > 1 or self._kill_at <= now:
             for worker in self._workers:
                 if worker.process is not None:
@@ -184,6 +184,7 @@ class _Slot:
         self._number = number
         self._answers = answers
         self._knows_what_stands = False
+        self._begun_paused: Sequence[str] = ()
         self._serving_since: float | None = None
         self._failures = 0
 
@@ -194,12 +195,13 @@ class _Slot:
     def serving(self) -> bool:
         return self._serving_since is not None
 
-    def start(self, orders: Orders) -> None:
-        """Start a process."""
+    def start(self, orders: Orders, standing: Order) -> None:
+        """Start a process, which begins with what is paused now."""
+        self._begun_paused = [change.source for change in standing.changes if change.source is not None]
         self.line, other = _SPAWN.Pipe()
         self.failure, self._knows_what_stands = None, False
         asked, questions = _SPAWN.Pipe() if self._answers is not None else (None, None)
-        arguments = (self._number, other, orders, questions)
+        arguments = (self._number, other, orders, questions, standing)
         self.process = _SPAWN.Process(target=work, args=arguments, name=f"worker {self._number}")
         self.process.start()
         other.close()  # so that the line ends with the worker
@@ -234,11 +236,11 @@ class _Slot:
             logger.info("%s is told to %s", self, ", ".join(map(str, order.changes)) or "go on")
             self._say(order)
 
-    def tell_what_stands(self, order: Order) -> None:
-        """Tell a worker that has begun to serve what was paused before."""
+    def tell_what_stands(self, pauses: Pauses) -> None:
+        """Tell a worker that has begun to serve what was paused and resumed while it started."""
         if self.serving and not self._knows_what_stands:
             self._knows_what_stands = True
-            self.tell(order)
+            self.tell(pauses.standing(self._begun_paused))
 
     def _say(self, order: str | Order) -> None:
         if self.line is not None:

@@ -26,7 +26,7 @@ from brokerkit._signals import run_until_signalled
 from brokerkit.cli._asking import Line as Questions
 from brokerkit.cli._asking import answer
 from brokerkit.cli._output import LogFormat, LogLevel, set_up_logging
-from brokerkit.cli._pausing import TOGGLE, Pausing
+from brokerkit.cli._pausing import TOGGLE, Order, Pausing
 from brokerkit.cli._target import find_bus
 
 STOP: Final = "stop"
@@ -78,8 +78,11 @@ class Failure:
 Line: TypeAlias = "Connection[Any, Any]"
 
 
-def work(number: int, line: Line, orders: Orders, questions: Questions | None = None) -> None:
-    """Serve in this process, and end it: with 0 after a stop, else with 1. Meanwhile, answer questions on that line."""
+def work(number: int, line: Line, orders: Orders, questions: Questions | None, standing: Order) -> None:
+    """Serve in this process, and end it: with 0 after a stop, else with 1. Meanwhile, answer questions on that line.
+
+    What stands when it is started begins paused.
+    """
     # A terminal's Ctrl-C reaches all processes at once; the supervisor says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if TOGGLE is not None:
@@ -87,6 +90,7 @@ def work(number: int, line: Line, orders: Orders, questions: Questions | None = 
     set_up_logging(orders.log_level, orders.log_format, process=f"worker {number}")
     try:
         bus = find_bus(orders.target, orders.config)
+        bus.runtime.begins_paused = {change.source: change.why for change in standing.changes if change.source}
         pausing = Pausing(bus)
         answering = partial(answer, questions, Process(bus), pausing) if questions is not None else None
         run_until_signalled(partial(_serve, bus, line, orders.kill_after, pausing, answering), uvloop=orders.uvloop)
