@@ -132,3 +132,26 @@ async def test_a_stop_during_a_pause_gives_back_in_order_what_nobody_else_reads(
         await again.close()
     await adapter.close()
     assert found == bodies
+
+
+async def test_a_stop_gives_back_in_order_where_more_messages_wait_in_the_queue(rabbit_broker: RabbitBroker) -> None:
+    topic, held = f"test.{uuid4().hex}", COUNT // 2
+    subscription = Subscription(topics=(topic,), group="wallet", provision="all", max_in_flight=held)
+    adapter = RabbitAdapter(Connection(url=Url.parse(rabbit_broker.url)))
+    await adapter.open()
+    bodies = [str(number).encode() for number in range(COUNT)]
+    async with asyncio.timeout(90):
+        for number in range(6):
+            source = adapter.subscribe(subscription, ignore_lost)
+            await source.open()
+            if number == 0:
+                await adapter.send(
+                    [Outgoing(topic=topic, body=body, name="n", id=f"{topic}.{body!r}") for body in bodies]
+                )
+            begun = list[Delivery]()
+            while len(begun) < held:
+                begun += await source.receive(held - len(begun))
+            assert [one.body for one in begun] == bodies[:held]
+            await source.stop()
+            await source.close()
+    await adapter.close()

@@ -38,7 +38,7 @@ from brokerkit.adapters.rabbitmq._link import (
     while_open,
 )
 from brokerkit.adapters.rabbitmq._prefetch import STRICT_TIMES, exhausted
-from brokerkit.adapters.rabbitmq._settling import acknowledge, flush, release
+from brokerkit.adapters.rabbitmq._settling import acknowledge, consumer_tag, flush, release
 from brokerkit.adapters.rabbitmq._starts import Starts
 from brokerkit.adapters.rabbitmq._topology import (
     bind_again,
@@ -455,13 +455,11 @@ class RabbitSource:
             if self._limits.takes_back(topic):
                 # It overrides what the broker would use, which nobody can ask for. Only quorum queues know it.
                 arguments["x-consumer-timeout"] = int(self._link.consumer_timeout * 1000)
-            answer = await channel.basic_consume(
-                self._queues[topic],
-                partial(self._arrived, topic),
-                arguments=arguments,
-                timeout=self._link.timeout,
+            tag, arrived = consumer_tag(sum(self._made.values())), partial(self._arrived, topic)
+            await channel.basic_consume(
+                self._queues[topic], arrived, arguments=arguments, consumer_tag=tag, timeout=self._link.timeout
             )
-            self._consumers[topic] = answer.consumer_tag or ""
+            self._consumers[topic] = tag
             self._resting.discard(topic)
             self._made[topic] = self._made.get(topic, 0) + 1
 
