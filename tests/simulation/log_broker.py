@@ -170,7 +170,8 @@ class LogBroker(SimulatedBroker):
                 is_first = False
                 held.never_begun.add(number)
             elif sum(account.begun):
-                if held.never_begun and not held.source.is_troubled and not account.failures:
+                waits_for_a_limit = any(self.setup.rates)
+                if held.never_begun and not (held.source.is_troubled or account.failures or waits_for_a_limit):
                     self.ledger.blame(f"message {number} comes again, and {held.never_begun} before it never began")
                 self.ledger.excuse(number, "something before it was given back")
                 is_first = False

@@ -119,6 +119,8 @@ class World:
             self.loop.trace(f"process {process.number} ends: {type(error).__name__}")
         self.loop.trace(f"end {process.number}")
         self._check_end(process)
+        # After a close that was given up, the broker hears of it when the connection is gone.
+        self.broker.died(process.link)
         process.over.set()
 
     def _check_end(self, process: _Process) -> None:
@@ -135,6 +137,7 @@ class World:
         process.dead = True
         process.link.snap(0.0)
         self.ledger.died(process)
+        # After a close that was given up, the broker hears of it when the connection is gone.
         self.broker.died(process.link)
         process.over.set()
 

@@ -130,8 +130,8 @@ class Settlement:
                     delivery.state = settled
                     others += 1
                     self._settled(delivery, outcome, answer)
-            if acknowledged or others:
-                self._asked_at = None
+            if acknowledged or others or not self.is_busy:
+                self._asked_at = None  # What could not be put off waits here instead: the broker owes nothing for it.
             if acknowledged:
                 self._acknowledged(acknowledged)
             if self._refused:
