@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from brokerkit import Breaker, Bus, ConfigError, Message, Rate, RetryPolicy
+from brokerkit import Breaker, Bus, ConfigError, Message, Rate, Retry, RetryPolicy
 from brokerkit.events.evenbet import OnGameDone, OnPlayerSeatedDown
 from brokerkit.metrics import PrometheusCollector
 from tests.consuming.embedded import NAME, seated
@@ -278,3 +278,30 @@ def test_a_limit_is_a_number_or_a_table(tmp_path: Path, written: str, meant: Rat
 def test_a_handler_says_what_to_write_instead_of_a_number(memory: Broker) -> None:
     with pytest.raises(ConfigError, match=r"write rate=Rate\(5\)"):
         memory.bus().on(NAME, rate=5)  # type: ignore[call-overload]
+
+
+@pytest.mark.usefixtures("on_virtual_time")
+async def test_a_copy_that_is_given_back_while_it_waits_for_a_limit_keeps_its_failures(memory: Broker) -> None:
+    attempts = list[int]()
+    bus = memory.bus(
+        rate=Rate(0.1, burst=1), hold=2.0, timeout=60.0, options={"max_hold": 100.0, "copies_retries": True}
+    )
+
+    @bus.on(NAME)
+    async def handle(event: OnPlayerSeatedDown, message: Message) -> None:
+        if event.player_id == 2:
+            return
+        attempts.append(message.attempt)
+        if message.attempt == 1:
+            raise Retry(after=5)  # longer than `hold`: a copy
+        if len(attempts) == 2:
+            await asyncio.sleep(48)
+            await bus.publish(seated(2))  # begins now, so that nothing else begins for ten seconds
+            await asyncio.sleep(1)
+            raise Retry(after=0)  # waits here, and longer than a message can be held
+
+    async with bus.serving():
+        await bus.publish(seated(1))
+        await until(lambda: bus.stats["bus"].handled == 2, seconds=200)
+        assert bus.stats["bus"].received == 4
+    assert attempts == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""What is remembered of messages that come again as originals."""
+"""What is remembered of messages that come again themselves."""
 
 from __future__ import annotations
 

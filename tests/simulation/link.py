@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, PublishError
-from brokerkit._messages._delivery import Delivery, RetryLater, Settled
+from brokerkit._messages._delivery import RELEASE, Delivery, RetryLater, Settled
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit.adapters.api import Adapter, Capabilities, Cursor, Lost, NameStyle, Source, Subscription, derived_name
 from tests.simulation.loop import Life, SimulatedLoop
@@ -255,6 +255,10 @@ async def settle_over(broker: SimulatedBroker, link: Link, pairs: Any, apply: An
         )
         if is_refused and link.rng.random() < 0.7:
             answers.append(Settled.FAILED)
+            if (
+                outcome is RELEASE
+            ):  # Each is given back again after a wait of its own, and they may come in another order.
+                broker.ledger.given_back(link.life, delivery.lineage)
         else:
             answer = apply(delivery, outcome)
             if answer is Settled.DONE and link.has("lose answers") and link.rng.random() < 0.7:

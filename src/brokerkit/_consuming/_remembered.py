@@ -13,7 +13,7 @@ _REMEMBERED: Final = 10_000
 
 
 class RetryStates:
-    """Retry states of messages that come again as originals, not as copies with headers."""
+    """Retry states of messages that come again themselves, not as copies with headers of their own."""
 
     def __init__(self) -> None:
         self._known: dict[str, RetryState] = {}

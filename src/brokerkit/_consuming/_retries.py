@@ -76,7 +76,7 @@ class Retries:
     Attributes:
         again: handles a message whose wait is over; set when the consumer is made.
         held: messages that wait here for their next attempt.
-        retry_states: the retry states of messages that come again as originals.
+        retry_states: the retry states of messages that come again themselves.
         tracebacks: what the log says of each error.
         writer: stores dead letters while it runs.
         done_here: those that may come again although this process is done with them.
@@ -164,15 +164,18 @@ class Retries:
 
     def recall(self, delivery: Delivery) -> RetryState | None:
         """Restore what is known of a message that failed before, and do nothing about it. None where nothing is known."""
-        if not self._is_from_us(delivery):
-            delivery.retry_state = retry_state = self.retry_states.take(delivery)
-        else:
-            delivery.retry_state = retry_state = RetryState.from_headers(delivery.headers)
-            # A dead letter that is read again may be of a topic that is not read here.
-            if not self._settings.queue and not reads(self._settings.topic, retry_state.topic):
-                retry_state.topic = ""
-            longest = min(self._capabilities.durable_retry, _YEAR) + _SKEW
-            retry_state.due = self._loop.time() + wait_of(delivery.headers, _clock.wall_time(), longest)
+        retry_state = self.retry_states.take(delivery)
+        if self._is_from_us(delivery):
+            written = RetryState.from_headers(delivery.headers)
+            # The very copy that was given back here may have failed again meanwhile, which its headers do not say.
+            if retry_state is None or retry_state.copies != written.copies:
+                retry_state = written
+                # A dead letter that is read again may be of a topic that is not read here.
+                if not self._settings.queue and not reads(self._settings.topic, retry_state.topic):
+                    retry_state.topic = ""
+                longest = min(self._capabilities.durable_retry, _YEAR) + _SKEW
+                retry_state.due = self._loop.time() + wait_of(delivery.headers, _clock.wall_time(), longest)
+        delivery.retry_state = retry_state
         if retry_state is not None and retry_state.topic:
             delivery.topic = retry_state.topic
         return retry_state
