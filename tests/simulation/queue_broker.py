@@ -162,9 +162,10 @@ class QueueBroker(SimulatedBroker):
                 entry.silent = True
 
     def died(self, link: Link) -> None:
-        for reader in [one for one in self.readers if one.link is link]:
-            self.readers.remove(reader)
-            self.leave(reader, "its process died")
+        self.readers = [one for one in self.readers if one.link is not link]
+        holders = [entry.holder for entry in self.entries if entry.holder is not None and entry.holder.link is link]
+        for holder in dict.fromkeys(holders):  # also one that has died in the middle of its close
+            self.leave(holder, "its process died")
 
     def snapped(self, link: Link) -> None:
         for reader in self.readers:
