@@ -187,6 +187,8 @@ class QueueBroker(SimulatedBroker):
         if self.entries:
             entry = self.rng.choice(self.entries)
             self.ledger.excuse(entry.lineage, "it was delivered twice")
+            # What one delivery has failed and finished is remembered for both: the first that comes again has them.
+            self.ledger.excuse(entry.lineage, "each of the two deliveries may fail and come again")
             self.append(entry.message, own=entry.own)
 
 
