@@ -234,7 +234,9 @@ class QueueSource:
                 continue
             await self.link.travel()
             if self.link.generation != generation:
-                self._generation = generation  # Another poller may have heard already that it is back, and this one has not.
+                self._generation = (
+                    generation  # Another poller may have heard already that it is back, and this one has not.
+                )
                 raise ConnectionLost("the connection broke")
             ours = [one for one in found if one.token.delivery is one]
             for one in ours:
