@@ -129,7 +129,7 @@ def test_a_mapping_is_an_argument_like_any_other(written: Written) -> None:
 
 
 def test_each_module_logs_under_its_own_name() -> None:
-    """All names begin with ``brokerkit.``. Two are for what a client library logs."""
+    """All names begin with ``brokerkit.``. Two are for what a client library logs, and one is for who did what."""
     found = {
         name
         for path in SOURCES.rglob("*.py")
@@ -138,6 +138,7 @@ def test_each_module_logs_under_its_own_name() -> None:
     assert found == {
         "__name__",
         '"brokerkit"',  # the whole package's, to which the demo's screen adds a handler
+        '"brokerkit.audit"',
         '"brokerkit.adapters.kafka.librdkafka"',
         '"brokerkit.adapters.rabbitmq.aiormq"',
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 
 if TYPE_CHECKING:
     import acme_bonus as models
-    from brokerkit import Bus, Handlers, Registrar, RetryPolicy, UnknownEventName
+    from brokerkit import Bus, Handlers, Rate, Registrar, RetryPolicy, UnknownEventName
     from brokerkit.dedupe import Dedupe
 
 M = TypeVar("M")
@@ -45,6 +45,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[models.BonusExpired]: ...
     @overload
     def __call__(
@@ -58,6 +59,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[models.BonusGranted]: ...
     @overload
     def __call__(
@@ -71,6 +73,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[models.BonusPaid]: ...
     @overload
     def __call__(
@@ -84,6 +87,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -97,6 +101,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -111,6 +116,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[M]: ...
     @overload
     def __call__(
@@ -125,6 +131,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Registrar[Any]: ...
     @overload
     def __call__(
@@ -138,6 +145,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Coroutine[UnknownEventName, Any, Any]: ...
     @overload
     def __call__(
@@ -152,6 +160,7 @@ class On(Protocol):
         dedupe: Dedupe | Literal[False] | None = None,
         where: str | Callable[[Mapping[str, str | bytes]], bool] | None = None,
         equals: str | None = None,
+        rate: Rate | None = None,
     ) -> Coroutine[UnknownEventName, Any, Any]: ...
 
 
