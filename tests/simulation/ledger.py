@@ -29,6 +29,7 @@ class Account:
         not_before: when the next attempt may begin.
         place: its place in the order of publishing; 0 before that.
         life: the process that it began in last.
+        failed_in: the processes in which an attempt has failed.
         attempt: the number of its last attempt.
     """
 
@@ -45,6 +46,7 @@ class Account:
     not_before: float = 0.0
     place: int = 0
     life: Life | None = None
+    failed_in: list[Life] = field(default_factory=list[Life])
     attempt: int = 0
 
     @property
@@ -91,7 +93,8 @@ class Ledger:
         """A handler begins. Return what it is to do."""
         account, now = self.accounts[number], self._loop.time()
         self._loop.trace(f"begin {number} {handler} in {life.number}, attempt {attempt}")
-        if account.life not in (None, life) and (attempt <= account.failures or account.cut):
+        was_elsewhere = account.life not in (None, life) or any(one is not life for one in account.failed_in)
+        if was_elsewhere and (attempt <= account.failures or account.cut):
             self.excuse(number, "what is known of it is in another process")
         account.life, account.attempt = life, attempt
         if not account.excuses:
@@ -180,6 +183,8 @@ class Ledger:
         self._loop.trace(f"end {number} {handler} in {life.number}: {how}")
         self._running[life].remove((number, handler, account.plan.key))
         account.open[handler] -= 1
+        if how not in ("ok", "cut"):
+            account.failed_in.append(life)
         match how:
             case "ok":
                 account.done[handler] += 1

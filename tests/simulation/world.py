@@ -75,7 +75,7 @@ class World:
     loop: SimulatedLoop
     rng: random.Random
     ledger: Ledger = field(init=False)
-    processes: list[_Process] = field(default_factory=list[_Process])
+    processes: dict[int, _Process] = field(default_factory=dict[int, _Process])
     healed: bool = False
 
     def __post_init__(self) -> None:
@@ -89,11 +89,7 @@ class World:
     async def live(self, number: int) -> None:
         """Keep a process running: start it, and start it anew when it has ended."""
         while True:
-            process = _Process(number, self)
-            if number < len(self.processes):
-                self.processes[number] = process
-            else:
-                self.processes.append(process)
+            process = self.processes[number] = _Process(number, self)
             token = LIFE.set(process)
             process.task = self.loop.create_task(self._serve(process))
             LIFE.reset(token)
@@ -152,7 +148,7 @@ class World:
 
     # one piece: a table of what each fault does
     def _befall(self, fault: Fault) -> None:
-        if fault.life >= len(self.processes):
+        if fault.life not in self.processes:
             return
         process, broker = self.processes[fault.life], self.broker
         if process.over.is_set() or self.healed:
@@ -210,10 +206,10 @@ class World:
             await self._check_rest()
         for keeper in keepers:
             keeper.cancel()
-        for process in self.processes:
+        for process in self.processes.values():
             if not process.over.is_set():
                 self.ask_to_stop(process)
-        for process in self.processes:
+        for process in self.processes.values():
             if not process.over.is_set():
                 try:
                     async with asyncio.timeout(setup.stop_timeout + _GRACE):
@@ -224,7 +220,7 @@ class World:
 
     @property
     def _are_troubled(self) -> bool:
-        return any(process.frozen or process.link.trouble > self.loop.time() for process in self.processes)
+        return any(process.frozen or process.link.trouble > self.loop.time() for process in self.processes.values())
 
     @property
     def _are_busy(self) -> bool:
@@ -235,7 +231,7 @@ class World:
         if self.broker.unfinished():
             self.ledger.blame(f"{self.broker.unfinished()} messages are never acknowledged")
         for _ in range(60):  # what was taken away while it ran is noticed only when it is settled, or its lease renewed
-            left = [found for process in self.processes if (found := await self._rest_of(process))]
+            left = [found for process in self.processes.values() if (found := await self._rest_of(process))]
             if not left:
                 return
             await asyncio.sleep(2.0)
