@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, PublishError
-from brokerkit._messages._delivery import RELEASE, Delivery, RetryLater, Settled
+from brokerkit._messages._delivery import RELEASE, Delivery, Outcome, RetryLater, Settled
 from brokerkit._messages._outgoing import Outgoing, Receipt
 from brokerkit.adapters.api import Adapter, Capabilities, Cursor, Lost, NameStyle, Source, Subscription, derived_name
 from tests.simulation.loop import Life, SimulatedLoop
@@ -247,6 +247,8 @@ async def settle_over(broker: SimulatedBroker, link: Link, pairs: Any, apply: An
     generation = link.generation
     await link.travel()
     if link.is_down or link.generation != generation:
+        for delivery, outcome in pairs:
+            _not_released(broker, link, delivery, outcome)
         return [gone] * len(pairs)
     answers: list[Settled] = []
     for delivery, outcome in pairs:
@@ -273,3 +275,9 @@ async def settle_over(broker: SimulatedBroker, link: Link, pairs: Any, apply: An
         if answer is Settled.DONE and isinstance(outcome, RetryLater):
             broker.ledger.excuse(delivery.lineage, "the answer to its retry was lost")
     return [gone] * len(pairs)
+
+
+def _not_released(broker: SimulatedBroker, link: Link, delivery: SimulatedDelivery, outcome: Outcome) -> None:
+    """Each one is given back again after a wait of its own, so they may come in another order."""
+    if outcome is RELEASE:
+        broker.ledger.given_back(link.life, delivery.lineage)

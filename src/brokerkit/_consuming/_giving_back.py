@@ -157,11 +157,11 @@ class GivingBack:
 
     def appendleft(self, delivery: Delivery, /) -> None:
         """Give back a message whose turn has come, and what is behind it."""
+        if delivery in self._needed:
+            self._flow.ready.append(delivery)
+            return
         following: Delivery | None = delivery
-        while following is not None:
-            if following in self._needed:
-                self._flow.ready.append(following)
-                return
+        while following is not None:  # Behind what goes back everything comes again, also what is needed otherwise.
             self._flow.settlement.add(following, RELEASE)
             following = self._flow.lanes.leave(following)
 
