@@ -57,10 +57,11 @@ async def test_a_group_whose_members_are_replaced_by_newer_ones_loses_nothing(tm
             events += [there, workers.kill, cut, workers.kill, back, cut, restart, back, cut, back, workers.kill]
         await _move(workers, events)
         assert workers.out_of_order == 0
-        admin: Any = AdminClient({"bootstrap.servers": broker.address})
-        listed = await asyncio.to_thread(admin.list_consumer_groups().result, 30)
-        (kind,) = [each.type for each in listed.valid if each.group_id == group]
-        assert kind is (ConsumerGroupType.CLASSIC if FULL else ConsumerGroupType.CONSUMER)
+        if FULL:  # in the short form, everything may be handled before a newer member has joined
+            admin: Any = AdminClient({"bootstrap.servers": broker.address})
+            listed = await asyncio.to_thread(admin.list_consumer_groups().result, 30)
+            (kind,) = [each.type for each in listed.valid if each.group_id == group]
+            assert kind is ConsumerGroupType.CLASSIC
 
 
 async def _move(workers: Workers, events: Sequence[Event]) -> None:

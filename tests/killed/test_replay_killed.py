@@ -83,10 +83,11 @@ async def test_a_killed_replay_loses_nothing_and_repeats_what_was_under_way(brok
         for kill in range(1, KILLS + 1):
             await _killed_at(broker, recorder, kill * COUNT // (KILLS + 2))
         # A replay that was killed late has published all of them, and taken out less.
-        while len({event.player_id for _, event, _ in recorder.got}) < COUNT or await listed(bus):
+        while len({event.player_id for _, event, _ in recorder.got} - {COUNT}) < COUNT or await listed(bus):
             async with replaying(broker) as process:
                 assert await process.wait() == 0
-    handled = Counter(event.player_id for _, event, _ in recorder.got)
+    # The first message may come again: its acknowledgement was not waited for.
+    handled = Counter(event.player_id for _, event, _ in recorder.got if event.player_id != COUNT)
     twice = handled.total() - COUNT
     figures(f"replay {broker.name}: {COUNT} letters, {KILLS} kills, {twice} twice")
     assert sorted(handled) == list(range(COUNT))
