@@ -108,6 +108,12 @@ bench: .venv/.dev
 	$(call unlocked,$(BIN),--group bench)
 	$(BIN)/python -m benchmarks $(B)
 
+.PHONY: bench-against
+bench-against: REV ?= HEAD~1
+bench-against: .venv/.dev
+	@bash tests/brokers/install.sh
+	$(BIN)/python -m benchmarks.against $(REV) $(B)
+
 bench-gateway: .venv/.dev
 	@bash tests/brokers/install.sh
 	$(BIN)/python -m benchmarks.gateway $(ARGS)

@@ -16,8 +16,8 @@ PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
         ("consume", "small"): {"brokerkit": 120_000, "raw": 120_000, "faststream": 5_000, "asyncfast": 30_000},
         ("consume", "large"): {"brokerkit": 25_000, "raw": 25_000, "faststream": 4_000, "asyncfast": 12_000},
         ("consume_batch", "small"): {"brokerkit": 120_000, "raw": 120_000},
-        ("publish", "small"): {"brokerkit": 80_000, "raw": 120_000},
-        ("publish", "large"): {"brokerkit": 20_000, "raw": 20_000},
+        ("publish", "small"): {"brokerkit": 80_000, "raw": 120_000, "receipts": 80_000},
+        ("publish", "large"): {"brokerkit": 20_000, "raw": 20_000, "receipts": 20_000},
         ("publish_each", "small"): {"brokerkit": 20_000, "faststream": 8_000},
         ("latency", "small"): {"brokerkit": 200, "raw": 200},
     },
@@ -65,9 +65,14 @@ PLAN: Final[dict[str, dict[tuple[What, Size], dict[str, int]]]] = {
 
 
 def lines_of(broker: str, *, uvloop: bool) -> dict[tuple[What, Size], dict[str, int]]:
-    """What is compared at one broker: brokerkit with the others, or on uvloop with itself on asyncio's loop."""
+    """What is compared at one broker: brokerkit with the others and once more with itself, which shows the noise; or on
+    uvloop with itself on asyncio's loop.
+    """
     if not uvloop:
-        return PLAN[broker]
+        return {
+            (what, size): {"brokerkit": counts["brokerkit"], AGAIN: counts["brokerkit"], **counts}
+            for (what, size), counts in PLAN[broker].items()
+        }
     return {
         (what, size): dict.fromkeys(("brokerkit+uvloop", "brokerkit"), counts["brokerkit"])
         for (what, size), counts in PLAN[broker].items()
@@ -75,8 +80,12 @@ def lines_of(broker: str, *, uvloop: bool) -> dict[tuple[What, Size], dict[str, 
     }
 
 
+AGAIN: Final = "brokerkit+again"
+"""brokerkit as a contender of itself."""
+
 MODULES: Final = {
     "brokerkit": "with_brokerkit",
+    "receipts": "raw_kafka_receipts",
     "faststream": "with_faststream",
     "asyncfast": "with_asyncfast",
     "kombu": "with_kombu",
@@ -85,7 +94,9 @@ MODULES: Final = {
 """The module of a contender. The raw client of a broker is in ``raw_`` and its name."""
 
 NAMES: Final = {
+    AGAIN: "brokerkit again",
     ("kafka", "raw"): "confluent-kafka",
+    ("kafka", "receipts"): "confluent-kafka with ids and receipts",
     ("kafka-share", "raw"): "confluent-kafka",
     ("redis", "raw"): "redis-py",
     ("rabbitmq", "raw"): "aio-pika",

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.work import PAUSE, Meter, Stopwatch, Testbed, Work
 
 
-def _producer(address: str) -> Producer:
+def producer(address: str) -> Producer:
+    """A producer that is as safe as brokerkit's."""
     return Producer(
         {
             "bootstrap.servers": address,
@@ -112,33 +113,31 @@ async def _in_thread(loop: Callable[[], None]) -> None:
 
 async def publish(at: Testbed, work: Work, count: int, watch: Stopwatch) -> None:
     """Produce and flush."""
-    producer, confirmed = _producer(at.address), 0
+    client, confirmed = producer(at.address), 0
 
     def delivered(error: object, _message: object) -> None:
         nonlocal confirmed
         confirmed += error is None
 
     headers = {"event": work.name}
-    producer.list_topics(at.topic)
+    client.list_topics(at.topic)
     with watch:
         for number in range(count):
             while True:
                 try:
-                    producer.produce(
-                        at.topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered
-                    )
+                    client.produce(at.topic, work.body, key=str(number % 1000), headers=headers, on_delivery=delivered)
                     break
                 except BufferError:
-                    producer.poll(0.01)
+                    client.poll(0.01)
             if number % 500 == 0:
-                producer.poll(0)
-        producer.flush()
+                client.poll(0)
+        client.flush()
     assert confirmed == count
 
 
 async def latency(at: Testbed, work: Work, count: int) -> list[float]:
     """One message at a time, from the call of produce to the parsed event."""
-    producer, consumer = _producer(at.address), _consumer(at.address, "raw-latency")
+    client, consumer = producer(at.address), _consumer(at.address, "raw-latency")
     consumer.subscribe([at.topic])
     figures: list[float] = []
 
@@ -147,14 +146,14 @@ async def latency(at: Testbed, work: Work, count: int) -> list[float]:
             consumer.poll(0.1)
         for _ in range(count):
             begun = time.perf_counter()
-            producer.produce(at.topic, work.body, headers={"event": work.name})
-            producer.poll(0)
+            client.produce(at.topic, work.body, headers={"event": work.name})
+            client.poll(0)
             while (message := consumer.poll(1.0)) is None:
                 pass
             work.model.model_validate_json(message.value() or b"")
             figures.append(time.perf_counter() - begun)
             time.sleep(PAUSE)
-        producer.flush()
+        client.flush()
         consumer.close()
 
     await asyncio.to_thread(loop)

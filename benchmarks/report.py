@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -34,10 +35,14 @@ def machine() -> dict[str, Any]:
 
 def show(part: str, name: str, found: dict[str, Any]) -> None:
     """Print the table of one broker or curve."""
-    head, rows = results.table(part, name, found)
+    draw(name, *results.table(part, name, found), left=3 if part == "brokers" else 0)
+
+
+def draw(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> None:
+    """Print a table. Its first columns, so many as ``left`` says, are words, and the others are figures."""
     table = Table(title=name)
     for column, title in enumerate(head):
-        table.add_column(title, justify="left" if part == "brokers" and column < 3 else "right")
+        table.add_column(title, justify="left" if column < left else "right")
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -40,13 +40,18 @@ class Spread:
         return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 
+def ratio(turns: Iterable[Turn], one: str, other: str, figure: str) -> Spread | None:
+    """A figure of one contender ÷ that of the other, over the turns that have both."""
+    return Spread.of(turn[one][figure] / turn[other][figure] for turn in turns if one in turn and other in turn)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One kind of work at one broker, in several turns.
 
     Attributes:
         broker: as `benchmarks.plan` names it.
-        what: consume, publish, publish_each or latency.
+        what: as `benchmarks.plan` names it.
         size: small or large.
         contenders: brokerkit first.
         turns: what each turn measured.
@@ -70,10 +75,11 @@ class Line:
 
     def ratio(self, other: str) -> Spread | None:
         """Our figure ÷ the other's, over the turns that have both."""
-        ours = self.contenders[0]
-        return Spread.of(
-            turn[ours][self.figure] / turn[other][self.figure] for turn in self.turns if ours in turn and other in turn
-        )
+        return ratio(self.turns, self.contenders[0], other, self.figure)
+
+    def cpu(self, other: str) -> Spread | None:
+        """The other's CPU ÷ ours: what part of our work the other gets by with."""
+        return None if self.what == "latency" else ratio(self.turns, other, self.contenders[0], "cpu")
 
     def name(self, contender: str) -> str:
         """How the tables call a contender."""
@@ -117,6 +123,7 @@ def _broker(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
         "a second, or p50 and p99 in ms",
         f"{lines[0].contenders[0]} ÷ it",
         "CPU, µs",
+        f"its CPU ÷ {lines[0].contenders[0]}'s",
         "peak, MiB",
     ]
     rows: list[list[str]] = []
@@ -124,11 +131,17 @@ def _broker(lines: list[Line]) -> tuple[list[str], list[list[str]]]:
         for contender in line.contenders:
             figures = ("p50", "p99") if line.what == "latency" else ("rate", "cpu", "memory")
             speed, *more = (_shown(line.median(contender, one), _FORMS[one]) for one in figures)
-            ratio = line.ratio(contender) if contender != line.contenders[0] else None
-            speed, cost = (f"{speed} and {more[0]}", ["", ""]) if line.what == "latency" else (speed, more)
-            compared = f"{ratio:.2f}" if ratio else ""
-            rows.append([title(line.what), line.size, line.name(contender), speed, compared, *cost])
+            speed, (cpu, peak) = (f"{speed} and {more[0]}", ("", "")) if line.what == "latency" else (speed, more)
+            ratios = ("", "")
+            if contender != line.contenders[0]:
+                ratios = (shown(line.ratio(contender)), shown(line.cpu(contender)))
+            rows.append([title(line.what), line.size, line.name(contender), speed, ratios[0], cpu, ratios[1], peak])
     return head, rows
+
+
+def shown(ratio: Spread | None) -> str:
+    """A ratio in a table; nothing where it could not be taken."""
+    return f"{ratio:.2f}" if ratio else ""
 
 
 def _curve(curve: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -137,12 +150,12 @@ def _curve(curve: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     figures = [one for one in FIGURES if any(point(curve, at, one) for at in points)]
     rows: list[list[str]] = []
     for at in points:
-        shown = [point(curve, at, one) for one in figures]
-        ratio = Spread.of(
-            turn[at][main] / turn[points[0]][main] for turn in curve["turns"] if at in turn and points[0] in turn
-        )
-        cells = [f"{spread:{_FORMS[one]}}" if spread else "failed" for one, spread in zip(figures, shown, strict=True)]
-        rows.append([f"{int(at):,}", *cells, f"{ratio:.2f}" if ratio else ""])
+        spreads = [point(curve, at, one) for one in figures]
+        to_first = shown(ratio(curve["turns"], at, points[0], main))
+        cells = [
+            f"{spread:{_FORMS[one]}}" if spread else "failed" for one, spread in zip(figures, spreads, strict=True)
+        ]
+        rows.append([f"{int(at):,}", *cells, to_first])
     return [curve["axis"], *(FIGURES[one] for one in figures), "÷ the first"], rows
 
 

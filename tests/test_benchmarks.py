@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from benchmarks import results
+from benchmarks import against, results
 from benchmarks.curves import CURVES
 from benchmarks.plan import MODULES, PLAN
 from benchmarks.results import Line, Spread, Turn
@@ -38,7 +38,7 @@ def test_a_failed_measurement_leaves_its_turn_out_and_no_other() -> None:
     assert line.ratio("raw") == Spread(4, 4, 4)
     assert line.ratio("kombu") is None
     _, rows = results.table("brokers", "rabbitmq", _found(line))
-    assert rows[2] == ["consume", "small", "kombu", "failed", "", "failed", "failed"]
+    assert rows[2] == ["consume", "small", "kombu", "failed", "", "failed", "", "failed"]
 
 
 def _found(line: Line) -> dict[str, object]:
@@ -49,22 +49,56 @@ def _found(line: Line) -> dict[str, object]:
 
 
 def test_the_table_of_a_broker_has_a_row_for_each_contender() -> None:
-    turn = {"brokerkit": _rate(12_345.6, 8.04, 61.6), "raw": _rate(6_172.8, 20, 50), "kombu": _rate(24_691.2)}
+    turn = {"brokerkit": _rate(12_345.6, 8, 61.6), "raw": _rate(6_172.8, 20, 50), "kombu": _rate(24_691.2)}
     head, rows = results.table("brokers", "rabbitmq", _found(_line("publish_each", turn)))
-    assert len(head) == 7
+    assert len(head) == 8
     assert rows == [
-        ["publish, 100 at once", "small", "brokerkit", "12,346", "", "8.0", "62"],
-        ["publish, 100 at once", "small", "aio-pika", "6,173", "2.00 (2.00 to 2.00)", "20.0", "50"],
-        ["publish, 100 at once", "small", "kombu", "24,691", "0.50 (0.50 to 0.50)", "10.0", "60"],
+        ["publish, 100 at once", "small", "brokerkit", "12,346", "", "8.0", "", "62"],
+        [
+            "publish, 100 at once",
+            "small",
+            "aio-pika",
+            "6,173",
+            "2.00 (2.00 to 2.00)",
+            "20.0",
+            "2.50 (2.50 to 2.50)",
+            "50",
+        ],
+        [
+            "publish, 100 at once",
+            "small",
+            "kombu",
+            "24,691",
+            "0.50 (0.50 to 0.50)",
+            "10.0",
+            "1.25 (1.25 to 1.25)",
+            "60",
+        ],
     ]
+
+
+def test_an_earlier_commit_is_compared_within_a_turn_by_its_cpu() -> None:
+    turns = [
+        {"today": _rate(1, 6), "again": _rate(1, 6.6), "earlier": _rate(1, 8)},
+        {"today": _rate(9, 60), "again": _rate(9, 54), "earlier": _rate(9, 60)},
+        {"today": _rate(1, 9), "again": _rate(1, 9), "earlier": _rate(1, 10)},
+    ]
+    ratios = ["0.90 (0.75 to 1.00)", "1.00 (0.90 to 1.10)"]
+    assert against.row("consume", "small", turns) == ["consume", "small", "CPU, µs", "9.00", "10.00", *ratios]
+    assert against.holds("consume", turns, most=0.9)
+    assert not against.holds("consume", turns, most=0.89)
+    failed = [*turns, {"today": _rate(1), "again": _rate(1)}]
+    assert not against.holds("consume", failed, most=2)
+    nothing: list[Turn] = [{"today": _rate(1, 7)}]
+    assert against.row("publish", "large", nothing) == ["publish_many", "large", "CPU, µs", "7.00", "failed", "", ""]
 
 
 def test_a_latency_shows_its_percentiles_and_compares_the_median_one() -> None:
     line = _line("latency", {"brokerkit": {"p50": 0.6, "p99": 2}, "raw": {"p50": 0.5, "p99": 4}})
     _, rows = results.table("brokers", "rabbitmq", _found(line))
     assert rows[:2] == [
-        ["latency", "small", "brokerkit", "0.60 and 2.00", "", "", ""],
-        ["latency", "small", "aio-pika", "0.50 and 4.00", "1.20 (1.20 to 1.20)", "", ""],
+        ["latency", "small", "brokerkit", "0.60 and 2.00", "", "", "", ""],
+        ["latency", "small", "aio-pika", "0.50 and 4.00", "1.20 (1.20 to 1.20)", "", "", ""],
     ]
 
 
