@@ -24,7 +24,6 @@ from brokerkit._deadline import ADAPTER_GRACE, bounded
 from brokerkit._errors import Closed, ConfigError, ConnectionLost, UnsupportedFeature
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._handlers._scopes import Scope
-from brokerkit._logging import get_logger
 from brokerkit._preflight import (
     refuse_impossible_dedupe,
     refuse_impossible_transactions,
@@ -39,10 +38,8 @@ from brokerkit._status._health import Health, SourceHealth, why_not_ready
 from brokerkit._status._hooks import Hooks
 from brokerkit._status._stats import Stats
 from brokerkit._vendors import _sections as _sections
-from brokerkit.adapters._tls_cause import Tls, explained, tls_of
+from brokerkit.adapters._tls_cause import Tls, explained, tls_of, warn_of_missing_check
 from brokerkit.adapters.api import Adapter, Capabilities, Connection
-
-logger = get_logger(__name__)
 
 _JUST_NOW: Final = 1.0
 """Seconds after the end of consuming in which a close still belongs to the same shutdown."""
@@ -245,12 +242,7 @@ class Runtime:
 
     async def _connect(self, adapter: Adapter, connection: Connection) -> None:
         tls = self._tls_of(connection)
-        if tls is not None and tls.unverified:
-            logger.warning(
-                "%s: the option %r switches the check of the server off: anybody in between can read and change messages",
-                connection.url,
-                tls.unverified,
-            )
+        warn_of_missing_check(connection.url, tls)
         try:
             await adapter.open()
         except ConnectionLost as error:

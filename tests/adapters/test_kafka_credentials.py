@@ -8,6 +8,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from tests.adapters.test_credentials import SEATED, handling
+from tests.adapters.test_credentials import SEATED, handling, publish
 from tests.brokers import kafka
+from tests.brokers._ports import free_port
 from tests.brokers.fixtures import running
 from tests.brokers.kafka import KafkaBroker
-from tests.certificates import Authority
+from tests.certificates import Authority, tls_front
 from tests.every_broker import until
 
 from brokerkit import Bus, ConfigError, ConnectionLost
@@ -48,8 +51,14 @@ listener.name.sasl.oauthbearer.sasl.login.callback.handler.class=\\
 
 
 @pytest.fixture(scope="module")
-def secured() -> Iterator[KafkaBroker]:
-    with running(kafka.broker(more=SECURED)) as broker:
+def front_ports() -> tuple[int, int]:
+    """The port of a listener that sends its clients to the other port, where a test puts a TLS front."""
+    return free_port(), free_port()
+
+
+@pytest.fixture(scope="module")
+def secured(front_ports: tuple[int, int]) -> Iterator[KafkaBroker]:
+    with running(kafka.broker(more=SECURED, proxied=[front_ports])) as broker:
         yield broker
 
 
@@ -186,6 +195,32 @@ async def test_kafka_goes_on_with_a_rotated_password(secured: KafkaBroker, tmp_p
         await asyncio.to_thread(secured.restart)
         await bus.publish(SEATED)
         await until(lambda: len(set(seen)) == 2, seconds=100)
+
+
+@pytest.mark.timeout(300)
+async def test_a_certificate_that_expires_later_is_named_while_a_source_of_kafka_reconnects(
+    secured: KafkaBroker, front_ports: tuple[int, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_topic(secured, "expiring")
+    authority = Authority.make(tmp_path)
+    behind, port = f"127.0.0.1:{front_ports[0]}", front_ports[1]
+    options = {"security.protocol": "SSL", "ssl.ca.location": str(authority.file)}
+    bus = Bus(f"kafka://127.0.0.1:{port}", topic="expiring", group="wallet", options=options)
+    seen = handling(bus)
+    async with AsyncExitStack() as stack, asyncio.timeout(280):
+        front = AsyncExitStack()
+        await front.enter_async_context(tls_front(behind, *authority.issue("good"), port=port))
+        await stack.enter_async_context(bus)
+        await stack.enter_async_context(bus.serving())
+        await bus.publish(SEATED)
+        await until(lambda: len(seen) == 1, seconds=100)
+        await front.aclose()
+        async with tls_front(behind, *authority.issue("bad", until=timedelta(hours=-1)), port=port):
+            await until(lambda: "the server's certificate has expired" in caplog.text, seconds=100)
+            assert "has expired" in (await bus.health()).sources["bus"].error
+        await stack.enter_async_context(tls_front(behind, *authority.issue("good"), port=port))
+        await publish(bus)
+        await until(lambda: len(set(seen)) >= 2, seconds=100)
 
 
 def test_a_password_needs_a_user() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from brokerkit import Bus, ConfigError, ConnectionLost
 from brokerkit.adapters._tls_cause import tls_of
 from brokerkit.adapters.api import Connection, Url
 from brokerkit.adapters.kafka._admin import KafkaAdmin
+from brokerkit.dedupe import RedisStore
 
 KINDS = ["redis", "amqp", "kafka", "sqs"]
 AUTHORITY = {"redis": "ssl_ca_certs", "amqp": "cafile", "kafka": "ssl.ca.location", "sqs": "verify"}
@@ -118,22 +120,24 @@ async def test_a_server_that_wants_a_certificate_says_so(
                 pass
 
 
+@pytest.mark.parametrize("kind", ["redis", "amqp", "sqs"])  # Kafka: test_kafka_credentials.py
 async def test_a_certificate_that_expires_later_is_named_while_the_source_reconnects(
-    addresses: dict[str, tuple[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, addresses: dict[str, tuple[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority = Authority.make(tmp_path)
-    login, address = addresses["redis"]
+    login, address = addresses[kind]
     async with AsyncExitStack() as stack, asyncio.timeout(120):
         front = AsyncExitStack()
         port = await front.enter_async_context(tls_front(address, *authority.issue("good")))
         bus = bus_at(
-            "redis",
+            kind,
             login,
             f"127.0.0.1:{port}",
             secure=True,
             authority=authority.file,
             group="g",
             provision="all",
+            **({"name_from": "field:event"} if kind == "sqs" else {}),
         )
         handling(bus)
         await stack.enter_async_context(bus)
@@ -184,6 +188,13 @@ async def test_a_publish_says_that_a_certificate_has_expired_meanwhile(
         assert "has expired" in caplog.text
 
 
+def unchecked() -> ssl.SSLContext:
+    """A context that knows authorities, and takes their certificates for any host."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    return context
+
+
 @pytest.mark.parametrize(
     ("url", "options", "option"),
     [
@@ -193,6 +204,10 @@ async def test_a_publish_says_that_a_certificate_has_expired_meanwhile(
         ("redis://h", {}, ""),
         ("amqps://h", {"no_verify_ssl": 1}, "no_verify_ssl"),
         ("amqps://h", {}, ""),
+        ("amqps://h", {"ssl_context": unchecked()}, "ssl_context"),
+        ("amqps://h", {"ssl_context": ssl.create_default_context()}, ""),
+        ("thrillconnect+wss://h", {"ssl": unchecked()}, "ssl"),
+        ("thrillconnect+wss://h", {}, ""),
         ("kafka://ann@h", {"enable.ssl.certificate.verification": "false"}, "enable.ssl.certificate.verification"),
         ("kafka://ann@h", {"ssl.endpoint.identification.algorithm": "none"}, "ssl.endpoint.identification.algorithm"),
         ("kafka+share://ann@h", {}, ""),
@@ -220,7 +235,46 @@ async def test_a_check_that_is_switched_off_is_a_warning_at_every_start(
         for _ in range(2):
             caplog.clear()
             options = {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
-            async with bus_at("redis", login, f"127.0.0.1:{port}", secure=True, options=options):
+            async with bus_at("redis", login, f"127.0.0.1:{port}", secure=True, options=options, provision="all"):
                 pass
             said = [each for each in caplog.records if "'ssl_cert_reqs' switches the check" in each.getMessage()]
             assert [each.levelno for each in said] == [logging.WARNING]
+
+
+async def test_a_dedupe_store_in_redis_says_the_cause_too_and_that_nothing_is_checked(
+    addresses: dict[str, tuple[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    login, address = addresses["redis"]
+    at = f"{login}@127.0.0.1" if login else "127.0.0.1"
+    expired = Authority.make(tmp_path).issue("server", until=timedelta(hours=-1))
+    async with tls_front(address, *expired) as port:
+        with pytest.raises(ConnectionLost, match="the server's certificate has expired"):
+            await RedisStore(f"rediss://{at}:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}").open()
+        assert not caplog.records
+        store = RedisStore(f"rediss://{at}:{port}?ssl_cert_reqs=none&ssl_check_hostname=false")
+        await store.open()
+        await store.close()
+        [said] = [each for each in caplog.records if "'ssl_cert_reqs' switches the check" in each.getMessage()]
+        assert said.levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_thrillconnect_says_the_cause_when_the_source_starts(secure: bool, tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as plain, AsyncExitStack() as stack:
+        port = plain.sockets[0].getsockname()[1]
+        if not secure:
+            port = await stack.enter_async_context(tls_front(f"127.0.0.1:{port}", *authority.issue("server")))
+        options = {"ssl": str(authority.file)} if secure else {}
+        url = f"thrillconnect+{'wss' if secure else 'ws'}://127.0.0.1:{port}/"
+        bus = Bus(url, topic="t", options=options, connect_timeout=30)
+        handling(bus)
+        said = r"does not speak TLS; write thrillconnect\+ws:" if secure else r"speaks TLS; write thrillconnect\+wss:"
+        async with bus:
+            with pytest.raises(ConnectionLost, match=said):
+                async with bus.serving():
+                    pass

@@ -219,6 +219,22 @@ async def test_a_file_of_dead_letters_is_no_symbolic_link_and_only_its_owner_rea
     await DeadLetterFile(own).open()
 
 
+async def test_what_is_purged_from_a_file_is_not_in_it_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "letters"
+    bus = every_broker.memory().bus(dead_letter=f"file://{file}", retry=RetryPolicy(attempts=1))
+    await let_fail(bus, *(seated(int(f"4111{number}"), id=f"id-{number}") for number in range(3)))
+    assert all(f"4111{number}" in file.read_text() for number in range(3))
+    async with bus:
+        assert await bus.dead_letters().purge(ids="id-1") == 1
+        assert ["41110" in file.read_text(), "41111" in file.read_text(), "41112" in file.read_text()] == [
+            True,
+            False,
+            True,
+        ]
+        assert await bus.dead_letters().purge() == 2
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b""]
+
+
 @pytest.mark.parametrize("place", ["missing folder", "link"])
 async def test_an_overflow_file_that_cannot_be_written_is_told_at_the_start(
     place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

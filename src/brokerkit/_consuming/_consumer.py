@@ -274,7 +274,10 @@ class Consumer:
             BrokerkitError: as `Source.open` does.
         """
         await self._dead_letters.open()
-        await self._source.open()
+        try:
+            await self._source.open()
+        except ConnectionLost as error:
+            raise await explained(error, self._tls) from error.__cause__
         self._isolation.learn_limits()
         # Some promises depend on what only the broker could tell.
         self._capabilities = self._promises()

@@ -14,8 +14,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from brokerkit._errors import ConfigError, ConnectionLost
+from brokerkit._logging import get_logger
 from brokerkit._tls import TlsFiles
 from brokerkit.adapters._values import Connection
+
+logger = get_logger(__name__)
 
 _TIMEOUT: Final = 2.0
 """Seconds for the connection, and seconds for the handshake."""
@@ -142,6 +145,16 @@ async def _speaks_tls(host: str, port: int) -> bool:
     return True
 
 
+def warn_of_missing_check(where: object, tls: Tls | None) -> None:
+    """Log a warning if an option switches the check of the server off. This is for each start."""
+    if tls is not None and tls.unverified:
+        logger.warning(
+            "%s: the option %r switches the check of the server off: anybody in between can read and change messages",
+            where,
+            tls.unverified,
+        )
+
+
 async def explained(error: ConnectionLost, tls: Tls | None) -> ConnectionLost:
     """Return the error of a failed connect, with what is wrong with TLS if that is the cause."""
     if tls is None or not (why := await tls.explain()):
@@ -162,6 +175,8 @@ def tls_of(connection: Connection) -> Tls | None:
         return _kafka(connection)
     if scheme in ("sqs", "sns"):
         return _aws(connection)
+    if scheme in ("thrillconnect+ws", "thrillconnect+wss"):
+        return _websocket(connection)
     return None
 
 
@@ -174,9 +189,16 @@ def _is_off(options: Mapping[str, object], name: str) -> bool:
     return name in options and str(options[name]).lower() in _OFF
 
 
+def _believes_anybody(context: ssl.SSLContext) -> bool:
+    return context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname
+
+
 def _rabbit(connection: Connection) -> Tls:
     options, secure = connection.options, connection.url.scheme == "amqps"
-    unverified = str(options.get("no_verify_ssl", "")).lower() in ("1", "true", "yes", "on")
+    given = options.get("ssl_context")
+    own = given if isinstance(given, ssl.SSLContext) else None
+    off = own is None and str(options.get("no_verify_ssl", "")).lower() in ("1", "true", "yes", "on")
+    unverified = "no_verify_ssl" if off else "ssl_context" if own is not None and _believes_anybody(own) else ""
     files = TlsFiles(
         cafile=_text(options, "cafile"),
         capath=_text(options, "capath"),
@@ -187,15 +209,14 @@ def _rabbit(connection: Connection) -> Tls:
     )
 
     def context() -> ssl.SSLContext:
-        given = options.get("ssl_context")
-        return given if isinstance(given, ssl.SSLContext) else files.client(verify=not unverified)
+        return files.client(verify=not off) if own is None else own
 
     return Tls(
         addresses=tuple(connection.url.addresses(5671 if secure else 5672)),
         context=context if secure else None,
         authority="cafile",
         other="write amqp://" if secure else "write amqps://",
-        unverified="no_verify_ssl" if secure and unverified else "",
+        unverified=unverified if secure else "",
     )
 
 
@@ -280,4 +301,18 @@ def _aws(connection: Connection) -> Tls:
         authority="verify",
         other="write http:// in endpoint" if secure else "write https:// in endpoint",
         unverified=unverified if secure else "",
+    )
+
+
+def _websocket(connection: Connection) -> Tls:
+    given, secure = connection.options.get("ssl"), connection.url.scheme.endswith("wss")
+    own = given if isinstance(given, ssl.SSLContext) else None
+    files = TlsFiles(cafile=None if own is not None or given is None else str(given))
+    return Tls(
+        # Through a proxy the server may be out of reach from here. Then nothing is found out.
+        addresses=tuple(connection.url.addresses(443 if secure else 80)),
+        context=(lambda: files.client(verify=True) if own is None else own) if secure else None,
+        authority="ssl",
+        other=f"write thrillconnect+{'ws' if secure else 'wss'}://",
+        unverified="ssl" if own is not None and _believes_anybody(own) else "",
     )

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from brokerkit import _password
 from brokerkit._errors import BrokerkitError, ConfigError, ConnectionLost
 from brokerkit._url import Url, mask
+from brokerkit.adapters._tls_cause import explained, tls_of, warn_of_missing_check
 from brokerkit.adapters.api import Connection
 from brokerkit.adapters.redis._client import Client
 from brokerkit.adapters.redis._connect import client_of
@@ -103,13 +104,15 @@ class RedisStore:
     async def open(self) -> None:
         """See `Store.open`."""
         self._users += 1
+        tls = tls_of(self._connection)
         if self._client is None:
             self._client = client_of(self._connection)
+            warn_of_missing_check(self, tls)
         try:
             await self._client.open()
         except BrokerkitError as error:
             await self.close()
-            raise self._lost(error) from error
+            raise await explained(self._lost(error), tls) from error
 
     async def close(self) -> None:
         """See `Store.close`."""
