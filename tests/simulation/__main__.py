@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.simulation.plan import plan_of, smaller
-from tests.simulation.world import Outcome, simulate
+from tests.simulation.world import Outcome, quiet, simulate
 
 _CHUNK = 25
 
@@ -28,6 +28,7 @@ def _kinds(outcome: Outcome) -> set[str]:
     return found
 
 
+@quiet()
 def show(seed: str, console: Console) -> int:
     """Run one seed, make it smaller if it fails, and print what happens."""
     plan = plan_of(seed)
@@ -45,6 +46,7 @@ def show(seed: str, console: Console) -> int:
     return bool(outcome.wrong)
 
 
+@quiet()
 def _run(seeds: Sequence[int]) -> list[tuple[int, tuple[str, ...]]]:
     return [(seed, outcome.wrong) for seed in seeds if (outcome := simulate(plan_of(str(seed)))).wrong]
 
@@ -71,6 +73,7 @@ def search(first: int, count: int, jobs: int, console: Console) -> int:
     return failed > 0
 
 
+@quiet()
 def until_found(first: int, count: int) -> int:
     """Run seeds one by one until one fails; print how many that took, and what was wrong."""
     for seed in range(first, first + count):

@@ -13,12 +13,13 @@ from typing import Any, Final
 import pytest
 
 from tests.simulation.plan import Fault, Plan, Planned, Step, plan_of, smaller
-from tests.simulation.world import simulate
+from tests.simulation.world import quiet, simulate
 
 _SEEDS: Final = int(os.environ.get("BROKERKIT_SEEDS", "2000"))
 _CHUNKS: Final = 8
 
 
+@quiet()
 def _wrong(seeds: range) -> list[str]:
     return [f"seed {seed}: {wrong[0]}" for seed in seeds if (wrong := simulate(plan_of(str(seed))).wrong)]
 
@@ -72,7 +73,7 @@ def test_what_waits_behind_a_message_that_fails_while_its_partition_goes_does_no
 
 _HASHES: Final = """
 from tests.simulation.plan import plan_of
-from tests.simulation.world import simulate
+from tests.simulation.world import quiet, simulate
 print([simulate(plan_of(str(seed))).hash for seed in range(40)])
 """
 

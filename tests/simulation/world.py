@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from brokerkit import Bus, Handlers, Message, Rate, Reject, Retry
 from brokerkit._config._loading import BusSettings, from_keywords
@@ -52,6 +53,13 @@ class Outcome:
     hash: str
     steps: int
     lines: tuple[str, ...] = ()
+
+
+class _Runtime(Runtime):
+    """A runtime that is not used again: a process that starts anew makes its own."""
+
+    def renewed(self) -> Self:
+        return self
 
 
 class _Process(Life):
@@ -106,7 +114,11 @@ class World:
         # As the constructor does it, but that would look for an adapter among all installed packages, which takes longer
         # than everything else here.
         bus = process.bus = Bus.__new__(Bus)
-        bus.handlers, bus.runtime, bus._inside = Handlers(), Runtime(self.settings, Hooks(), make=make), PublishInside()
+        bus.handlers, bus.runtime, bus._inside = (
+            Handlers(),
+            _Runtime(self.settings, Hooks(), make=make),
+            PublishInside(),
+        )
         bus.include(_handlers(self.plan.setup.rates[1:] or (None,) * self.plan.setup.handlers))
         try:
             async with bus.serving(on_source_failure="log"):
@@ -336,10 +348,27 @@ def _settings(setup: Setup) -> BusSettings:
     return from_keywords(keywords, {})
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Write no log, and keep the garbage collector away from what was there before. Many simulations share one such block,
+    because both take time to set up.
+    """
+    disabled = logging.root.manager.disable
+    if disabled == logging.CRITICAL:
+        yield
+        return
+    logging.disable(logging.CRITICAL)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        logging.disable(disabled)
+
+
+@quiet()
 def simulate(plan: Plan, *, lines: bool = False) -> Outcome:
     """Run a plan, and return what came of it."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
     gc.disable()
     try:
         with simulated(plan.seed, plan.setup.disorder) as loop:
@@ -355,7 +384,3 @@ def simulate(plan: Plan, *, lines: bool = False) -> Outcome:
     finally:
         WORLD.pop()
         gc.enable()
-        logging.disable(disabled)
-
-
-Simulate = Callable[[Plan], Outcome]
