@@ -25,8 +25,33 @@ _LAG: Final = (
     "`lag` is None. All that they do before holds."
 )
 
+_MOTO_POLLS: Final = (
+    "moto gives messages of one FIFO group to two polls at once, if both waited when the messages were sent. brokerkit has "
+    "several polls under way on a busy queue, and relies on SQS, which keeps a group with one receiver; so on moto a key gets "
+    "out of order."
+)
+_MOTO_LEASES: Final = (
+    "When the visibility timeouts of several messages of a FIFO group end while a poll waits, moto delivers the last of them "
+    "again and again, and the others only when that one is deleted. The case waits for all of them, and deletes none."
+)
+_MOTO_NUMBERS: Final = (
+    "The sequence numbers of moto's FIFO messages are random. brokerkit goes by these numbers to find what follows a message "
+    "that is given back, and gives that back too; so on moto what follows stays."
+)
+_MOTO_RECEIPTS: Final = (
+    "moto extends and deletes a message by an old receipt, also while another reader has the message. So brokerkit does not "
+    "learn there that the lease was lost."
+)
+
 LIMITS: Final[Sequence[Limit]] = (
     Limit(versions=("redis-6.2",), test="redis_failover::test_what_is_under_way_*[[]redis[]]", why=_LAG),
     Limit(versions=("redis-6.2",), test="redis_failover::test_each_command_path_*[[]redis[]]", why=_LAG),
     Limit(versions=("redis-6.2",), test="redis_failover::test_dead_letters_and_lag_*[[]redis[]]", why=_LAG),
+    Limit(versions=("sqs-moto",), test="*::test_case_32[[]sqs-fifo[]]", why=_MOTO_LEASES),
+    Limit(versions=("sqs-moto",), test="*::test_case_40[[]sqs-fifo[]]", why=_MOTO_POLLS),
+    Limit(versions=("sqs-moto",), test="*::test_case_74[[]sqs-fifo[]]", why=_MOTO_POLLS),
+    Limit(versions=("sqs-moto",), test="sqs_settling::test_what_waits_behind_a_fifo_message_*", why=_MOTO_NUMBERS),
+    Limit(
+        versions=("sqs-moto",), test="sqs_settling::test_a_message_whose_lease_ran_out_is_lost_*", why=_MOTO_RECEIPTS
+    ),
 )
