@@ -27,16 +27,16 @@ _LAG: Final = (
 
 _MOTO_POLLS: Final = (
     "moto gives messages of one FIFO group to two polls at once, if both waited when the messages were sent. brokerkit has "
-    "several polls under way on a busy queue, and relies on SQS, which keeps a group with one receiver; so on moto a key gets "
-    "out of order."
+    "several polls under way on a busy queue, and relies on SQS, which keeps a group with one receiver; so on moto a key "
+    "gets out of order."
 )
 _MOTO_LEASES: Final = (
-    "When the visibility timeouts of several messages of a FIFO group end while a poll waits, moto delivers the last of them "
-    "again and again, and the others only when that one is deleted. The case waits for all of them, and deletes none."
+    "When the visibility timeouts of several messages of a FIFO group end while a poll waits, moto delivers the last of "
+    "them again and again, and the others only when that one is deleted. The case waits for all of them, and deletes none."
 )
 _MOTO_NUMBERS: Final = (
-    "The sequence numbers of moto's FIFO messages are random. brokerkit goes by these numbers to find what follows a message "
-    "that is given back, and gives that back too; so on moto what follows stays."
+    "The sequence numbers of moto's FIFO messages are random. brokerkit goes by these numbers to find what follows a "
+    "message that is given back, and gives that back too; so on moto what follows stays."
 )
 _MOTO_RECEIPTS: Final = (
     "moto extends and deletes a message by an old receipt, also while another reader has the message. So brokerkit does not "
