@@ -44,6 +44,10 @@ class Timed(NamedTuple):
     error: str
 
 
+_CONFIRMED: Final = Timed("", "", "")
+"""Publishes that the broker has confirmed."""
+
+
 class Timing:
     """Durations, counted by bucket.
 
@@ -52,15 +56,19 @@ class Timing:
 
     Attributes:
         sum: of all of them, in seconds.
+        quick: how many are in the first bucket.
+        quick_end: a duration up to this, in seconds, may be counted without `add`, by adding to `quick` and `sum`. It is
+            negative where each duration must be told.
         add: counts one duration, in seconds.
     """
 
-    __slots__ = ("_counts", "_quick", "_tell", "add", "sum")
+    __slots__ = ("_counts", "_tell", "add", "quick", "quick_end", "sum")
 
     def __init__(self, tell: Callable[[float], None] | None = None) -> None:
-        self._counts = [0] * (len(BOUNDARIES) + 1)
-        self._quick = 0
+        self._counts = [0] * len(BOUNDARIES)
         self._tell = tell
+        self.quick = 0
+        self.quick_end = _FIRST if tell is None else -1.0
         self.sum = 0.0
         self.add: Callable[[float], None] = self._add if tell is None else self._add_and_tell
 
@@ -70,16 +78,15 @@ class Timing:
     @property
     def counts(self) -> list[int]:
         """How many durations are in each bucket; the last one has no upper end."""
-        first, *others = self._counts
-        return [first + self._quick, *others]
+        return [self.quick, *self._counts]
 
     def _add(self, seconds: float) -> None:
         self.sum += seconds
         # Most handlers are quick, and the search would cost more than all the rest.
         if seconds <= _FIRST:
-            self._quick += 1
+            self.quick += 1
         else:
-            self._counts[bisect_left(BOUNDARIES, seconds)] += 1
+            self._counts[bisect_left(BOUNDARIES, seconds) - 1] += 1
 
     def _add_and_tell(self, seconds: float) -> None:
         self._add(seconds)
@@ -270,6 +277,12 @@ class TargetFigures:
             results: of the messages of all calls, in order.
         """
         first, durations = 0, self.durations
+        if not any(isinstance(one, BrokerkitError) for one in results):
+            self.sent[""] += len(results)
+            add = durations.of(_CONFIRMED).add
+            for _, seconds in calls:
+                add(seconds)
+            return
         for count, seconds in calls:
             errors = [one for one in results[first : first + count] if isinstance(one, BrokerkitError)]
             first += count
