@@ -58,6 +58,12 @@ class Workers:
         window: seconds before a death for which the broker may not know yet what was done: until the next commit, or
             behind a message that fails.
         killer: id of a message that ends each process that begins with it, or "".
+        spoiled: each message whose number is a multiple of it becomes a dead letter; 0 for none.
+        watched: whether they answer over HTTP, and end when they are told.
+
+    Attributes:
+        did: what each process has done, by words, as it wrote it.
+        ports: where those answer that are watched.
     """
 
     bus: Mapping[str, Any]
@@ -66,6 +72,10 @@ class Workers:
     failing: float = 0.0
     window: float = 0.3
     killer: str = ""
+    spoiled: int = 0
+    watched: bool = False
+    did: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    ports: dict[int, int] = field(default_factory=dict[int, int])
     letters: list[str] = field(default_factory=list[str])
     lines: list[Line] = field(default_factory=list[Line])
     seen: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
@@ -83,6 +93,51 @@ class Workers:
             while len(self.ready) < self.count:
                 await asyncio.sleep(POLL)
                 self.browse()
+
+    async def end(self, drained: Callable[[int], Awaitable[None]]) -> None:
+        """Let the oldest stop in order, and start another in its place.
+
+        Args:
+            drained: called with the process when it has stopped consuming, and still answers.
+        """
+        await self._end_oldest(drained)
+        await self._spawn()
+
+    async def end_all(self, drained: Callable[[int], Awaitable[None]]) -> None:
+        """Let all of them stop in order. `drained` is as for `end`."""
+        while self._processes:
+            await self._end_oldest(drained)
+
+    async def _end_oldest(self, drained: Callable[[int], Awaitable[None]]) -> None:
+        async with asyncio.timeout(2 * STALL):
+            while self._processes[0].pid not in self.ready:
+                await self.look_after()
+            process = self._processes[0]
+            process.terminate()
+            while not self.did[process.pid]["drained"]:
+                await self.look_after()
+            await drained(process.pid)
+            self._processes.remove(process)
+            process.terminate()
+            assert await process.wait() == 0, self.errors()
+        self._note("ended", [process.pid])
+
+    async def look_after(self) -> None:
+        """Read what was written meanwhile, and start another in place of each that could not start.
+
+        Raises:
+            AssertionError: one that was ready has ended by itself.
+        """
+        await asyncio.sleep(POLL)
+        self.browse()
+        for ended in [process for process in self._processes if process.returncode is not None]:
+            if self.killer and ended.returncode == KILLED:
+                self.events["ended by the message"] += 1
+                self.ready.discard(ended.pid)
+            # Where the broker is away at the start, a program ends; whoever runs it starts it again.
+            assert ended.pid not in self.ready, f"a worker ended by itself: {self.errors()}"
+            self._processes.remove(ended)
+            await self._spawn()
 
     async def kill(self, *, oldest: bool = False) -> None:
         """Kill one, at random or the oldest, and start another in its place, with what `bus` is by then."""
@@ -114,16 +169,27 @@ class Workers:
             data = file.read()
         data = data[: data.rfind(b"\n") + 1]
         self._read += len(data)
-        for words in map(bytes.split, data.splitlines()):
-            if words[1] == b"ready":
-                self.ready.add(int(words[0]))
-                continue
-            if words[1] == b"letter":
-                self.letters.append(words[2].decode())
-                continue
-            line = Line(int(words[0]), float(words[1]), words[2].decode(), int(words[3]))
-            self.lines.append(line)
-            self.seen[line.key, line.number] += 1
+        for pid, word, *more in map(str.split, data.decode().splitlines()):
+            match word, more:
+                case "ready", []:
+                    self.ready.add(int(pid))
+                case "drained", []:
+                    pass
+                case "port", [port]:
+                    self.ports[int(pid)] = int(port)
+                    continue
+                case "letter", [id]:
+                    self.letters.append(id)
+                case "failed", [when]:
+                    word = f"failed {when}"
+                case at, [key, number]:
+                    line = Line(int(pid), float(at), key, int(number))
+                    self.lines.append(line)
+                    self.seen[key, line.number] += 1
+                    word = "handled"
+                case _:
+                    raise AssertionError(f"a worker wrote {word} {more}")
+            self.did[int(pid)][word] += 1
 
     async def until(self, count: int, letters: int = 0) -> None:
         """Wait until so many different messages were handled, and so many have become dead letters.
@@ -132,20 +198,11 @@ class Workers:
             AssertionError: nothing came for too long, or a worker ended by itself.
         """
         last, since = len(self.lines), time.monotonic()
-        while len(self.seen) < count or len(self.letters) < letters:
-            await asyncio.sleep(POLL)
-            self.browse()
+        while len(self.seen) < count or len(set(self.letters)) < letters:
+            await self.look_after()
             if len(self.lines) != last:
                 last, since = len(self.lines), time.monotonic()
             assert time.monotonic() - since < STALL, f"only {len(self.seen)} of {count}: {self.errors()}"
-            for ended in [process for process in self._processes if process.returncode is not None]:
-                if self.killer and ended.returncode == KILLED:
-                    self.events["ended by the message"] += 1
-                    self.ready.discard(ended.pid)
-                # Where the broker is away at the start, a program ends; whoever runs it starts it again.
-                assert ended.pid not in self.ready, f"a worker ended by itself: {self.errors()}"
-                self._processes.remove(ended)
-                await self._spawn()
 
     def errors(self) -> str:
         """The end of what the workers logged."""
@@ -189,7 +246,7 @@ class Workers:
 
     async def _spawn(self) -> None:
         settings: dict[str, Any] = {"bus": dict(self.bus), "log": str(self.folder / "handled"), "failing": self.failing}
-        settings["killer"] = self.killer
+        settings |= {"killer": self.killer, "spoiled": self.spoiled, "watched": self.watched}
         self._processes.append(
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.chaos.worker", json.dumps(settings)),
@@ -199,13 +256,16 @@ class Workers:
         )
 
 
-async def publish(bus: Mapping[str, Any], count: int, *, pause: float) -> int:
+async def publish(
+    bus: Mapping[str, Any], count: int, *, pause: float, met: Callable[[Bus], object] = lambda bus: None
+) -> int:
     """Publish so many numbered messages, and go on with a key only when its last one is confirmed.
 
     Args:
         bus: what `Bus` takes.
         count: how many messages.
         pause: seconds after each message of every key, so that a short run lasts as long as what happens in it.
+        met: called with the bus that publishes before it is opened.
 
     Returns:
         how many had to be published again, because it was not known whether the broker had them.
@@ -213,7 +273,9 @@ async def publish(bus: Mapping[str, Any], count: int, *, pause: float) -> int:
     again = 0
     both = ("url", "topic", "format", "provision", "endpoint", "envelope")
     settings = {name: value for name, value in bus.items() if name in both}
-    async with Bus(**settings, publish_timeout=60.0) as target:
+    target = Bus(**settings, publish_timeout=60.0)
+    met(target)
+    async with target:
         for number in range(0, count, KEYS):
             missing = list(range(number, min(number + KEYS, count)))
             while missing:
@@ -235,23 +297,43 @@ async def publish(bus: Mapping[str, Any], count: int, *, pause: float) -> int:
 Event = Callable[[], Awaitable[None]]
 
 
-async def run(workers: Workers, count: int, events: Sequence[Event], *, pause: float) -> int:
+async def run(
+    workers: Workers,
+    count: int,
+    events: Sequence[Event],
+    *,
+    pause: float,
+    letters: int = 0,
+    met: Callable[[Bus], object] = lambda bus: None,
+    last: Event | None = None,
+) -> int:
     """Publish, handle, and let the events happen one after another, evenly spread over the messages.
+
+    Args:
+        workers: who handles them.
+        count: how many messages.
+        events: what happens.
+        pause: as for `publish`.
+        letters: how many of the messages become dead letters.
+        met: as for `publish`.
+        last: what happens when all of them are handled, and before the workers are killed.
 
     Returns:
         how many messages had to be published again.
     """
     await workers.start()
-    publishing = asyncio.create_task(publish(workers.bus, count, pause=pause))
+    publishing = asyncio.create_task(publish(workers.bus, count, pause=pause, met=met))
     try:
         for index, event in enumerate(events):
-            await workers.until(count * (index + 1) // (len(events) + 1))
+            await workers.until((count - letters) * (index + 1) // (len(events) + 1))
             await event()
-        await workers.until(count)
+        await workers.until(count - letters, letters)
         again = await publishing
         # What comes once more comes now.
         await asyncio.sleep(0.5)
         workers.browse()
+        if last is not None:
+            await last()
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from brokerkit.testing import Proxy
-from tests.brokers._server import Server
 from tests.chaos import COUNT, FULL, figures
-from tests.chaos.chaos import COMMON, KEYS, Event, Workers, run
-from tests.chaos.proxied import kafka_behind_proxy
+from tests.chaos.chaos import KEYS, Event, Workers, run
+from tests.chaos.disturbed import Disturbed, disturbed_broker
 
 COUNTS = {
     "kafka": 2_000,
@@ -39,71 +31,11 @@ WORKERS, KILLS, CUTS, RESTARTS = (3, 20, 10, 2) if FULL else (2, 2, 1, 1)
 PAUSE = 0.0 if FULL else 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Disturbed:
-    """A broker behind a proxy.
-
-    Attributes:
-        proxy: None where there is no connection.
-        server: None where a restart empties it, or where there is none.
-        strict: whether handlers fail at random, and nothing may pass a message that failed.
-        ordered: whether the order of a key holds across processes.
-        window: see `Workers`.
-    """
-
-    name: str
-    strict: bool
-    bus: Mapping[str, Any]
-    proxy: Proxy | None
-    server: Server | None
-    ordered: bool = False
-    window: float = 0.3
-
-    async def restart(self) -> None:
-        assert self.server is not None
-        await asyncio.to_thread(self.server.restart)
-
-
 @pytest.fixture(params=RUNS, ids=lambda run: f"{run[0]}-{'strict' if run[1] else 'calm'}")
 async def disturbed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Disturbed]:
-    name: str
-    strict: bool
     name, strict = request.param
-    topic = f"c{uuid.uuid4().hex[:10]}"
-    bus: dict[str, Any] = {**COMMON, "topic": topic, "group": "wallet", "order": "strict" if strict else "key"}
-    if name == "sqlite":
-        bus["url"] = f"sqlite:///{tmp_path}/broker.db"
-        yield Disturbed(name=name, strict=strict, bus=bus, proxy=None, server=None, ordered=True)
-        return
-    async with AsyncExitStack() as stack:
-        if name.startswith("kafka"):
-            is_share = name == "kafka-share"
-            broker, proxy = await stack.enter_async_context(kafka_behind_proxy(is_share=is_share))
-            bus["url"] = f"{'kafka+share' if is_share else 'kafka'}://{proxy.address}"
-            if is_share:
-                bus["lease"] = 10.0  # Its locks cannot be renewed.
-            else:
-                # A killed member is noticed in seconds instead of the better part of a minute.
-                bus["options"] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 300}
-            yield Disturbed(
-                name=name, strict=strict, bus=bus, proxy=proxy, server=broker.server, ordered=not is_share, window=1.0
-            )
-            return
-        fixture = {"rabbitmq": "rabbit_broker", "sqs": "sqs_broker", "sqs-fifo": "sqs_broker"}
-        shared = request.getfixturevalue(fixture.get(name, "redis_broker"))
-        parts = urlsplit(shared.url)
-        proxy = await stack.enter_async_context(Proxy(parts.hostname or "", parts.port or 0))
-        url = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{proxy.address}".lstrip("@")).geturl()
-        server: Server | None = shared.server
-        if name.startswith("sqs"):
-            bus |= {"url": "sqs://us-east-1/", "endpoint": url}
-            bus["topic"] += ".fifo" if name == "sqs-fifo" else ""
-            server = None  # ElasticMQ keeps everything in memory
-        elif name == "redis-list":
-            bus |= {"url": url.replace("redis://", "redis+list://"), "envelope": "brokerkit"}
-        else:
-            bus["url"] = url
-        yield Disturbed(name=name, strict=strict, bus=bus, proxy=proxy, server=server, ordered=name == "sqs-fifo")
+    async with disturbed_broker(name, request, tmp_path, strict=strict) as made:
+        yield made
 
 
 def events(workers: Workers, disturbed: Disturbed) -> list[Event]:
