@@ -70,7 +70,7 @@ class Ledger:
             for message in plan.messages
         }
         self._running: dict[Life, list[tuple[int, int, str | None]]] = {}
-        self._first: dict[tuple[Life, str], int] = {}
+        self._first: dict[tuple[Life, str], tuple[int, float]] = {}
         self._attempts: dict[Life, set[tuple[int, int]]] = {}
         self._began: dict[tuple[Life, int], list[float]] = {}
         self._published = 0
@@ -166,7 +166,7 @@ class Ledger:
         """A message has come to a process."""
         self._loop.trace(f"receive {number} in {life.number}")
         self._received += 1
-        self._first.setdefault((life, str(number)), self._received)
+        self._first.setdefault((life, str(number)), (self._received, self._loop.time()))
 
     def given_back(self, life: Life, number: int) -> None:
         """A message has left a process."""
@@ -175,7 +175,14 @@ class Ledger:
     def _was_before(self, life: Life, other: Account, account: Account) -> bool:
         first = self._first.get((life, str(other.plan.number)))
         second = self._first.get((life, str(account.plan.number)))
-        return first is not None and second is not None and first < second
+        return first is not None and second is not None and first < second and not self._goes_back(first[1])
+
+    def _goes_back(self, since: float) -> bool:
+        """Whether a message that has been in a process since then has waited for so long that it is given back. A slow broker
+        hears of it late, and may send the next ones first.
+        """
+        limit = self._setup.promises.max_hold
+        return limit is not None and self._loop.time() - since >= limit / 2
 
     def end(self, life: Life, number: int, handler: int, how: str, wait: float | None = None) -> None:
         """A handler has ended."""
