@@ -175,14 +175,18 @@ class Ledger:
     def _was_before(self, life: Life, other: Account, account: Account) -> bool:
         first = self._first.get((life, str(other.plan.number)))
         second = self._first.get((life, str(account.plan.number)))
-        return first is not None and second is not None and first < second and not self._goes_back(first[1])
+        return first is not None and second is not None and first < second and not self._goes_back(life, other)
 
-    def _goes_back(self, since: float) -> bool:
-        """Whether a message that has been in a process since then has waited for so long that it is given back. A slow broker
-        hears of it late, and may send the next ones first.
+    def _goes_back(self, life: Life, account: Account) -> bool:
+        """Whether a message of this key has waited in a process for so long that it is given back, with all behind it.
+
+        A slow broker hears of it late, and may send the next ones first.
         """
-        limit = self._setup.promises.max_hold
-        return limit is not None and self._loop.time() - since >= limit / 2
+        limit, now = self._setup.promises.max_hold, self._loop.time()
+        if limit is None:
+            return False
+        same = (str(one.plan.number) for one in self.accounts.values() if one.plan.key == account.plan.key)
+        return any((life, one) in self._first and now - self._first[life, one][1] >= limit / 2 for one in same)
 
     def end(self, life: Life, number: int, handler: int, how: str, wait: float | None = None) -> None:
         """A handler has ended."""
