@@ -15,6 +15,7 @@
 #   make chaos N=100000            the full form of tests/chaos: so many messages for each broker while everything dies
 #   make simulate SEEDS=100000      the core against simulated brokers, on all cores: see docs/simulation.md
 #   make mutations                 put faults into the core, and see how soon the simulation finds them; writes docs/simulation.md
+#   make collector                 build OpenTelemetry's Collector with Go, some minutes, and send traces and metrics to it
 #   make types                     mypy and pyright, both strict
 #   make bench                     brokerkit beside the raw clients and other frameworks; writes docs/; a quarter of an hour
 #   make bench B='kafka --rounds 5'  some brokers, and any other words for python -m benchmarks
@@ -89,6 +90,11 @@ chaos: N ?= 100000
 chaos: .venv/.dev
 	@bash tests/brokers/install.sh
 	BROKERKIT_CHAOS=$(N) $(BIN)/pytest tests/chaos -s --timeout 7200 $(ARGS)
+
+.PHONY: collector
+collector: .venv/.dev
+	cd tests/tracing/collector && go build -o $(CURDIR)/.brokers/otelcol .
+	BROKERKIT_COLLECTOR=$(CURDIR)/.brokers/otelcol $(BIN)/pytest tests/tracing/test_otlp.py $(ARGS)
 
 .PHONY: simulate
 simulate: SEEDS ?= 100000
