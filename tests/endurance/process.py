@@ -54,7 +54,7 @@ class Process:
             await self._process.wait()
             return
         await self._say("stop")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             code = await self._process.wait()
         assert code == 0
 
@@ -81,7 +81,7 @@ class Process:
     async def _answer(self) -> Any:
         assert self._process is not None
         assert self._process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             line = await self._process.stdout.readline()
         if not line:
             await self._process.wait()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError, ResponseError
 
 from brokerkit.adapters.api import (
+    ACK,
     Ack,
     BrokerkitError,
     Delivery,
@@ -23,13 +24,11 @@ from brokerkit.adapters.api import (
     Settled,
     Subscription,
     UnsupportedFeature,
-    derived_name,
     get_logger,
     is_role,
 )
 from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import (
-    NAME_STYLE,
     Client,
     Line,
     ServerClient,
@@ -40,8 +39,9 @@ from brokerkit.adapters.redis._client import (
 )
 from brokerkit.adapters.redis._cluster import ClusterClient
 from brokerkit.adapters.redis._errors import code_of, is_denied, translated
+from brokerkit.adapters.redis._lists import Finishing, List, own_list
 from brokerkit.adapters.redis._watch import Spread, Taken
-from brokerkit.adapters.redis._wire import OwnValueDelivery, ValueDelivery, wrap
+from brokerkit.adapters.redis._wire import wrap
 
 logger = get_logger(__name__)
 
@@ -75,47 +75,9 @@ async def check_lists(client: Client, topics: Sequence[str]) -> None:
             )
 
 
-def later_set(topic: str) -> str:
-    """The sorted set of what is published to a list for later."""
-    return derived_name(topic, None, "later", NAME_STYLE)
-
-
-def own_list(topic: str) -> str:
-    """The list of due retries and replays of a topic. Only the topic's readers write to it."""
-    return derived_name(topic, None, "due", NAME_STYLE)
-
-
-class List:
-    """One list that a source reads, and this member's keys beside it.
-
-    Args:
-        topic: what its values say they were read from.
-        key: the list, if it is not the topic.
-        is_own: only the topic's readers write to it.
-    """
-
-    __slots__ = ("_base", "epoch", "held", "key", "kind", "later", "members", "missing", "topic", "waiting")
-
-    def __init__(self, topic: str, *, key: str | None = None, is_own: bool = False) -> None:
-        self.topic = topic
-        self.key = key or topic
-        self.kind = OwnValueDelivery if is_own else ValueDelivery
-        self._base = derived_name(self.key, None, "taken", NAME_STYLE)
-        self.members = derived_name(self.key, None, "members", NAME_STYLE)
-        self.waiting = derived_name(topic, None, "retry", NAME_STYLE)
-        self.later = later_set(topic)
-        self.held: Counter[bytes] = Counter()
-        """Values that were handed to the core and are not settled; equal ones are counted."""
-        self.epoch = 0
-        """Goes up when our processing list was taken over: what was handed out before is not ours any more."""
-        self.missing = True
-        """Whether the processing list may hold values that were never handed out."""
-
-    def taken(self, member: str) -> str:
-        return f"{self._base}:{member}"
-
-    def heartbeat(self, member: str) -> str:
-        return f"{self._base}:{member}:alive"
+def _is_unknown(result: Any) -> bool:
+    """Whether a command had no answer: the server may have carried it out."""
+    return isinstance(result, BaseException) and not isinstance(result, ResponseError)
 
 
 def _key(each: List) -> str:
@@ -158,6 +120,8 @@ class RedisListSource:
         self._alive_at = 0.0
         # Settling must not run between reading the processing list and comparing it with what is held.
         self._settling = asyncio.Lock()
+        self._found_out: dict[Delivery, Settled] = {}
+        """What was found out about deliveries whose settlement had no answer, until the core asks for it again."""
         self._ready = False
         self._stopping = False
         self._closed = False
@@ -382,7 +346,7 @@ class RedisListSource:
                 member = raw.decode()
                 if member == self._member:
                     continue
-                keys = (4, each.key, each.taken(member), each.heartbeat(member), each.members)
+                keys = (5, each.key, each.taken(member), each.heartbeat(member), each.members, each.mark(member))
                 moved = await self._client.call("EVAL", scripts.TAKE_OVER[self._end], *keys, member)
                 if moved:
                     logger.warning(
@@ -425,6 +389,32 @@ class RedisListSource:
         return block
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
+        async with self._settling:
+            await self._clear_doubts()
+            return await self._settle(pairs)
+
+    async def _clear_doubts(self) -> None:
+        """Make the calls again that had no answer. Those that were carried out do nothing."""
+        doubtful: list[tuple[List, Finishing]] = []
+        for each in self._all:
+            if each.doubt is not None and each.doubt.epoch != each.epoch:
+                each.doubt = None  # others have taken over what it was about
+            if each.doubt is not None:
+                doubtful.append((each, each.doubt))
+        if not doubtful:
+            return
+        commands = [self._finish(each, doubt, again=True) for each, doubt in doubtful]
+        for (each, doubt), result in zip(doubtful, await self._client.pipeline(commands), strict=True):
+            if _is_unknown(result):
+                continue
+            each.doubt = None
+            if not isinstance(result, ResponseError):
+                answers = [Settled.DONE] * len(result)
+                pairs = [(delivery, ACK) for delivery in doubt.deliveries]
+                self._note(pairs, list(range(len(pairs))), result, answers)
+                self._found_out.update(zip(doubt.deliveries, answers, strict=True))
+
+    async def _settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
         answers = [Settled.DONE] * len(pairs)
         acks: dict[List, list[int]] = {}
         releases: dict[List, list[int]] = {}
@@ -433,8 +423,12 @@ class RedisListSource:
         settled: list[list[int]] = []
         for position, (delivery, outcome) in enumerate(pairs):
             each, epoch, value = delivery.token
-            if epoch != each.epoch:
+            if (known := self._found_out.pop(delivery, None)) is not None:
+                answers[position] = known
+            elif epoch != each.epoch:
                 answers[position] = Settled.LOST
+            elif each.doubt is not None:
+                answers[position] = Settled.FAILED
             elif isinstance(outcome, Ack):
                 acks.setdefault(each, []).append(position)
             elif isinstance(outcome, RetryLater):
@@ -447,18 +441,26 @@ class RedisListSource:
             else:
                 releases.setdefault(each, []).append(position)
         for each, positions in acks.items():
-            values = (pairs[position][0].token[2] for position in positions)
-            commands.append(("EVAL", scripts.FINISH, 1, each.taken(self._member), *values))
+            deliveries = tuple(pairs[position][0] for position in positions)
+            each.doubt = Finishing(secrets.token_bytes(UNIQUE), each.epoch, deliveries)
+            commands.append(self._finish(each, each.doubt, again=False))
             settled.append(positions)
         for each, positions in releases.items():
             values = (pairs[position][0].token[2] for position in positions)
             commands.append(("EVAL", scripts.GIVE_BACK[self._end], 2, each.key, each.taken(self._member), *values))
             settled.append(positions)
-        async with self._settling:
-            results = await self._client.pipeline(commands)
-            for positions, result in zip(settled, results, strict=True):
-                self._note(pairs, positions, result, answers)
+        results = await self._client.pipeline(commands)
+        for positions, result in zip(settled, results, strict=True):
+            self._note(pairs, positions, result, answers)
+            each = pairs[positions[0]][0].token[0]
+            if acks.get(each) is positions and not _is_unknown(result):
+                each.doubt = None
         return answers
+
+    def _finish(self, each: List, call: Finishing, *, again: bool) -> Sequence[Any]:
+        values = (delivery.token[2] for delivery in call.deliveries)
+        keys = (2, each.taken(self._member), each.mark(self._member))
+        return ("EVAL", scripts.FINISH, *keys, call.mark, int(again), *values)
 
     def _postpone(self, each: List, value: bytes, outcome: RetryLater) -> Sequence[Any]:
         member = secrets.token_bytes(UNIQUE) + wrap(outcome.copy, self._client.bulk_limit)
@@ -517,7 +519,7 @@ class RedisListSource:
         await self._hang_up()
         for each in self._all:
             taken, heartbeat = each.taken(self._member), each.heartbeat(self._member)
-            keys = (4, each.key, taken, heartbeat, each.members)
+            keys = (5, each.key, taken, heartbeat, each.members, each.mark(self._member))
             # What is not settled goes back at once; when the server is away, others do it after the lease.
             for error in await self._client.pipeline(
                 [("DEL", heartbeat), ("EVAL", scripts.TAKE_OVER[self._end], *keys, self._member)]

@@ -299,10 +299,19 @@ KEYS: members and processing list of each. ARGV: values that are held of each.""
 
 FINISH: Final = """
 local found = {}
-for i = 1, #ARGV do found[i] = redis.call('LREM', KEYS[1], 1, ARGV[i]) end
+if ARGV[2] == '1' and redis.call('LREM', KEYS[2], 1, ARGV[1]) == 1 then
+  redis.call('RPUSH', KEYS[2], ARGV[1])
+  for i = 3, #ARGV do found[i - 2] = 1 end
+  return found
+end
+redis.call('LTRIM', KEYS[2], 1, 0)
+redis.call('RPUSH', KEYS[2], ARGV[1])
+for i = 3, #ARGV do found[i - 2] = redis.call('LREM', KEYS[1], 1, ARGV[i]) end
 return found
 """
-"""Drop values that are done; how many were there, for each. KEYS: processing list. ARGV: values."""
+"""Drop values that are done; how many were there, for each. A second list holds a mark of the last call. A call that is made
+again, because its answer was lost, finds its mark and drops nothing: it would drop equal values that nobody has seen.
+KEYS: processing list, list of the mark. ARGV: mark, 1 if made again, values."""
 
 GIVE_BACK: Final[Mapping[ReadFrom, str]] = {
     end: f"""
@@ -359,13 +368,14 @@ TAKE_OVER: Final[Mapping[ReadFrom, str]] = {
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local moved = 0
 while redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', '{end.upper()}') do moved = moved + 1 end
+redis.call('LTRIM', KEYS[5], 1, 0)
 redis.call('SREM', KEYS[4], ARGV[1])
 return moved
 """
     for end, _, _ in _ENDS
 }
 """Give the processing list of a member without heartbeat back to the end that is read, in order.
-KEYS: list, processing list, heartbeat, members. ARGV: member."""
+KEYS: list, processing list, heartbeat, members, list of the mark. ARGV: member."""
 
 TAKE_OUT: Final = """
 redis.call('LTRIM', KEYS[1], 0, -1)

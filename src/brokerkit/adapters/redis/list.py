@@ -10,8 +10,8 @@ What a topic and a group become
     A topic is a list. brokerkit adds at the right (RPUSH) and takes from the left. With ``read_from="right"`` it adds
     at the left (LPUSH) and takes from the right. The list is its only group. Next to the list there are a sorted set of
     waiting retries, and a second list for due retries and replays. Each of the two lists has a set of its members, and
-    a processing list and a heartbeat key for each member. All these keys have the same hash tag. Redis keeps no empty
-    lists, so a missing list is never an error.
+    for each member a processing list, a heartbeat key and a mark of its last acknowledgement. All these keys have the
+    same hash tag. Redis keeps no empty lists, so a missing list is never an error.
 
 Delivery
     At least once. A value moves into the member's processing list in one step, and is removed when it is acknowledged.
@@ -66,7 +66,8 @@ from brokerkit.adapters.redis._client import NAME_STYLE, Command
 from brokerkit.adapters.redis._connect import client_of
 from brokerkit.adapters.redis._cursor import ListCursor
 from brokerkit.adapters.redis._errors import publish_error
-from brokerkit.adapters.redis._list_source import UNIQUE, List, RedisListSource, check_lists, later_set, own_list
+from brokerkit.adapters.redis._list_source import UNIQUE, RedisListSource, check_lists
+from brokerkit.adapters.redis._lists import List, later_set, own_list
 from brokerkit.adapters.redis._stream import keep_back
 from brokerkit.adapters.redis._wire import plain, utf8, wrap
 

@@ -155,3 +155,34 @@ async def test_after_a_stop_a_message_that_was_held_still_comes_before_those_of_
     async with recorder.serving(lists.bus(order="strict")):
         got = await recorder.wait_for(3)
     assert [event.player_id for _, event, _ in got] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("executed", [True, False])
+async def test_a_settlement_whose_answer_was_lost_takes_no_equal_value_with_it(
+    adapter: RedisListAdapter, raw: Any, monkeypatch: pytest.MonkeyPatch, executed: bool
+) -> None:
+    """The connection breaks after an acknowledgement and a read: an equal value was moved that nobody has seen."""
+    topic = unique()
+    await raw.rpush(topic, b"5 EUR")
+    async with reading(adapter, topic) as source:
+        (first,) = await receive(source, 1)
+        [held] = source._lists
+        pipeline = adapter._client.pipeline
+
+        async def broken(commands: Any) -> list[Any]:
+            if executed:
+                await pipeline(commands)
+            return [ConnectionError("the answer was lost") for _ in commands]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(adapter._client, "pipeline", broken)
+            assert await source.settle([(first, ACK)]) == [Settled.FAILED]
+            assert await source.settle([(first, ACK)]) == [Settled.FAILED]
+        await raw.rpush(held.taken(source._member), b"5 EUR")
+        assert await source.settle([(first, ACK)]) == [Settled.DONE]
+        held.missing = True  # as after a broken read
+        (second,) = await receive(source, 1)
+        assert await source.settle([(second, ACK)]) == [Settled.DONE]
+        assert held.held.total() == 0
+        assert await raw.llen(held.taken(source._member)) == 0
+    assert not [key for key in await keys_of(raw, topic) if b"taken" in key]
