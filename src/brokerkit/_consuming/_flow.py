@@ -66,6 +66,10 @@ class Limits(Protocol):
         """Forget a delivery. Return False if it does not wait there."""
         ...
 
+    def waiting_by_handler(self) -> Mapping[str, int]:
+        """Return how many deliveries wait for the limit of each handler that has one."""
+        ...
+
     def wait(self) -> float:
         """Return the seconds after which any message may begin; 0 if it may now."""
         ...

@@ -232,6 +232,8 @@ class Intake:
                 inbox = flow.inbox
             else:
                 inbox.append(delivery)
+        if flow.figures.samples is not None:
+            flow.figures.samples.take(batch)
         flow.wake(len(ready) - before)
 
     def _recalls(self, delivery: Delivery, suspect: bool) -> bool:

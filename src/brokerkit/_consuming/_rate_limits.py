@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -93,6 +93,11 @@ class RateLimits:
             return False
         self._wake_in_time()
         return True
+
+    def waiting_by_handler(self) -> Mapping[str, int]:
+        """Return how many messages wait for the limit of each handler that has one."""
+        counts = Counter(limit for limits in self.waiting.values() for limit in limits)
+        return {name: counts[limit] for name, limit in self._of_handlers.items()}
 
     def wait(self) -> float:
         """Return the seconds after which any message may begin if nothing else does until then; 0 if it may now."""

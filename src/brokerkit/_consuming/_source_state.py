@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from heapq import nsmallest
 from itertools import islice
 from typing import Final
 
@@ -17,6 +18,7 @@ from brokerkit._consuming._retries import Retries
 from brokerkit._consuming._routes import Routes
 from brokerkit._errors import BrokerkitError
 from brokerkit._messages._copies import produced_at
+from brokerkit._messages._delivery import Delivery
 from brokerkit._status._health import Condition, SourceHealth, Status
 from brokerkit.adapters.api import Capabilities, PartitionLags, Source
 
@@ -77,6 +79,15 @@ class SourceState:
     def limited(self) -> int:
         """How many messages wait here for a rate limit."""
         return 0 if self._flow.limits is None else len(self._flow.limits.waiting)
+
+    @property
+    def limited_by_handler(self) -> Mapping[str, int]:
+        """How many messages wait here for the rate limit of each handler that has one."""
+        return {} if self._flow.limits is None else self._flow.limits.waiting_by_handler()
+
+    def soonest(self, most: int) -> list[Delivery]:
+        """Return the failed messages that wait here for their next attempt, those that are due first."""
+        return nsmallest(most, self._retries.held, key=lambda one: one.need_retry_state().due)
 
     @property
     def suspects(self) -> int:

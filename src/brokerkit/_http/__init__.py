@@ -28,13 +28,14 @@ def for_bus(bus: Served, token: str | None, *, control: bool, console: bool, mas
     from brokerkit._http._app import application
     from brokerkit._http._letters import Letters
     from brokerkit._http._masking import Masking
+    from brokerkit._http._opening import Opening
 
     if token is not None:
         check_token(token, "token")
     names = [mask] if isinstance(mask, str) else list(mask)
     if names and not console:
         raise ConfigError("mask goes with console=True")
-    letters = Letters(lambda: nullcontext(bus), Masking(names)) if console else None
+    letters = Letters(Opening(lambda: nullcontext(bus)), Masking(names)) if console else None
     return application(Process(bus), token=None if token is None else lambda: token, control=control, letters=letters)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
+from brokerkit import _clock
+from brokerkit._config._rate import Rate
 from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._handlers._handlers import Handlers
 from brokerkit._metrics._readings import Readings
 from brokerkit._runtime import Runtime
 from brokerkit._status._figures import BOUNDARIES
 from brokerkit._status._health import SourceHealth
+from brokerkit._status._history import History, Step
+from brokerkit._status._samples import Raw, Samples, Wanted
 
 State = dict[str, Any]
 """What ``/state`` says, as JSON has it; see docs/http.md."""
@@ -22,8 +26,46 @@ State = dict[str, Any]
 _MINUTE: Final = 60.0
 """Seconds over which rates are taken."""
 _BUCKETS: Final = (*map(str, BOUNDARIES), "inf")
+MOST_HELD: Final = 50
+"""Held messages in one answer of a process."""
 _APART: Final = 1.0
 """Seconds between two looks that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A failed message that waits in the process.
+
+    Attributes:
+        raw: the message.
+        handler: that failed last; "" if none ran.
+        failures: attempts that failed.
+        why: type and text of the last error; the text may be "".
+        due: Unix time in seconds of the next attempt.
+        worker: number of the process that has it.
+    """
+
+    raw: Raw
+    handler: str
+    failures: int
+    why: tuple[str, str]
+    due: float
+    worker: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages that have arrived, or some of them.
+
+    Attributes:
+        messages: each with the number of its worker.
+        matched: how many there were.
+        full: whether so many others look that this watcher gets none.
+    """
+
+    messages: Sequence[tuple[int, Raw]]
+    matched: int
+    full: bool = False
 
 
 class Answers(Protocol):
@@ -56,6 +98,30 @@ class Answers(Protocol):
         Raises:
             ConfigError: there is no such source; the text lists them.
             Closed: the bus is not consuming.
+        """
+        ...
+
+    async def held(self, source: str) -> Sequence[Held]:
+        """Return some of the failed messages that wait in the process for their next attempt, the first due first.
+
+        Raises:
+            ConfigError: there is no such source.
+        """
+        ...
+
+    async def messages(self, source: str, watcher: str, wanted: Wanted) -> Taken:
+        """Return some of the messages that have arrived since this watcher asked last.
+
+        Raises:
+            ConfigError: there is no such source.
+        """
+        ...
+
+    async def history(self, source: str) -> Mapping[int, Step]:
+        """Return what a source did in the last steps, by number of the step; see `brokerkit._status._history`.
+
+        Raises:
+            ConfigError: there is no such source.
         """
         ...
 
@@ -100,6 +166,9 @@ class Process:
         self._bus = bus
         self._readings = Readings(bus)
         self._rates = _Rates()
+        self._samples: dict[str, Samples] = {}
+        self._history = History(self._readings.figures)
+        self._readings.figures.beside.append(self._history.keep)
 
     def __repr__(self) -> str:
         return f"<Process {self._readings!r}>"
@@ -142,6 +211,7 @@ class Process:
                     **_shown(source),
                     **self._waiting(name),
                     "rate": rates.get(("source", name)),
+                    "rate_limit": _per_second(settings.sources[name].rate),
                     "counts": asdict(figures.source(name).total),
                 }
                 for name, source in health.sources.items()
@@ -164,6 +234,30 @@ class Process:
         await (self._bus.pause(source, reason=why) if pause else self._bus.resume(source))
         return await self.state()
 
+    async def held(self, source: str) -> Sequence[Held]:
+        """Return some of the messages that wait here for their next attempt."""
+        consumer = self._bus.runtime.consumers.get(self._bus.runtime.source_name(source))
+        if consumer is None:
+            return ()
+        ahead = _clock.wall_time() - asyncio.get_running_loop().time()
+        found = [(one, one.need_retry_state()) for one in consumer.state.soonest(MOST_HELD)]
+        return [
+            Held(Raw.of(one), state.handler, state.failures, state.why, round(state.due + ahead, 3))
+            for one, state in found
+        ]
+
+    async def messages(self, source: str, watcher: str, wanted: Wanted) -> Taken:
+        """Return some of the messages that have arrived."""
+        name = self._bus.runtime.source_name(source)
+        if name not in self._samples:
+            self._samples[name] = Samples(self._readings.figures.source(name))
+        found = self._samples[name].look(watcher, wanted)
+        return Taken((), 0, full=True) if found is None else Taken([(1, raw) for raw in found[0]], found[1])
+
+    async def history(self, source: str) -> Mapping[int, Step]:
+        """Return what a source did in the last steps."""
+        return self._history.of(self._bus.runtime.source_name(source))
+
     def _waiting(self, name: str) -> dict[str, Any]:
         """Return what the broker said when it was asked last."""
         asked = self._readings.figures.health
@@ -177,6 +271,8 @@ class Process:
 
     def _handlers(self, source: str) -> Iterator[dict[str, Any]]:
         figures = self._readings.figures.source(source)
+        consumer = self._bus.runtime.consumers.get(source)
+        limited: Mapping[str, int] = {} if consumer is None else consumer.state.limited_by_handler
         attempts, failures, seconds = Counter[str](), dict[str, Counter[str]](), dict[str, float]()
         durations = dict[str, Counter[str]]()
         for timed, timing in list(figures.durations.timings.items()):
@@ -189,9 +285,12 @@ class Process:
         registered = [each.name for each in self._bus.handlers if each.source in (None, source)]
         for name in dict.fromkeys((*registered, *attempts, *failures)):
             last, at = figures.last_errors.get(name, ("", None))
+            rate = next((each.rate for each in self._bus.handlers if each.name == name), None)
             yield {
                 "source": source,
                 "handler": name,
+                "limited": limited.get(name, 0),
+                "rate_limit": _per_second(rate),
                 "attempts": attempts[name],
                 "failures": dict(failures.get(name, {})),
                 "last_error": last,
@@ -199,6 +298,10 @@ class Process:
                 "seconds": round(seconds.get(name, 0.0), 6),
                 "durations": +durations.get(name, Counter[str]()),
             }
+
+
+def _per_second(rate: Rate | None) -> float | None:
+    return None if rate is None else rate.per_second
 
 
 def _shown(source: SourceHealth) -> dict[str, Any]:

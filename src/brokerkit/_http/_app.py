@@ -17,7 +17,9 @@ from brokerkit._http._answers import Answers
 from brokerkit._http._audit import Audit
 from brokerkit._http._console import console
 from brokerkit._http._letters import Letters
+from brokerkit._http._live import live
 from brokerkit._http._replies import HEADERS, as_json, refused
+from brokerkit._http._retries import Retries
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NO_METRICS: Final = "metrics need prometheus_client, which is not installed: pip install 'brokerkit-sdk[prometheus]'\n"
@@ -50,7 +52,14 @@ def application(
                 for verb, change in (("pause", changes.pause), ("resume", changes.resume))
                 for path in (f"/{verb}", f"/sources/{{source:path}}/{verb}")
             ),
-            *(console(letters, token, control=control) if letters is not None else ()),
+            *(
+                [
+                    *console(letters, token, control=control),
+                    *live(answers, Retries(letters.opening), letters.masking, token),
+                ]
+                if letters is not None
+                else ()
+            ),
         ]
     )
 

@@ -7,20 +7,20 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from brokerkit._dead_letters._handle import DeadLetters
 from brokerkit._dead_letters._letter import DeadLetter
 from brokerkit._dead_letters._selection import Selected
 from brokerkit._dead_letters._walk import Progress
 from brokerkit._errors import BrokerkitError, Incomplete, InvalidMessage, NotFound
-from brokerkit._http._masking import MASK, Masking
-from brokerkit._messages._headers import as_text
-from brokerkit._messages._json import to_json
+from brokerkit._http._contents import Contents, text_of
+from brokerkit._http._masking import Masking
+from brokerkit._http._opening import Opening
 
 Answer = dict[str, Any]
 """As JSON has it; see docs/console.md."""
@@ -32,19 +32,6 @@ _LONGEST_TURN: Final = 0.01
 _MOST_GROUPS: Final = 100
 _MOST_NAMES: Final = 50
 """How many handlers, and how many events, are counted in one group."""
-_LARGEST: Final = 256 * 1024
-"""Bytes of a body that is shown."""
-
-
-class HasDeadLetters(Protocol):
-    """An open bus."""
-
-    def dead_letters(self, source: str | None, /) -> DeadLetters:
-        """See `Bus.dead_letters`."""
-        ...
-
-
-Opened = Callable[[], AbstractAsyncContextManager[HasDeadLetters]]
 
 
 class Busy(BrokerkitError):
@@ -72,17 +59,22 @@ class Letters:
     """Answers about dead letters. There is one walk at a time: on some brokers each hides letters from all others.
 
     Args:
-        opened: opens the bus for one answer.
+        opening: opens the bus for one answer.
         masking: hides fields of messages.
+
+    Attributes:
+        opening: as given.
+        masking: as given.
     """
 
-    def __init__(self, opened: Opened, masking: Masking) -> None:
-        self._opened = opened
-        self._masking = masking
+    def __init__(self, opening: Opening, masking: Masking) -> None:
+        self.opening = opening
+        self.masking = masking
+        self._contents = Contents(masking)
         self._walking = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Letters, with {self._masking!r}>"
+        return f"<Letters, with {self.masking!r}>"
 
     async def listed(self, source: str, page: Page, selected: Selected) -> Answer:
         """Return one page of dead letters.
@@ -164,10 +156,10 @@ class Letters:
         def change(before: bytes | None) -> bytes:
             if _digest(before) != of:
                 raise InvalidMessage("this dead letter has another body than the one that was edited: look at it again")
-            shown = _text(before)
-            if shown is None or self._masking.body(shown)[0] is None:
+            shown = text_of(before)
+            if shown is None or self.masking.body(shown)[0] is None:
                 raise InvalidMessage("only a body that is shown can be edited")
-            return self._masking.restored(body, shown).encode()
+            return self.masking.restored(body, shown).encode()
 
         async with self._letters(source) as letters:
             if not await letters.replay_edited(id, change, by=by, progress=told):
@@ -177,7 +169,7 @@ class Letters:
     async def _letters(self, source: str) -> AsyncGenerator[DeadLetters]:
         if self._walking.locked():
             raise Busy("another walk through the dead letters is under way; ask again when it has ended")
-        async with self._walking, self._opened() as bus:
+        async with self._walking, self.opening() as bus:
             yield bus.dead_letters(source)
 
     async def _walk(
@@ -217,16 +209,17 @@ class Letters:
 
     def _shown(self, letter: DeadLetter, *, contents: bool) -> Answer:
         """Return why a message is a dead letter, and its contents, without what is hidden."""
-        message, (body, hidden) = letter.message, self._body(letter)
+        message = letter.message
+        body, hidden = self._contents.body(message.body, message.headers)
         facts: Answer = {
             "id": message.id,
             "event": message.name,
-            "key": self._value(message.key, hidden),
+            "key": self._contents.value(message.key, hidden),
             "topic": letter.topic,
             "group": letter.group,
             "handler": letter.handler,
             "error_type": letter.error_type,
-            "error": self._masking.text(letter.error, hidden),
+            "error": self._contents.text(letter.error, hidden),
             "attempts": letter.attempts,
             "first_failure": _unix(letter.first_failure),
             "last_failure": _unix(letter.last_failure),
@@ -237,28 +230,12 @@ class Letters:
         return {
             **facts,
             "time": message.time,
-            "traceback": self._masking.text(letter.traceback, hidden),
-            "headers": {
-                name: MASK if self._masking.hides(name) else self._value(value, hidden)
-                for name, value in message.headers.items()
-            },
+            "traceback": self._contents.text(letter.traceback, hidden),
+            "headers": self._contents.headers(message.headers, hidden),
             "body": body,
             "body_bytes": None if message.body is None else len(message.body),
             "digest": _digest(message.body),
         }
-
-    def _body(self, letter: DeadLetter) -> tuple[str | None, tuple[str, ...]]:
-        """Return the body as it is shown, and all values that are hidden."""
-        headers = letter.message.headers.items()
-        body, hidden = self._masking.body(_text(letter.message.body))
-        return body, (
-            *hidden,
-            *(value for name, value in headers if isinstance(value, str) and self._masking.hides(name)),
-        )
-
-    def _value(self, value: str | bytes | None, hidden: Sequence[str]) -> Any:
-        shown = to_json(value)
-        return self._masking.text(shown, hidden) if isinstance(shown, str) else shown
 
 
 class _Group:
@@ -299,14 +276,6 @@ class _Group:
             "first": self._first if self._last else None,
             "last": self._last or None,
         }
-
-
-def _text(body: bytes | None) -> str | None:
-    """Return a body that is text, and not too large to be shown."""
-    if body is None or len(body) > _LARGEST:
-        return None
-    shown = as_text(body)
-    return shown if isinstance(shown, str) else None
 
 
 def _digest(body: bytes | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
-from brokerkit._http._answers import State
+from brokerkit._http._answers import MOST_HELD, Held, State, Taken
 
 _WORST_FIRST: Final = ("failed", "blocked", "reconnecting", "paused", "starting", "stopping", "closed", "stopped")
 _ADDED: Final = ("rate", "in_flight", "held", "limited", "suspects", "confirmed")
@@ -36,6 +37,21 @@ def merged_state(found: Mapping[int, State], missing: Mapping[int, str]) -> Stat
         "targets": _by_name(state["targets"] for state in found.values()),
         "handlers": _handlers(row for state in found.values() for row in state["handlers"]),
     }
+
+
+def merged_held(found: Mapping[int, Sequence[Held]]) -> Sequence[Held]:
+    """Return what waits in all workers, the first due first."""
+    several = [replace(one, worker=number) for number, held in found.items() for one in held]
+    return sorted(several, key=lambda one: one.due)[:MOST_HELD]
+
+
+def merged_messages(found: Mapping[int, Taken]) -> Taken:
+    """Return the messages of all workers in the order in which they have arrived."""
+    messages = [(number, raw) for number, taken in found.items() for _, raw in taken.messages]
+    messages.sort(key=lambda one: one[1].arrived)
+    return Taken(
+        messages, sum(taken.matched for taken in found.values()), full=any(taken.full for taken in found.values())
+    )
 
 
 def merged_metrics(texts: Mapping[int, str]) -> str:
@@ -103,6 +119,7 @@ def _handlers(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             **max(several, key=lambda row: row["last_error_at"] or 0.0),
             "attempts": sum(row["attempts"] for row in several),
+            "limited": sum(row["limited"] for row in several),
             "failures": _counts(row["failures"] for row in several),
             "seconds": round(sum(row["seconds"] for row in several), 6),
             "durations": _counts(row["durations"] for row in several),

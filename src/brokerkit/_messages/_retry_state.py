@@ -49,7 +49,9 @@ class RetryState:
         copies: how many copies were made, one of another, up to this message.
         origin: id of the original.
         topic: topic that the original was read from.
-        error: the last failure.
+        error: the last failure, of a message that becomes a dead letter.
+        why: type and text of the last failure in this process, for who looks at what is held. An error itself would keep
+            alive whatever its traceback refers to.
         handler: the handler that failed last, or "" if none ran.
         first_failure: Unix time in seconds of the first failure; 0 if nothing has failed yet.
         due: time of the event loop before which it is not handled. Not wall time, because the wall clock may be set.
@@ -66,6 +68,7 @@ class RetryState:
     origin: str = ""
     topic: str = ""
     error: BaseException | None = None
+    why: tuple[str, str] = ("", "")
     handler: str = ""
     first_failure: float = 0.0
     due: float = 0.0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from brokerkit import _clock
 from brokerkit._errors import BrokerkitError
 from brokerkit._logging import get_logger
+from brokerkit._messages._delivery import Delivery
 from brokerkit._messages._outgoing import Receipt
 from brokerkit._status._health import Health
 from brokerkit._status._spans import SourceSpans, TargetSpans
@@ -111,6 +112,7 @@ class Figures:
         waiting: what they answered last.
         clients: tell how many clients are connected, such as to a gateway; by name.
         tell: makes what is told each duration; None where nobody wants to know each.
+        beside: what runs while the bus is open, each until it is cancelled.
     """
 
     def __init__(self) -> None:
@@ -122,6 +124,7 @@ class Figures:
         self.waiting: dict[str, int] = {}
         self.clients: dict[str, Callable[[], int]] = {}
         self.tell: Tell | None = None
+        self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def __repr__(self) -> str:
         return f"<Figures of {len(self.sources)} sources and {len(self.targets)} targets>"
@@ -202,6 +205,14 @@ class Durations:
         return found
 
 
+class TakesSamples(Protocol):
+    """See `brokerkit._status._samples.Samples`."""
+
+    def take(self, batch: Sequence[Delivery]) -> None:
+        """Look at messages that have arrived. Does not raise."""
+        ...
+
+
 class SourceFigures:
     """The figures of one source.
 
@@ -211,10 +222,12 @@ class SourceFigures:
         failures: failed attempts, by handler and type of error.
         last_errors: the type of the last error of each handler, and its Unix time in seconds.
         spans: makes the spans of its messages; None where nobody traces.
+        samples: takes some of the messages that arrive; None while nobody looks.
     """
 
     def __init__(self, durations: Durations) -> None:
         self.durations = durations
+        self.samples: TakesSamples | None = None
         self.stats = Stats()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.last_errors: dict[str, tuple[str, float]] = {}

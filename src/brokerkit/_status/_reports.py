@@ -84,12 +84,17 @@ def begin_looking(health: AskHealth, figures: Figures) -> list[asyncio.Task[None
     tasks = [start(remind(health), _looking_failed)]
     if figures.measured:
         tasks.append(start(figures.keep_asking(partial(health, lag=True)), _looking_failed))
+    tasks += [start(each(), _looking_failed) for each in figures.beside]
     return tasks
 
 
 def _looking_failed(error: BaseException) -> None:
     """Log that the bus does not look at itself any more. Nothing else depends on that."""
-    logger.error("reminders of lasting problems, or lags in metrics, have stopped: %r", error, exc_info=error)
+    logger.error(
+        "reminders of lasting problems, lags in metrics, or the history for the console have stopped: %r",
+        error,
+        exc_info=error,
+    )
 
 
 async def remind(health: Callable[[], Awaitable[Health]]) -> None:

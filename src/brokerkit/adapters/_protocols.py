@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from brokerkit._errors import BrokerkitError
 from brokerkit._messages._delivery import Delivery, Outcome, Part, Settled
 from brokerkit._messages._outgoing import Outgoing, Receipt
-from brokerkit.adapters._values import Capabilities, Connection, Subscription
+from brokerkit.adapters._values import Capabilities, Connection, Subscription, WaitingRetries
 
 
 class Lost(Protocol):
@@ -132,6 +132,22 @@ class PausesReading(Protocol):
 
     async def resume_reading(self) -> None:
         """Go on. It does not wait for the broker, and does not raise: the next `receive` tells what is wrong."""
+        ...
+
+
+@runtime_checkable
+class CountsRetries(Protocol):
+    """What an `Adapter` can also do if its broker tells how many durable retries wait there."""
+
+    async def waiting_retries(self, subscription: Subscription) -> Sequence[WaitingRetries]:
+        """Return how many retries of a group wait, and where. It creates nothing, and joins no group.
+
+        Args:
+            subscription: what the group reads; never a broadcast, whose retries nobody else finds.
+
+        Raises:
+            BrokerkitError: the broker does not answer, or refuses to tell.
+        """
         ...
 
 

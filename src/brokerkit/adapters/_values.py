@@ -204,3 +204,22 @@ class Subscription:
     max_deliveries: int = 0
     longest_retry: float = 0.0
     exactly_once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRetries:
+    """Durable retries of a group that wait in one place at the broker.
+
+    Attributes:
+        place: name of the queue, topic or key.
+        count: how many wait there.
+        first_due: Unix time in seconds at which the first of them is due; None where the broker does not tell.
+        wait: seconds that each of them waits there; None where that differs.
+        exact: whether nothing else is counted. If not, messages that readers have right now are counted too.
+    """
+
+    place: str
+    count: int
+    first_due: float | None = None
+    wait: float | None = None
+    exact: bool = True

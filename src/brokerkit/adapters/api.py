@@ -78,6 +78,7 @@ from brokerkit.adapters._derived_names import NameStyle, derived_name, is_role
 from brokerkit.adapters._offsets import Offsets
 from brokerkit.adapters._protocols import (
     Adapter,
+    CountsRetries,
     Cursor,
     LoneStarts,
     Lost,
@@ -100,6 +101,7 @@ from brokerkit.adapters._values import (
     ReadFrom,
     Start,
     Subscription,
+    WaitingRetries,
 )
 
 __all__ = [
@@ -125,6 +127,7 @@ __all__ = [
     "ConfigError",
     "Connection",
     "ConnectionLost",
+    "CountsRetries",
     "Cursor",
     "DecodeError",
     "Delivery",
@@ -170,6 +173,7 @@ __all__ = [
     "Unroutable",
     "UnsupportedFeature",
     "Url",
+    "WaitingRetries",
     "__version__",
     "as_text",
     "backoff",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,10 +16,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from brokerkit import BrokerkitError
 from brokerkit._errors import describe
-from brokerkit._http._answers import Answers, State
-from brokerkit._http._merging import merged_metrics, merged_state
+from brokerkit._http._answers import Answers, Held, State, Taken
+from brokerkit._http._merging import merged_held, merged_messages, merged_metrics, merged_state
 from brokerkit._logging import get_logger
 from brokerkit._runtime import Runtime
+from brokerkit._status._history import Step, merged
+from brokerkit._status._samples import Wanted
 from brokerkit.cli._pausing import Change, Pauses, Pausing
 
 logger = get_logger(__name__)
@@ -41,10 +43,12 @@ class Question:
     Attributes:
         about: which method of `Answers` answers.
         after: the number of an order that must be carried out first; 0 if none must.
+        given: the arguments of that method.
     """
 
-    about: Literal["live", "ready", "metrics", "state"]
+    about: Literal["live", "ready", "metrics", "state", "held", "messages", "history"]
     after: int = 0
+    given: tuple[Any, ...] = ()
 
 
 class NoAnswer(BrokerkitError):
@@ -167,6 +171,23 @@ class Workers:
         """Return the state of all workers as one."""
         return merged_state(*await self._all(Question("state")))
 
+    async def held(self, source: str) -> Sequence[Held]:
+        """Return some of what waits in the workers."""
+        return merged_held(await self._each("held", source))
+
+    async def messages(self, source: str, watcher: str, wanted: Wanted) -> Taken:
+        """Return some of the messages that have arrived in the workers."""
+        return merged_messages(await self._each("messages", source, watcher, wanted))
+
+    async def history(self, source: str) -> Mapping[int, Step]:
+        """Return what a source did in all workers together."""
+        return merged((await self._each("history", source)).values())
+
+    async def _each(self, about: Literal["held", "messages", "history"], source: str, *given: Any) -> dict[int, Any]:
+        """Ask about a source, and return the answers of the workers that answer."""
+        found, _ = await self._all(Question(about, given=(self._runtime.source_name(source), *given)))
+        return found
+
     async def change(self, *, pause: bool, source: str | None, why: str) -> State:
         """Pause or resume in all workers, and in those that start later; return the state of all."""
         if source is not None:
@@ -194,12 +215,11 @@ class Workers:
 
 def answer(line: Line, answers: Answers, pausing: Pausing, loop: asyncio.AbstractEventLoop) -> None:
     """Answer a supervisor, in a thread, until it or the event loop ends."""
-    ways = {"live": answers.live, "ready": answers.ready, "metrics": answers.metrics, "state": answers.state}
 
     async def found(question: Question) -> Any:
         if question.after:
             await pausing.carried_out(question.after)
-        return await ways[question.about]()
+        return await getattr(answers, question.about)(*question.given)
 
     with line, suppress(EOFError, OSError):
         while True:

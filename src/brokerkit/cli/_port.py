@@ -10,8 +10,9 @@ from brokerkit import Bus, ConfigError
 from brokerkit._http._access import Token, check_token
 from brokerkit._http._answers import Answers, Process
 from brokerkit._http._app import application
-from brokerkit._http._letters import Letters, Opened
+from brokerkit._http._letters import Letters
 from brokerkit._http._masking import Masking
+from brokerkit._http._opening import Opening
 from brokerkit._http._server import answering, answering_in_a_thread, listener
 
 
@@ -49,7 +50,7 @@ class Port:
         Raises:
             BrokerkitError: as `Bus.serve` does.
         """
-        letters = self._letters(lambda: nullcontext(bus))
+        letters = self._letters(Opening(lambda: nullcontext(bus)))
         app = application(Process(bus), token=self._token, control=self._control, letters=letters)
         async with answering(app, self._listener):
             await bus.serve()
@@ -61,11 +62,13 @@ class Port:
             answers: what it says of the workers.
             bus: is opened here for each walk through dead letters: a worker that does one would answer no probe.
         """
-        app = application(answers, token=self._token, control=self._control, letters=self._letters(lambda: bus))
+        app = application(
+            answers, token=self._token, control=self._control, letters=self._letters(Opening(lambda: bus))
+        )
         return answering_in_a_thread(app, self._listener)
 
-    def _letters(self, opened: Opened) -> Letters | None:
-        return Letters(opened, Masking(self._mask)) if self._console else None
+    def _letters(self, opening: Opening) -> Letters | None:
+        return Letters(opening, Masking(self._mask)) if self._console else None
 
     @property
     def _token(self) -> Token | None:

@@ -63,6 +63,7 @@ from brokerkit.adapters.api import (
     Receipt,
     Subscription,
     UnsupportedFeature,
+    WaitingRetries,
     browse_cursor,
     browse_source,
     browse_subscription,
@@ -79,7 +80,7 @@ from brokerkit.adapters.aws._send import Sender, Target
 from brokerkit.adapters.aws._source import SqsSource
 from brokerkit.adapters.aws._starts import Starts
 from brokerkit.adapters.aws._wire import ANY_TOPIC, FIFO_SUFFIX
-from brokerkit.adapters.aws.sqs import STANDARD, capabilities, reading
+from brokerkit.adapters.aws.sqs import STANDARD, capabilities, count_invisible, reading
 
 _STANDARD: Final = replace(
     STANDARD, broker="SNS", groups="many", needs_group=True, broadcast=True, browse="new", delays=0.0
@@ -289,6 +290,12 @@ class SnsAdapter:
             async with aclosing(browse_source(self._broadcast(browse_subscription(topics), ignore_lost))) as found:
                 async for delivery in found:
                     yield delivery
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        """As for SQS, of the group's queues; see `brokerkit.adapters.api.CountsRetries.waiting_retries`."""
+        topics, group = subscription.topics, subscription.group or ""
+        queues = topics if subscription.is_queue else [group_queue(topic, group) for topic in topics]
+        return await count_invisible(self._sqs, self._queues, queues)
 
     def cursor(self, queue: str) -> SqsCursor:
         """A walk through a queue of SQS; see `brokerkit.adapters.api.Adapter.cursor`."""

@@ -53,7 +53,7 @@ Native access
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -68,6 +68,7 @@ from brokerkit.adapters.api import (
     Receipt,
     Subscription,
     UnsupportedFeature,
+    WaitingRetries,
     browse_cursor,
     derived_name,
     refuse_to_follow,
@@ -81,6 +82,8 @@ from brokerkit.adapters.aws._source import LONGEST_VISIBILITY, SqsSource
 from brokerkit.adapters.aws._starts import Starts
 from brokerkit.adapters.aws._turns import POLLERS
 from brokerkit.adapters.aws._wire import FIFO_SUFFIX, LONGEST_DELAY
+
+_INVISIBLE: Final = "ApproximateNumberOfMessagesNotVisible"
 
 STANDARD: Final = Capabilities(
     broker="SQS",
@@ -184,6 +187,10 @@ class SqsAdapter:
                 async for delivery in found:
                     yield delivery
 
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        """How many messages of each queue are invisible; see `brokerkit.adapters.api.CountsRetries.waiting_retries`."""
+        return await count_invisible(self._client, self._queues, subscription.topics)
+
     def cursor(self, queue: str) -> SqsCursor:
         """A walk through a queue; see `brokerkit.adapters.api.Adapter.cursor`."""
 
@@ -224,3 +231,18 @@ def capabilities(topic: str, standard: Capabilities) -> Capabilities:
 async def reading(queues: Queues, queue: str, *, topic: str | None = None, envelope: str | None = None) -> Reading:
     """A queue as a source reads it; ``topic`` is what its messages are told to come from, the queue by default."""
     return Reading(topic or queue, await queues.url(queue), queue.endswith(FIFO_SUFFIX), envelope)
+
+
+async def count_invisible(client: AwsClient, queues: Queues, names: Sequence[str]) -> list[WaitingRetries]:
+    """How many messages of queues are invisible: SQS does not tell those that wait from those that are being handled.
+
+    Raises:
+        BrokerkitError: SQS does not answer, or there is no such queue.
+    """
+    found = list[WaitingRetries]()
+    for name in names:
+        url = await queues.url(name)
+        answer = await client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[_INVISIBLE])
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
+        found.append(WaitingRetries(place=name, count=int(attributes.get(_INVISIBLE, 0)), exact=False))
+    return found

@@ -118,6 +118,7 @@ from brokerkit.adapters.api import (
     SeekPlan,
     SeekTo,
     Subscription,
+    WaitingRetries,
     derived_name,
     get_logger,
     guarded,
@@ -133,7 +134,8 @@ from brokerkit.adapters.kafka._retention import LETTERS, warn_of_lost_letters
 from brokerkit.adapters.kafka._retry_topics import CONFIG, retry_topic
 from brokerkit.adapters.kafka._seek import move_offsets, plan_offsets
 from brokerkit.adapters.kafka._source import KafkaSource
-from brokerkit.adapters.kafka._topics import NAME_STYLE, Topics
+from brokerkit.adapters.kafka._topics import NAME_STYLE, Topics, group_of
+from brokerkit.adapters.kafka._waiting import count_retries
 from brokerkit.adapters.kafka._watch import TopicWatch
 from brokerkit.adapters.kafka._wire import batch_size, client_size, encode_headers
 
@@ -467,6 +469,10 @@ class KafkaAdapter:
         return browse_topics(
             self._settings, self.require_open(), Topics(topics), is_queue=is_queue, past=past, follow=follow
         )
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        group = group_of(subscription)
+        return await count_retries(self._settings, self.require_open(), subscription.topics, group, reader=group)
 
     def cursor(self, queue: str) -> KafkaCursor:
         return KafkaCursor(self._settings, self.require_open, self.send, queue)

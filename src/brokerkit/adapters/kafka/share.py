@@ -82,6 +82,7 @@ from brokerkit.adapters.api import (
     Receipt,
     Subscription,
     UnsupportedFeature,
+    WaitingRetries,
 )
 from brokerkit.adapters.kafka import KafkaAdapter
 from brokerkit.adapters.kafka._client import check_group, check_topic
@@ -91,6 +92,8 @@ from brokerkit.adapters.kafka._share_group import BROKER, GroupLimits
 from brokerkit.adapters.kafka._share_settings import ShareSettings
 from brokerkit.adapters.kafka._share_source import ShareSource
 from brokerkit.adapters.kafka._share_topics import ready_topic
+from brokerkit.adapters.kafka._topics import group_of
+from brokerkit.adapters.kafka._waiting import count_retries
 
 __all__ = ["KafkaShareAdapter"]
 
@@ -181,6 +184,13 @@ class KafkaShareAdapter:
         self, topics: Sequence[str], *, is_queue: bool = False, past: bool = True, follow: bool = False
     ) -> AsyncGenerator[Delivery, None]:
         return self._kafka.browse(topics, is_queue=is_queue, past=past, follow=follow)
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        group = group_of(subscription)
+        admin, reader = self._kafka.require_open(), f"{group}.share-retry"
+        return await count_retries(
+            self._settings.clients, admin, subscription.topics, group, reader=reader, role="share-retry"
+        )
 
     def cursor(self, queue: str) -> KafkaCursor:
         return self._kafka.cursor(queue)

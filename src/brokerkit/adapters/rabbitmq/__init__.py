@@ -117,6 +117,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Final
 
 from brokerkit.adapters.api import (
@@ -132,9 +133,11 @@ from brokerkit.adapters.api import (
     Receipt,
     Subscription,
     UnsupportedFeature,
+    WaitingRetries,
     browse_cursor,
     browse_source,
     browse_subscription,
+    delay_label,
     ignore_lost,
     refuse_to_follow,
 )
@@ -146,7 +149,7 @@ from brokerkit.adapters.rabbitmq._publisher import Publisher
 from brokerkit.adapters.rabbitmq._queue import QueueSource
 from brokerkit.adapters.rabbitmq._source import RabbitSource
 from brokerkit.adapters.rabbitmq._stream import STREAM_RETRY, browse_stream
-from brokerkit.adapters.rabbitmq._topology import count_messages, ensure_exchange, ensure_queue
+from brokerkit.adapters.rabbitmq._topology import count_messages, ensure_exchange, ensure_queue, retry_name
 from brokerkit.adapters.rabbitmq._wire import (
     LONGEST_EXCHANGE,
     SHORT_STRING,
@@ -296,6 +299,19 @@ class RabbitAdapter:
         if facts.kind == "stream":
             return browse_stream(self._link, queue)
         return browse_cursor(self.cursor(queue))
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        """See `CountsRetries.waiting_retries`. A queue may be a stream, whose retries wait in other queues."""
+        connection, found = await self._publisher.connection(), list[WaitingRetries]()
+        for topic in subscription.topics:
+            named = [retry_name(topic, subscription)]
+            if subscription.is_queue:
+                named.append(role_name(topic, subscription.group, STREAM_RETRY))
+            for name, level in product(named, DELAY_LEVELS):
+                queue = f"{name}.{delay_label(level)}"
+                if (count := await count_messages(self._link, connection, queue)) is not None:
+                    found.append(WaitingRetries(place=queue, count=count, wait=float(level)))
+        return found
 
     def cursor(self, queue: str) -> RabbitCursor:
         """See `Adapter.cursor`."""

@@ -19,6 +19,10 @@ FIRST: Final = b"0-0"
 """Before all entries."""
 
 
+DEFAULT_GROUP: Final = "brokerkit"
+"""Reads where nobody has named a group."""
+
+
 class Stream:
     """One stream that a source reads: a topic, or the group's due retries of that topic."""
 
@@ -40,6 +44,11 @@ class Stream:
         """Where reading our own pending entries goes on; None when that is done."""
         self.claimed: bytes = FIRST
         """Where claiming goes on; `FIRST` when a sweep is through."""
+
+
+def waiting_set(topic: str, group: str) -> str:
+    """The sorted set of a group's retries of a topic."""
+    return derived_name(topic, group, "waiting", NAME_STYLE)
 
 
 def later_set(topic: str) -> str:

@@ -29,7 +29,16 @@ from brokerkit.adapters.redis import _scripts as scripts
 from brokerkit.adapters.redis._client import NAME_STYLE, Client, ask_parts, check_slot, in_slots, is_part_away
 from brokerkit.adapters.redis._errors import code_of, is_denied, translated
 from brokerkit.adapters.redis._starts import Starts
-from brokerkit.adapters.redis._stream import FIRST, Stream, by_name, is_gone, later_set, missing_stream
+from brokerkit.adapters.redis._stream import (
+    DEFAULT_GROUP,
+    FIRST,
+    Stream,
+    by_name,
+    is_gone,
+    later_set,
+    missing_stream,
+    waiting_set,
+)
 from brokerkit.adapters.redis._stream_readers import BLOCK, reader_of
 from brokerkit.adapters.redis._trimming import Kept, trimming_of
 from brokerkit.adapters.redis._wire import Entries
@@ -64,14 +73,14 @@ class RedisStreamsSource:
         self._lease = max(1, round(subscription.lease * 1000))
         self._sweep_every = min(subscription.lease / 2, SWEEP)
         self._consumer = f"{_CONSUMER}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._group = subscription.group or "brokerkit"
+        self._group = subscription.group or DEFAULT_GROUP
         if subscription.broadcast:
             self._group = f"{self._group}-{secrets.token_hex(8)}"
         self._topics: list[Stream] = []
         self._retries: list[Stream] = []
         for topic in subscription.topics:
             retry = derived_name(topic, self._group, "retry", NAME_STYLE)
-            waiting = derived_name(topic, self._group, "waiting", NAME_STYLE)
+            waiting = waiting_set(topic, self._group)
             starts = Starts(client, topic, self._group)
             check_slot(client, topic, (retry, waiting, starts.key, later_set(topic)))
             is_own = subscription.is_queue

@@ -58,6 +58,7 @@ from brokerkit.adapters.api import (
     Subscription,
     Unroutable,
     UnsupportedFeature,
+    WaitingRetries,
     derived_name,
     refuse_to_follow,
 )
@@ -69,6 +70,7 @@ from brokerkit.adapters.redis._errors import publish_error
 from brokerkit.adapters.redis._list_source import UNIQUE, RedisListSource, check_lists
 from brokerkit.adapters.redis._lists import List, later_set, own_list
 from brokerkit.adapters.redis._stream import keep_back
+from brokerkit.adapters.redis._waiting import count_retries
 from brokerkit.adapters.redis._wire import plain, utf8, wrap
 
 CAPABILITIES: Final = Capabilities(
@@ -145,6 +147,9 @@ class RedisListAdapter:
         async with aclosing(browse_lists(self._client, topics if past else (), self._end)) as found:
             async for delivery in found:
                 yield delivery
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        return await count_retries(self._client, [List(topic).waiting for topic in subscription.topics])
 
     def cursor(self, queue: str) -> ListCursor:
         return ListCursor(self._client, queue, List(queue), self._end)

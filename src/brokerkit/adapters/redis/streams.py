@@ -71,6 +71,7 @@ from brokerkit.adapters.api import (
     Subscription,
     Unroutable,
     UnsupportedFeature,
+    WaitingRetries,
     derived_name,
 )
 from brokerkit.adapters.redis import _scripts as scripts
@@ -81,9 +82,10 @@ from brokerkit.adapters.redis._cursor import StreamCursor
 from brokerkit.adapters.redis._errors import publish_error, translated
 from brokerkit.adapters.redis._flat_entries import FlatEntries
 from brokerkit.adapters.redis._seek import move_ids, plan_ids
-from brokerkit.adapters.redis._stream import keep_back, later_set, missing_stream
+from brokerkit.adapters.redis._stream import DEFAULT_GROUP, keep_back, later_set, missing_stream, waiting_set
 from brokerkit.adapters.redis._stream_source import RedisStreamsSource
 from brokerkit.adapters.redis._trimming import Kept, kept_of
+from brokerkit.adapters.redis._waiting import count_retries
 from brokerkit.adapters.redis._wire import Entries, EntryFormat, utf8
 
 CAPABILITIES: Final = Capabilities(
@@ -187,6 +189,10 @@ class RedisStreamsAdapter:
         async with aclosing(browse_streams(self._client, self._format, topics, past=past, follow=follow)) as found:
             async for delivery in found:
                 yield delivery
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        group = subscription.group or DEFAULT_GROUP
+        return await count_retries(self._client, [waiting_set(topic, group) for topic in subscription.topics])
 
     def cursor(self, queue: str) -> StreamCursor:
         return StreamCursor(self._client, self._format, queue)

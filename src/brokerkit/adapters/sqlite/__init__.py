@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,7 @@ from brokerkit.adapters.api import (
     Outgoing,
     Receipt,
     Subscription,
+    WaitingRetries,
     derived_name,
     wait_for_event,
     wall_time,
@@ -263,6 +265,22 @@ class SqliteAdapter:
         finally:
             if ear is not None:
                 ear.close()
+
+    async def waiting_retries(self, subscription: Subscription) -> list[WaitingRetries]:
+        """See `CountsRetries.waiting_retries`."""
+        name = "" if subscription.is_queue else subscription.group or DEFAULT_GROUP
+
+        def count(db: sqlite3.Connection) -> list[WaitingRetries]:
+            found = list[WaitingRetries]()
+            for each in subscription.topics:
+                topic = _statements.find_topic(db, each)
+                group = None if topic is None else _statements.find_group(db, topic, name)
+                if group is not None:
+                    waiting, first = _statements.waiting(db, group, now=time.monotonic())
+                    found.append(WaitingRetries(place=each, count=waiting, first_due=first))
+            return found
+
+        return await self._database.write(count)
 
     def cursor(self, queue: str) -> SqliteCursor:
         """See `Adapter.cursor`."""

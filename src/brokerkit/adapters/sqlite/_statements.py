@@ -295,6 +295,20 @@ def put_off(
     return found.rowcount == 1
 
 
+def waiting(db: sqlite3.Connection, group: Group, *, now: float) -> tuple[int, float | None]:
+    """How many messages of a group are put off, and the Unix time at which the first of them is due.
+
+    Args:
+        db: in a transaction.
+        group: which.
+        now: seconds since the start of the machine.
+    """
+    found: tuple[int, float | None] = db.execute(
+        "SELECT count(*), min(wall) FROM bk_pending WHERE grp = ? AND owner IS NULL AND due > ?", (group.id, now)
+    ).fetchone()
+    return found
+
+
 def extend(db: sqlite3.Connection, group: Group, numbers: Sequence[int], owner: str, until: float) -> set[int]:
     """Renew leases. Return the numbers that were no longer the owner's."""
     statement = f"UPDATE bk_pending SET until = {until!r} WHERE grp = ? AND n = ? AND owner = ?"  # noqa: S608 (a float)
