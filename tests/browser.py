@@ -6,7 +6,10 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
+
+WAIT = 60_000
+"""Milliseconds for what the page is waited for."""
 
 
 @asynccontextmanager
@@ -15,10 +18,15 @@ async def empty_page() -> AsyncIterator[Page]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert program is not None, "there is no Chromium: apt-get install chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=60_000)
+        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=WAIT)
         try:
             page = await browser.new_page(viewport={"width": 1280, "height": 900})
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(WAIT)
             yield page
         finally:
             await browser.close()
+
+
+async def seen(page: Page, selector: str, text: str) -> None:
+    """Wait until an element with this text is visible."""
+    await expect(page.locator(selector).filter(has_text=text).first).to_be_visible(timeout=WAIT)

@@ -68,7 +68,9 @@ def test_one_broker_needs_its_own_extra_alone(wheel: Path, tmp_path: Path) -> No
 def test_the_page_of_the_console_is_in_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("brokerkit/_http/_page/")}
-    assert held == {f"brokerkit/_http/_page/console.{kind}" for kind in ("css", "html", "js")}
+    files = ("console.css", "console.html", "console.js", "live.js", "charts.js")
+    library = ("LICENSE", "uPlot.iife.min.js", "uPlot.min.css")
+    assert held == {f"brokerkit/_http/_page/{name}" for name in (*files, *(f"uplot/{name}" for name in library))}
 
 
 @pytest.mark.timeout(300)

@@ -31,6 +31,8 @@ SERVICE = """
             await asyncio.sleep(0.05)
         if Path("failing").exists():
             raise Reject("failing")
+        if Path("retrying").exists():
+            raise LookupError("retrying")
 """
 
 
@@ -64,7 +66,14 @@ Run = Callable[..., Program]
 def run(start: Start, tmp_path: Path, write_module: Callable[[str], str], redis_broker: RedisBroker) -> Run:
     service = write_module(SERVICE)
     topic = f"http-{tmp_path.parent.name}-{tmp_path.name}".replace("_", "-")
-    lines = {"url": redis_broker.url, "topic": topic, "group": "g", "format": "evenbet", "provision": "all"}
+    lines = {
+        "url": redis_broker.url,
+        "topic": topic,
+        "group": "g",
+        "format": "evenbet",
+        "provision": "all",
+        "hold": "20",
+    }
     (tmp_path / "brokerkit.toml").write_text(
         "\n".join(["[bus]", *(f'{key} = "{value}"' for key, value in lines.items()), ""])
     )
@@ -157,6 +166,30 @@ def test_the_console_of_several_workers_shows_and_replays_dead_letters(run: Run,
     assert program.end() == 0, "".join(program.said)
     assert "replay dead letters of source bus, by 'Ann', 127.0.0.1: done: 1" in "".join(program.said)
     assert "Traceback" not in "".join(program.said)
+
+
+def test_one_page_shows_what_arrives_and_waits_in_all_workers(run: Run, cli: Cli, tmp_path: Path) -> None:
+    program = run("--workers", "2", "--console", "--mask", "event")
+    port = Port(program)
+    program.serving(2)
+    port.until("/readyz", lambda answer: answer.status_code == 200)
+    live = "/sources/bus/messages?watcher=w"
+    assert port.get(live).json()["messages"] == []
+    (tmp_path / "retrying").touch()
+    publish(cli, tmp_path)
+    seen = port.until(live, lambda answer: answer.json()["messages"] != []).json()
+    [message] = seen["messages"]
+    assert (message["event"], message["worker"] in (1, 2), seen["matched"]) == ("OnUserLoggedIn", True, 1)
+    assert message["headers"]["event"] == "•••"
+    waiting = port.until("/sources/bus/retries", lambda answer: answer.json()["held"] != []).json()
+    [held] = waiting["held"]
+    assert (held["worker"], held["error_type"], waiting["error"]) == (message["worker"], "LookupError", "")
+    assert [each["count"] for each in waiting["at_broker"]] == [0]
+    assert port.get("/sources/bus/history").json()["seconds"] == 10
+    assert port.get("/sources/none/retries").status_code == 404
+    program.process.terminate()
+    assert program.end() == 0, "".join(program.said)
+    assert "the supervisor's question" not in "".join(program.said)
 
 
 def test_a_token_comes_from_a_file_which_is_read_again(run: Run, tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import ConsoleMessage, Error, Page, expect
+from playwright.async_api import Page, expect
 
 from brokerkit import RetryPolicy
-from tests.browser import empty_page
+from tests.browser import seen
 from tests.every_broker import Broker, until
 from tests.http.port import Port
 from tests.http.test_letters import NAME, TOKEN, failed, listed, seated
@@ -23,28 +22,6 @@ SHORTEN = """(root) => {
     traceback.textContent = traceback.textContent.replaceAll(`${root}/`, "");
 }"""
 """Takes this machine's folders out of what is shown."""
-WAIT = 60_000
-"""Milliseconds for what the page is waited for."""
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """A page whose scripts raise no error, and that asks nothing that its policy forbids."""
-    wrong = list[str]()
-
-    def note(said: ConsoleMessage | Error) -> None:
-        if isinstance(said, Error) or "Content Security Policy" in said.text:
-            wrong.append(str(said) if isinstance(said, Error) else said.text)
-
-    async with empty_page() as page:
-        page.on("console", note)
-        page.on("pageerror", note)
-        yield page
-    assert not wrong
-
-
-async def seen(page: Page, selector: str, text: str) -> None:
-    await expect(page.locator(selector).filter(has_text=text).first).to_be_visible(timeout=WAIT)
 
 
 @pytest.mark.parametrize("broker", ["kafka", "rabbitmq", "sqs", "redis-streams"], indirect=True)

@@ -26,6 +26,8 @@ def worker(state: str, handled: int, *, lag: int | None = None, rate: float | No
     handler = {
         "source": "bus",
         "handler": "credit",
+        "limited": 2,
+        "rate_limit": 5.0,
         "attempts": handled,
         "failures": {"LookupError": 1},
         "last_error": f"of {state}",

@@ -49,8 +49,6 @@ logger = get_logger(__name__)
 
 _SOON: Final = 0.02
 _YEAR: Final = 366 * 86_400.0
-_LONGEST_WHY: Final = 4_000
-"""Characters of an error's text that is kept with a message. A longer one is in the log alone."""
 _SKEW: Final = 60.0
 """Seconds by which the clocks of two members may differ."""
 
@@ -200,8 +198,7 @@ class Retries:
             self._stats.failed += 1
             retry_state.failures += 1
             retry_state.handler = call.handler.name if call else ""
-            text = describe(error)
-            retry_state.why = type(error).__qualname__, text if len(text) <= _LONGEST_WHY else ""
+            retry_state.note_why(error)
             self._flow.figures.failed(retry_state.handler, error)
             retry_state.first_failure = retry_state.first_failure or _clock.wall_time()
         decision = decide(error, policy, retry_state.failures, self._placement, crowded=self._is_crowded)

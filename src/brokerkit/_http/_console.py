@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from starlette.requests import Request
@@ -25,7 +26,13 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-_FILES: Final = {"console.html": "text/html", "console.css": "text/css", "console.js": "text/javascript"}
+_KINDS: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", "": "text/plain"}
+_FILES: Final = frozenset(
+    (
+        *("console.html", "console.css", "console.js", "live.js", "charts.js"),
+        *("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"),
+    )
+)
 _NO_CONTROL: Final = (
     "this port only shows; brokerkit run --control, or bus.http(control=True), lets it replay and purge dead letters"
 )
@@ -51,7 +58,7 @@ def console(letters: Letters, token: Token | None, *, control: bool) -> Sequence
     where = "/sources/{source:path}/dead-letters"
     return [
         Route("/console", endpoints.file),
-        Route("/console/{file}", endpoints.file),
+        Route("/console/{file:path}", endpoints.file),
         Route(where, endpoints.listed),
         Route(f"{where}/errors", endpoints.grouped),
         Route(f"{where}/replay", endpoints.replay, methods=["POST"]),
@@ -72,9 +79,10 @@ class _Console:
         name = request.path_params.get("file", "console.html")
         if name not in _FILES:
             return refused(404, "there is no such file")
-        text = files("brokerkit._http").joinpath("_page", name).read_text("utf-8")
+        text = files("brokerkit._http").joinpath("_page", *name.split("/")).read_text("utf-8")
         headers = {**HEADERS, "content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
-        return Response(text.replace("{control}", "yes" if self._control else "no"), 200, headers, _FILES[name])
+        text = text.replace("{control}", "yes" if self._control else "no")
+        return Response(text, 200, headers, _KINDS[PurePosixPath(name).suffix])
 
     async def listed(self, request: Request) -> Response:
         return await self._answer(request, grouped=False)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from brokerkit._errors import describe
 from brokerkit._messages._headers import Headers
 
 ORIGIN: Final = "bk-origin"
@@ -37,6 +38,9 @@ EDITS: Final = "bk-edits"
 """JSON list of the bodies that a message had before somebody changed them in a replay, with who and when."""
 FIRST_FAILURE: Final = "bk-first-failure"
 LAST_FAILURE: Final = "bk-last-failure"
+
+_LONGEST_WHY: Final = 4_000
+"""Characters of an error's text that is kept with a message. A longer one is in the log alone."""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,11 @@ class RetryState:
             first_failure=float(_number(headers.get(FIRST_FAILURE))),
             from_us=True,
         )
+
+    def note_why(self, error: BaseException) -> None:
+        """Keep type and text of an error."""
+        text = describe(error)
+        self.why = type(error).__qualname__, text if len(text) <= _LONGEST_WHY else ""
 
     def cancel_timer(self) -> None:
         """Hold the message no longer."""

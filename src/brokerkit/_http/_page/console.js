@@ -57,6 +57,12 @@ const when = (seconds) => (seconds ? new Date(seconds * 1000).toISOString().repl
 const pairs = (counts) => Object.entries(counts).map(([name, number]) => `${name || "(none)"}: ${count(number)}`).join(", ");
 const mean = (row) => (row.attempts ? `${((row.seconds / row.attempts) * 1000).toFixed(2)} ms` : "");
 
+// How many wait for a rate limit, and which.
+const limited = (row) => [
+  row.rate_limit === null && !row.limited ? "" : `${count(row.limited)}${row.rate_limit === null ? "" : ` (${count(row.rate_limit)}/s)`}`,
+  row.limited ? "number warn" : "number",
+];
+
 function kindOf(state) {
   if (state === "consuming" || state === "open") return "state good";
   return state === "failed" || state === "blocked" ? "state bad" : "state warn";
@@ -116,6 +122,7 @@ function showState(state) {
     cells: [
       [name], [each.topics.join(", ")], [each.broker], [each.state, kindOf(each.state)], [when(each.since), "nowrap"],
       [rate(each.rate), "number"], [count(each.lag), "number"], [count(each.in_flight), "number"], [count(each.held), "number"],
+      limited(each),
       [count(each.counts.handled), "number"], [count(each.counts.failed), "number"],
       [count(each.counts.dead_lettered), "number"], [each.error],
     ],
@@ -134,15 +141,16 @@ function showState(state) {
   rows(at("handlers"), state.handlers.map((each) => ({
     key: keyOf(each),
     cells: [
-      [each.handler], [each.source], ...lately(each, before).map((text) => [text, "number"]),
+      [each.handler], [each.source], ...lately(each, before).map((text) => [text, "number"]).toSpliced(1, 0, limited(each)),
       [count(each.attempts), "number"], [mean(each), "number"], [pairs(each.failures)],
       [each.last_error, each.last_error ? "bad" : ""], [when(each.last_error_at), "nowrap"],
     ],
   })));
   const names = Object.keys(state.sources);
-  const chooser = at("source");
-  if ([...chooser.options].map((option) => option.value).join("\n") !== names.join("\n")) {
+  for (const chooser of document.querySelectorAll("select.sources")) {
+    if ([...chooser.options].map((option) => option.value).join("\n") === names.join("\n")) continue;
     chooser.replaceChildren(...names.map((name) => new Option(name, name)));
+    chooser.dispatchEvent(new Event("change"));
   }
 }
 
@@ -163,7 +171,7 @@ async function look() {
 
 // One thing at a time: on some brokers a walk through dead letters hides them from all others.
 async function work(what) {
-  const buttons = [...document.querySelectorAll("section button, section input")].filter((each) => !each.disabled);
+  const buttons = [...document.querySelectorAll(".letters button, .letters input")].filter((each) => !each.disabled);
   buttons.forEach((each) => { each.disabled = true; });
   at("outcome").textContent = "working …";
   at("outcome").className = "";
