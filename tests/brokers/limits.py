@@ -43,6 +43,15 @@ _MOTO_RECEIPTS: Final = (
     "learn there that the lease was lost."
 )
 
+_FAUXQS_GROUPS: Final = (
+    "fauxqs delivers one message of a FIFO group, and the next when that one is deleted. These tests hold several messages "
+    "of a group at once, as SQS delivers them."
+)
+_FAUXQS_TENANTS: Final = (
+    "fauxqs takes the message group of a message in a standard queue, and does not return it with the message. So the "
+    "header `MessageGroupId` is missing there."
+)
+
 LIMITS: Final[Sequence[Limit]] = (
     Limit(versions=("redis-6.2",), test="redis_failover::test_what_is_under_way_*[[]redis[]]", why=_LAG),
     Limit(versions=("redis-6.2",), test="redis_failover::test_each_command_path_*[[]redis[]]", why=_LAG),
@@ -54,4 +63,10 @@ LIMITS: Final[Sequence[Limit]] = (
     Limit(
         versions=("sqs-moto",), test="sqs_settling::test_a_message_whose_lease_ran_out_is_lost_*", why=_MOTO_RECEIPTS
     ),
+    Limit(versions=("sqs-fauxqs",), test="*::test_case_32[[]sqs-fifo[]]", why=_FAUXQS_GROUPS),
+    Limit(versions=("sqs-fauxqs",), test="sqs_settling::test_what_waits_behind_a_fifo_message_*", why=_FAUXQS_GROUPS),
+    Limit(versions=("sqs-fauxqs",), test="sqs_settling::test_a_successor_that_runs_already_*", why=_FAUXQS_GROUPS),
+    Limit(versions=("sqs-fauxqs",), test="sqs_settling::test_without_order_successors_stay", why=_FAUXQS_GROUPS),
+    Limit(versions=("sqs-fauxqs",), test="sqs_messages::test_a_fifo_id_sent_twice_arrives_once", why=_FAUXQS_GROUPS),
+    Limit(versions=("sqs-fauxqs",), test="sqs_settling::test_the_message_group_of_a_standard_*", why=_FAUXQS_TENANTS),
 )
