@@ -156,6 +156,30 @@ async def test_what_cannot_be_decoded_is_left_out_and_kept_raw(
     assert found.raw == {RAW_HEADER: payload}
 
 
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (240_000_000, datetime(1977, 8, 9, 18, 40, tzinfo=UTC)),
+        (2**32 - 1, datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)),
+        (2**32, datetime(2106, 2, 7, 6, 28, 16, tzinfo=UTC)),
+        (253_402_300_799, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (253_402_300_800, datetime(1978, 1, 11, 21, 31, 40, 800_000, tzinfo=UTC)),
+        (1_772_000_000_123, datetime(2026, 2, 25, 6, 13, 20, 123_000, tzinfo=UTC)),
+    ],
+)
+async def test_times_are_seconds_unless_no_date_has_so_many(written: int, means: datetime) -> None:
+    """The codec takes everything from 2106 on for milliseconds, so that "until 9999" was over in 1978."""
+    raw = struct.pack(">Q", written)
+    [in_headers] = await read(frame(2, header(b"", HEADERS, table(EVENT, field(b"until", b"T", raw)))))
+    nested = field(b"more", b"F", table(field(b"all", b"A", table(b"T" + raw))))
+    [sent] = await read(frame(2, header(b"", HEADERS | TIMESTAMP, table(nested), raw)))
+    assert in_headers.properties.headers == {"event": "Paid", "until": means}
+    assert sent.properties.headers == {"more": {"all": [means]}}
+    assert sent.properties.timestamp == means
+    assert not isinstance(sent, DamagedHeader)
+
+
 async def test_properties_behind_a_damaged_one_are_read() -> None:
     properties = short(b"text/\xe9"), table(EVENT), short(b"caf\xe9"), short(b"m1"), struct.pack(">Q", 1_772_000_000)
     payload = header(b"", CONTENT_TYPE | HEADERS | CORRELATION_ID | MESSAGE_ID | TIMESTAMP, *properties)

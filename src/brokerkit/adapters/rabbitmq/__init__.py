@@ -98,7 +98,8 @@ Limits and escaping
     it refuses a larger body: other messages under way to that exchange then end as `ConnectionLost`.
 
     Header values of other producers that are not text become text: numbers and booleans as in JSON, times as ISO 8601,
-    tables and arrays as JSON. Headers that the broker writes itself (``x-death``, ``x-delivery-count``) are left out.
+    tables and arrays as JSON. Headers that the broker writes itself (``x-death``, ``x-delivery-count``) are left out. A time
+    counts seconds, as AMQP says, up to the year 9999. Only a larger number is taken for milliseconds.
 
     The broker also passes on messages that a client cannot decode: times out of range, names and properties that are not
     UTF-8, unknown types of header values. Such a message becomes a dead letter at once (``DecodeError``) and holds up no

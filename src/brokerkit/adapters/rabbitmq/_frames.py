@@ -8,9 +8,11 @@ replaces the reader of our own connections; connections of other users of the li
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from asyncio import StreamReader
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import aio_pika
@@ -45,6 +47,12 @@ _SIZES: Final = {b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, 
 _SIZES.update({b"D": 5, b"T": 8, b"V": 0, b"\0": 0})
 _WITH_LENGTH: Final = (b"S", b"x", b"A", b"F")
 _UNREADABLE: Final = object()
+_LAST_SECOND: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z. A larger time is no number of seconds that a date could have."""
+_EARLY: Final = datetime.fromtimestamp(_LAST_SECOND / 1000, UTC)
+# A field of a table with a time from 2106 to 9999, in seconds as AMQP has it. What only looks like one does no harm: the
+# header is then read twice.
+_LATE: Final = re.compile(rb"T\0\0\0[\x01-\x3a]")
 _CARRIES_CONTENT: Final = (Basic.Deliver, Basic.GetOk, Basic.Return)
 
 
@@ -127,6 +135,9 @@ class TolerantFrames(FrameReceiver):
             received = pamqp.frame.unmarshal(head + rest)
         except Exception as error:  # noqa: BLE001 (a decoder may raise anything, OverflowError and RecursionError included)
             return len(head) + len(rest), channel, self._salvage(kind, channel, rest, error)
+        if kind == constants.FRAME_HEADER and _may_be_late(cast("ContentHeader", received[2]), rest):
+            header, problem = salvage_header(rest[:-1])
+            received = received if problem else (received[0], channel, header)
         if self._damaged and kind == constants.FRAME_HEADER and channel in self._damaged:
             problem, raw = self._damaged.pop(channel)
             header = DamagedHeader(
@@ -153,6 +164,25 @@ class TolerantFrames(FrameReceiver):
         except (ValueError, KeyError, IndexError, struct.error):
             pass
         raise InvalidFrameError(f"{type(error).__name__}: {error}") from error
+
+
+def _may_be_late(header: ContentHeader, payload: bytes) -> bool:
+    """Whether a time may be one that pamqp takes for milliseconds, and so for the seventies: every one after 2106-02-07."""
+    sent = header.properties.timestamp
+    return (sent is not None and sent <= _EARLY) or _LATE.search(payload) is not None
+
+
+def _read_time(data: bytes) -> tuple[int, datetime]:
+    """Decode a time. AMQP counts seconds; only what cannot be seconds is read as milliseconds, which many producers write.
+
+    Raises:
+        ValueError: it is no time that Python has.
+    """
+    seconds = int.from_bytes(data[:8], "big")
+    return decode.timestamp(data) if seconds > _LAST_SECOND else (8, datetime.fromtimestamp(seconds, UTC))
+
+
+_DECODERS: Final[dict[bytes, Callable[[bytes], tuple[int, Any]]]] = {**decode.TABLE_MAPPING, b"T": _read_time}
 
 
 def salvage_method(payload: bytes) -> tuple[Frame, str]:
@@ -229,7 +259,7 @@ def _read_property(name: str, data: bytes, problems: list[str]) -> object:
     if kind == "shortstr":
         return _read_text(data[1:], f"property {name}", problems)
     try:
-        return decode.by_type(data, kind)[1]
+        return _read_time(data)[1] if kind == "timestamp" else decode.by_type(data, kind)[1]
     except Exception as error:  # noqa: BLE001 (as in `get_frame`)
         problems.append(f"property {name} is {data.hex()}: {error}")
         return None
@@ -276,7 +306,7 @@ def _read_field(data: bytes, at: int, what: str, problems: list[str], deep: int)
     value: Any = _UNREADABLE
     if kind not in (b"A", b"F"):
         try:
-            value = decode.TABLE_MAPPING[kind](raw)[1]
+            value = _DECODERS[kind](raw)[1]
         except Exception as error:  # noqa: BLE001 (as in `get_frame`)
             problems.append(f"{what} is {kind.decode()} {raw.hex()}: {error}")
     elif deep < _DEEPEST:
