@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from brokerkit._dead_letters._handled import Handled
 from brokerkit._dead_letters._letter import copies_of, origin_of
 from brokerkit._dead_letters._selection import Selection
 from brokerkit._errors import BrokerkitError, Incomplete
@@ -80,7 +81,7 @@ class Walk:
         # Dead letters that a cursor has returned, and that were not looked at yet.
         self._in_hand = 0
         # The copy of each message that was worked on. Messages that failed again since are left for the next walk.
-        self._handled: dict[str, int] = {}
+        self._handled = Handled()
 
     def __repr__(self) -> str:
         return f"<Walk: {self.progress}>"
@@ -172,7 +173,7 @@ class Walk:
                 self._keep(letter)
         self._in_hand -= len(looked_at)
         for letter in done:
-            self._handled[(origin_of(letter) or "").removeprefix(_NAMED)] = copies_of(letter)
+            self._handled.note((origin_of(letter) or "").removeprefix(_NAMED), copies_of(letter))
         for result in results:
             if isinstance(result, BrokerkitError):
                 raise result
@@ -190,7 +191,7 @@ class Walk:
     def _has_come_since(self, letter: Delivery) -> bool:
         """Whether this dead letter is a message that this walk has replayed and that has failed again."""
         origin, copies = origin_of(letter) or "", copies_of(letter)
-        handled = self._handled.get(origin.removeprefix(_NAMED))
+        handled = self._handled.copies(origin.removeprefix(_NAMED))
         # A replay that its reader does not believe is a new message with the original's id: its copies are counted from
         # zero.
         return handled is not None and (copies > handled or origin.startswith(_NAMED))

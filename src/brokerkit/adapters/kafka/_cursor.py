@@ -8,7 +8,6 @@ Everything before the first dead letter that stays is deleted.
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
@@ -26,6 +25,8 @@ logger = get_logger(__name__)
 _READ: Final = 2_000
 _PAUSE: Final = 0.2
 """Seconds between two requests."""
+_LETTER: Final = 1
+_REMOVED: Final = 2
 
 
 class Send(Protocol):
@@ -34,6 +35,47 @@ class Send(Protocol):
     def __call__(
         self, batch: Sequence[Outgoing], /, *, partition: int
     ) -> Awaitable[list[Receipt | BrokerkitError]]: ...
+
+
+class _Marks:
+    """What the offsets of a partition hold, one byte for each: 0 no dead letter, `_LETTER`, or `_REMOVED`.
+
+    Offsets outside are ignored: the topic may be deleted and made anew during a walk.
+    """
+
+    def __init__(self, begin: int, end: int) -> None:
+        self._begin = begin
+        self._held = bytearray(max(end - begin, 0))
+
+    def extend(self, end: int) -> None:
+        """Have a place for every offset before this one."""
+        self._held.extend(bytes(max(end - self._begin - len(self._held), 0)))
+
+    def note(self, offset: int) -> None:
+        """Note that a dead letter is here."""
+        at = offset - self._begin
+        if 0 <= at < len(self._held) and self._held[at] != _REMOVED:
+            self._held[at] = _LETTER
+
+    def remove(self, run: range) -> None:
+        """Note that dead letters were removed. A record can name any offset."""
+        for at in range(max(run.start - self._begin, 0), min(run.stop - self._begin, len(self._held))):
+            self._held[at] = _REMOVED
+
+    def is_removed(self, offset: int) -> bool:
+        at = offset - self._begin
+        return 0 <= at < len(self._held) and self._held[at] == _REMOVED
+
+    @property
+    def left(self) -> int:
+        """The number of dead letters that stay."""
+        return self._held.count(_LETTER)
+
+    @property
+    def first(self) -> int | None:
+        """The offset of the first dead letter that stays."""
+        at = self._held.find(_LETTER)
+        return None if at < 0 else self._begin + at
 
 
 class KafkaCursor:
@@ -46,9 +88,8 @@ class KafkaCursor:
         self._topic = topic
         self._begins: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
-        # By partition: the offsets of all dead letters, ascending; removed offsets; how many `fetch` has not given yet.
-        self._letters: dict[Partition, array[int]] = {}
-        self._removed: defaultdict[Partition, set[int]] = defaultdict(set)
+        # By partition: what its offsets hold; how many dead letters `fetch` has not given yet.
+        self._marks: dict[Partition, _Marks] = {}
         self._left: dict[Partition, int] = {}
         self._reader: PartitionReader | None = None
         self._has_removed = False
@@ -73,10 +114,9 @@ class KafkaCursor:
         if any(self._begins[tp] < self._ends[tp] for tp in partitions):
             for tp, offset in (await self._committed()).items():
                 self._begins[tp] = max(self._begins.get(tp, 0), offset)
-        self._letters = {tp: array("q") for tp in partitions}
+        self._marks = {tp: _Marks(self._begins[tp], self._ends[tp]) for tp in partitions}
         await self._note(self._begins, self._ends)
-        for tp, offsets in self._letters.items():
-            self._left[tp] = sum(offset not in self._removed[tp] for offset in offsets)
+        self._left = {tp: marks.left for tp, marks in self._marks.items()}
         live = {tp: begin for tp, begin in self._begins.items() if self._left[tp]}
         if live:
             doing = f"read {self._topic!r}"
@@ -108,11 +148,12 @@ class KafkaCursor:
         try:
             while batch := await reader.read(_READ):
                 for tp, message in batch:
+                    marks = self._marks[tp]
                     if message.key() == KEY and is_removal(delivery := KafkaDelivery(message, self._topic, tp)):
                         for run in from_body(delivery.body):
-                            self._removed[tp].update(run)
+                            marks.remove(run)
                     else:
-                        self._letters[tp].append(message.offset())  # type: ignore[arg-type]
+                        marks.note(message.offset())  # type: ignore[arg-type]
         finally:
             await reader.close()
 
@@ -124,7 +165,7 @@ class KafkaCursor:
         while not found and (batch := await self._reader.read(limit)):
             for tp, message in batch:
                 delivery = KafkaDelivery(message, self._topic, tp)
-                if not is_removal(delivery) and message.offset() not in self._removed[tp]:
+                if not (is_removal(delivery) or self._marks[tp].is_removed(message.offset())):  # type: ignore[arg-type]
                     self._left[tp] -= 1
                     found.append(delivery)
         for tp in self._left:
@@ -143,7 +184,8 @@ class KafkaCursor:
             [result] = await self._send([record], partition=tp[1])
             if isinstance(result, BrokerkitError):
                 raise result
-            self._removed[tp].update(gone)
+            for offset in gone:
+                self._marks[tp].remove(range(offset, offset + 1))
 
     async def close(self) -> None:
         """See `Cursor.close`."""
@@ -162,22 +204,12 @@ class KafkaCursor:
     async def _delete(self) -> None:
         """Delete everything before the first dead letter that stays. If none stays, also delete the records of removals."""
         admin = self._admin()
-        firsts = {tp: self._first(tp) for tp in self._ends}
-        empty = {tp: self._ends[tp] for tp, first in firsts.items() if first is None}
+        empty = {tp: self._ends[tp] for tp, marks in self._marks.items() if marks.first is None}
         ends = await admin.ends(empty)
-        known = {tp: len(letters) for tp, letters in self._letters.items()}
+        for tp, end in ends.items():
+            self._marks[tp].extend(end)
         await self._note(empty, ends)
-        heads: dict[Partition, int] = {}
-        for tp, first in firsts.items():
-            if first is None:
-                come = self._letters[tp][known[tp] :]
-                first = come[0] if come else ends[tp]
-            if first > self._begins[tp]:
-                heads[tp] = first
+        firsts = {tp: ends.get(tp, 0) if marks.first is None else marks.first for tp, marks in self._marks.items()}
+        heads = {tp: first for tp, first in firsts.items() if first > self._begins[tp]}
         if heads:
             await admin.delete_before(heads)
-
-    def _first(self, tp: Partition) -> int | None:
-        """The offset of the first dead letter that stays."""
-        removed = self._removed[tp]
-        return next((offset for offset in self._letters[tp] if offset not in removed), None)
