@@ -186,6 +186,7 @@ class Routes:
             for name in handler.events if handler.raw and not handler.handles_any else ():
                 wanted.setdefault(str(name), {})[handler] = None
         self._wanted = wanted
+        self._reached = {*self._any, *(handler for handlers in wanted.values() for handler in handlers)}
         # If a handler takes deliveries of any name, an unknown name does not show that a rule is wrong.
         self._raw = any(handler.raw for handler in self._handlers)
         scope = settings.group or ",".join(settings.topic or settings.queue)
@@ -208,6 +209,7 @@ class Routes:
         stated = (*(settings.name_from or self._format.name_from), *(settings.id_from or self._format.id_from))
         self._looked_at = {path[0] for rule in stated if (path := field_path(rule))}
         self._routes: dict[str | bytes | None, Route] = {None: nameless, "": nameless, b"": nameless}
+        self._kept = [0, 0]
 
     def __getitem__(self, wire_name: str | bytes | None) -> Route:
         """Return the route of a name on the wire."""
@@ -217,14 +219,17 @@ class Routes:
         name = as_text(wire_name)
         if isinstance(name, bytes):
             name = name.decode(errors="backslashreplace")
-        route = self._resolve(self._names.of(name))
-        if len(self._routes) < _MOST_UNKNOWN and len(wire_name) <= _LONGEST_UNKNOWN:
+        route = self._resolve(name := self._names.of(name))
+        # A rule can make one name of many, so handled names have a limit too. Invented ones leave them their room.
+        wanted = name in self._wanted
+        if self._kept[wanted] < _MOST_UNKNOWN + wanted * 2 * len(self._wanted) and len(wire_name) <= _LONGEST_UNKNOWN:
+            self._kept[wanted] += 1
             self._routes[wire_name] = route
         return route
 
     def __contains__(self, handler: Handler) -> bool:
         """Whether messages of this source can reach a handler."""
-        return handler in self._any or any(handler in handlers for handlers in self._wanted.values())
+        return handler in self._reached
 
     @property
     def timeouts(self) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -116,6 +117,9 @@ class Handlers:
 
     def __init__(self) -> None:
         self._registered: list[Handler] = []
+        # Registration must not look at every other handler: there can be tens of thousands.
+        self._of_event: defaultdict[str | type[Any] | Found, list[Handler]] = defaultdict(list)
+        self._numbers: dict[str, int] = {}
         self._middleware: list[tuple[HandlerMiddleware, str | None]] = []
         self._late = ""
 
@@ -350,12 +354,9 @@ class Handlers:
         Raises:
             ConfigError: the same function is already registered for one of these events.
         """
-        for known in () if handler.raw else self._registered:
-            if (
-                not known.raw
-                and (known.source is None or handler.source is None or known.source == handler.source)
-                and not set(known.events).isdisjoint(handler.events)
-                and is_same(known.function, handler.function)
+        for known in (known for event in handler.events if not handler.raw for known in self._of_event.get(event, ())):
+            if (known.source is None or handler.source is None or known.source == handler.source) and is_same(
+                known.function, handler.function
             ):
                 shared = sorted(shown(one) for one in set(known.events) & set(handler.events))
                 raise ConfigError(
@@ -367,12 +368,15 @@ class Handlers:
         """Add a handler under a unique name, because the list of handlers that are done holds names."""
         self._refuse_late()
         self._refuse_again(handler)
-        taken = {known.name for known in self._registered}
-        name, number = handler.name, 1
-        while name in taken:
-            number += 1
-            name = f"{handler.name}#{number}"
-        self._registered.append(replace(handler, name=name))
+        name = handler.name
+        while name in self._numbers:
+            self._numbers[handler.name] += 1
+            name = f"{handler.name}#{self._numbers[handler.name]}"
+        self._numbers[name] = 1
+        added = replace(handler, name=name)
+        self._registered.append(added)
+        for event in () if handler.raw else handler.events:
+            self._of_event[event].append(added)
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(tuple(self._registered))
