@@ -53,6 +53,18 @@ def test_an_installed_program_says_its_version(monkeypatch: pytest.MonkeyPatch) 
     assert exact(name).startswith(name.removeprefix("redis-").removesuffix("system"))
 
 
+@pytest.mark.parametrize(
+    ("debian", "upstream"),
+    [("5:8.0.2-3", "8.0.2"), ("3.10.8-1.1+deb12u1", "3.10.8"), ("8.1.1+dfsg1-3+deb13u3", "8.1.1")],
+)
+def test_the_version_of_a_package_is_that_of_its_broker(
+    monkeypatch: pytest.MonkeyPatch, debian: str, upstream: str
+) -> None:
+    monkeypatch.setattr(versions, "package_version", lambda package, root: debian)
+
+    assert exact("redis-8.0") == upstream
+
+
 def test_the_program_of_another_debian_runs_inside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(versions, "BROKERS", tmp_path)
 

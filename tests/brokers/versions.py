@@ -261,7 +261,8 @@ def package_version(package: str, root: Path) -> str:
 
 
 def _upstream(version: str) -> str:
-    return re.sub(r"^\d+:|-[^-]*$", "", version)
+    # Debian adds "+dfsg" where it leaves files of the original out.
+    return re.sub(r"^\d+:|(\+dfsg[^-]*)?-[^-]*$", "", version)
 
 
 def command(name: str, program: str) -> list[str]:
