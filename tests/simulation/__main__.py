@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.simulation.loop import quiet
 from tests.simulation.plan import plan_of, smaller
-from tests.simulation.world import Outcome, quiet, simulate
+from tests.simulation.world import Outcome, simulate
 
 _CHUNK = 25
 

@@ -73,6 +73,7 @@ class Ledger:
         self._first: dict[tuple[Life, str], tuple[int, float]] = {}
         self._attempts: dict[Life, set[tuple[int, int]]] = {}
         self._began: dict[tuple[Life, int], list[float]] = {}
+        self._failed: dict[Life, list[float]] = {}
         self._published = 0
         self._received = 0
         self.wrong: list[str] = []
@@ -153,12 +154,15 @@ class Ledger:
         number = account.plan.number
         if account.excuses or account.failures or account.cut or sum(account.begun):
             return
-        strict = self._setup.order == "strict" and self._setup.promises.order == "group"
+        setup = self._setup
+        strict = setup.order == "strict" and setup.promises.order == "group"
         for other in self.accounts.values():
             if other.plan.key != key or not 0 < other.place < account.place or other.excuses:
                 continue
             if strict and not other.is_over:
                 self.blame(f"message {number} passes {other.plan.number} of the same key, which is not over")
+            elif setup.pulls_back and not (other.is_over or other.rejected or other.failures >= setup.attempts):
+                self.blame(f"message {number} passes {other.plan.number} of the same key, which is tried again")
             elif not sum(other.begun) and not other.is_over and self._was_before(life, other, account):
                 self.blame(f"message {number} begins before {other.plan.number} of the same key")
 
@@ -196,6 +200,7 @@ class Ledger:
         account.open[handler] -= 1
         if how not in ("ok", "cut"):
             account.failed_in.append(life)
+            self._failed.setdefault(life, []).append(self._loop.time())
         match how:
             case "ok":
                 account.done[handler] += 1
@@ -213,6 +218,12 @@ class Ledger:
                     longest = longest_backoff(account.attempt, first=setup.first, cap=setup.cap)
                     wait = longest / 2
                 account.not_before = self._loop.time() + wait
+
+    def check_failed(self, life: Life, counted: int, *, until: float) -> None:
+        """A process has counted its failed attempts. One that ends when its stop is under way may have been cut short."""
+        times = self._failed.get(life, [])
+        if not sum(time < until for time in times) <= counted <= len(times):
+            self.blame(f"process {life.number} has counted {counted} failed attempts, and there were {len(times)}")
 
     def runs(self, life: Life) -> bool:
         """Whether handlers of a process run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from brokerkit._errors import BrokerkitError, ConnectionLost, PublishError
 from brokerkit._messages._delivery import RELEASE, Delivery, Outcome, RetryLater, Settled
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OWN = "own"
 _STYLE = NameStyle(limit=1024)
+_NO_HINDRANCE: Final[tuple[FaultKind, ...]] = ("refuse publishes", "lose receipts", "refuse extensions", "refuse marks")
+"""What keeps no message from being acknowledged or given back."""
 
 
 class Link:
@@ -27,6 +29,7 @@ class Link:
         generation: how often it has broken.
         down_until: when it can be made again.
         trouble: until when something was wrong with it, or with the process.
+        hindered: until when that may keep a settlement from the broker.
     """
 
     def __init__(self, life: Life, loop: SimulatedLoop, setup: Setup, rng: random.Random) -> None:
@@ -36,17 +39,19 @@ class Link:
         self.rng = rng
         self.generation = 0
         self.down_until = 0.0
-        self.trouble = -1.0
+        self.trouble = self.hindered = float("-inf")
         self._until: dict[FaultKind, float] = {}
         self.broken = asyncio.Event()
 
     def suffer(self, kind: FaultKind, seconds: float) -> None:
         """Have something go wrong for a while."""
         self._until[kind] = max(self._until.get(kind, 0.0), self.loop.time() + seconds)
-        self.note_trouble(seconds)
+        self.note_trouble(seconds, hinders=kind not in _NO_HINDRANCE)
 
-    def note_trouble(self, seconds: float) -> None:
+    def note_trouble(self, seconds: float, *, hinders: bool = True) -> None:
         self.trouble = max(self.trouble, self.loop.time() + seconds)
+        if hinders:
+            self.hindered = max(self.hindered, self.loop.time() + seconds)
 
     def has(self, kind: FaultKind) -> bool:
         """Whether something goes wrong now."""
@@ -205,14 +210,21 @@ def checked(adapter: SimulatedAdapter) -> Adapter:
 
 
 class SimulatedDelivery(Delivery):
-    """A delivery whose place in a set is the same in each run."""
+    """A delivery whose place in a set is the same in each run.
 
-    __slots__ = ("_is_ours", "_number", "lineage")
+    Attributes:
+        lineage: the number of its message, also in a copy.
+        has_arrived: its process has received it.
+        is_known_lost: its process was told, before a handler began, that it is no longer its own.
+    """
+
+    __slots__ = ("_is_ours", "_number", "has_arrived", "is_known_lost", "lineage")
 
     def __init__(self, loop: SimulatedLoop, message: Outgoing, *, is_ours: bool, **fields: Any) -> None:
         self._number = loop.count()
         self._is_ours = is_ours
         self.lineage = number_of(message.body)
+        self.has_arrived = self.is_known_lost = False
         super().__init__(
             body=message.body,
             topic="deals",

@@ -158,7 +158,7 @@ class LogBroker(SimulatedBroker):
         partition.assignment, partition.moving = None, False
         lost = held.offsets.unsettled
         held.offsets.revoke()
-        is_first = True
+        is_first, is_put_off = True, False
         for offset in range(partition.committed, held.next):
             number = number_of(partition.records[offset].body)
             self.ledger.given_back(held.source.link.life, number)
@@ -171,7 +171,8 @@ class LogBroker(SimulatedBroker):
                 held.never_begun.add(number)
             elif sum(account.begun):
                 waits_for_a_limit = any(self.setup.rates)
-                if held.never_begun and not (held.source.is_troubled or account.failures or waits_for_a_limit):
+                is_put_off = is_put_off or account.failures > 0  # What is behind it comes again because of it.
+                if held.never_begun and not (held.source.is_troubled or is_put_off or waits_for_a_limit):
                     self.ledger.blame(f"message {number} comes again, and {held.never_begun} before it never began")
                 self.ledger.excuse(number, "something before it was given back")
                 is_first = False

@@ -85,6 +85,8 @@ class Setup:
         returns_last: a message that was given back comes behind those that wait.
         tells_lease_end: a reader is told when a lease of its own has ended.
         waits_block: a message that a queue keeps for later keeps the others of its key waiting.
+        pulls_back: with a message that goes back, a reader takes back from the core those behind it in its key, as that of
+            SQS does for FIFO queues. So none passes another.
         copied: how many partitions a log has.
         lives: how many processes there are.
         handlers: how many handlers each message has.
@@ -101,6 +103,7 @@ class Setup:
     returns_last: bool
     tells_lease_end: bool
     waits_block: bool
+    pulls_back: bool
     partitions: int
     lives: int
     handlers: int
@@ -169,7 +172,8 @@ def _setup(rng: random.Random, seed: str) -> Setup:
         counts_returns=choices.random() < 0.5,
         returns_last=choices.random() < 0.4 and not fifo,
         tells_lease_end=choices.random() < 0.5,
-        waits_block=choices.random() < 0.5 and not promises.copies_retries,
+        waits_block=(waits_block := choices.random() < 0.5 and not promises.copies_retries),
+        pulls_back=fifo and waits_block and order != "none" and choices.random() < 0.7,
         partitions=rng.randint(1, 3),
         lives=rng.choice([1, 1, 2, 2, 3, 4]),
         handlers=rng.choice([1, 1, 1, 2]),
@@ -236,6 +240,16 @@ def _fault(rng: random.Random, setup: Setup, pace: float) -> Fault:
     )
 
 
+def _refused_at_a_stop(seed: str, setup: Setup, pace: float) -> tuple[Fault, ...]:
+    """A stop while dead letters are refused, which chance alone brings too seldom."""
+    rng = random.Random(f"refused at a stop {seed}")
+    if rng.random() > 0.04:
+        return ()
+    at, life = round(rng.uniform(0.0, pace + 2.0), 3), rng.randrange(setup.lives)
+    stop = round(at + rng.uniform(0.5, 4.0), 3)
+    return Fault(at, "refuse publishes", life, 20.0), Fault(stop, "stop", life, 0.0)
+
+
 def plan_of(seed: str) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan {seed}")
@@ -256,7 +270,8 @@ def plan_of(seed: str) -> Plan:
         for number in range(rng.choice([1, 3, 6, 12, 24]))
     )
     count = rng.choice([0, 1, 2, 3, 5, 8])
-    faults = sorted((_fault(rng, setup, pace) for _ in range(count)), key=lambda fault: fault.at)
+    faults = [*(_fault(rng, setup, pace) for _ in range(count)), *_refused_at_a_stop(seed, setup, pace)]
+    faults.sort(key=lambda fault: fault.at)
     return Plan(seed, setup, messages, tuple(faults))
 
 

@@ -8,43 +8,14 @@ from collections.abc import Sequence
 
 from brokerkit._errors import ConnectionLost
 from brokerkit._guard import start
-from brokerkit._messages._delivery import ACK, Delivery, Outcome, RetryLater, Settled
+from brokerkit._messages._delivery import ACK, Delivery, Outcome, RetryLater, Settled, State
 from brokerkit._messages._outgoing import Outgoing
 from brokerkit.adapters.api import Lost, Subscription
+from tests.simulation.entry import Entry
 from tests.simulation.ledger import Ledger
-from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, message_of, number_of, settle_over
+from tests.simulation.link import Link, SimulatedBroker, SimulatedDelivery, message_of, settle_over
 from tests.simulation.loop import SimulatedLoop, outside
 from tests.simulation.plan import Setup
-
-
-class _Entry:
-    """A message in the queue.
-
-    Attributes:
-        holder: who has it.
-        delivery: the delivery that counts.
-        acknowledged: the delivery that was acknowledged.
-        granted: when its lease began.
-        silent: its holder never got it, or is gone.
-    """
-
-    def __init__(self, message: Outgoing, number: int, time: float, *, own: bool) -> None:
-        self.message = message
-        self.number = number
-        self.time = time
-        self.own = own
-        self.count = 0
-        self.starts = 0
-        self.is_ready = True
-        self.holder: QueueSource | None = None
-        self.delivery: SimulatedDelivery | None = None
-        self.acknowledged: Delivery | None = None
-        self.granted = 0.0
-        self.silent = False
-
-    @property
-    def lineage(self) -> int:
-        return number_of(self.message.body)
 
 
 class QueueBroker(SimulatedBroker):
@@ -52,7 +23,7 @@ class QueueBroker(SimulatedBroker):
 
     def __init__(self, setup: Setup, loop: SimulatedLoop, ledger: Ledger, rng: random.Random) -> None:
         super().__init__(setup, loop, ledger, rng)
-        self.entries: list[_Entry] = []
+        self.entries: list[Entry] = []
         self.readers: list[QueueSource] = []
         self._numbers = 0
         self._lease = setup.promises.lease
@@ -67,7 +38,7 @@ class QueueBroker(SimulatedBroker):
     def append(self, message: Outgoing, *, own: bool) -> None:
         """Take a message, or the copy of one."""
         self._numbers += 1
-        self.entries.append(_Entry(message, self._numbers, self.loop.wall(), own=own))
+        self.entries.append(Entry(message, self._numbers, self.loop.wall(), own=own))
         self._wake()
 
     def _wake(self) -> None:
@@ -99,7 +70,7 @@ class QueueBroker(SimulatedBroker):
                 found.append(self._give(entry, source))
         return found
 
-    def _give(self, entry: _Entry, source: QueueSource) -> SimulatedDelivery:
+    def _give(self, entry: Entry, source: QueueSource) -> SimulatedDelivery:
         entry.count += 1
         entry.is_ready, entry.holder, entry.silent = False, source, True
         promises = self.setup.promises
@@ -121,10 +92,10 @@ class QueueBroker(SimulatedBroker):
         """Do something later, whatever becomes of the process that runs."""
         outside(self.loop.call_later, seconds, call, *args)
 
-    def grant(self, entry: _Entry) -> None:
+    def grant(self, entry: Entry) -> None:
         entry.granted = self.loop.time()
 
-    def _look_at_lease(self, entry: _Entry, delivery: SimulatedDelivery) -> None:
+    def _look_at_lease(self, entry: Entry, delivery: SimulatedDelivery) -> None:
         assert self._lease is not None
         if entry.delivery is not delivery or entry.holder is None:
             return
@@ -139,18 +110,18 @@ class QueueBroker(SimulatedBroker):
         if self.setup.tells_lease_end and is_known:
             holder.tell_lost([delivery])
 
-    def lose(self, entry: _Entry, why: str) -> None:
+    def lose(self, entry: Entry, why: str) -> None:
         """A delivery is taken from its holder, and its message comes again."""
         if entry.holder is not None:
             self.ledger.given_back(entry.holder.link.life, entry.lineage)
         self.ledger.excuse(entry.lineage, why)
         self.put_back(entry)
 
-    def put_back(self, entry: _Entry) -> None:
+    def put_back(self, entry: Entry) -> None:
         entry.holder, entry.delivery, entry.is_ready = None, None, True
         self._wake()
 
-    def held_by(self, source: QueueSource) -> list[_Entry]:
+    def held_by(self, source: QueueSource) -> list[Entry]:
         return [entry for entry in self.entries if entry.holder is source]
 
     def leave(self, source: QueueSource, why: str) -> None:
@@ -240,7 +211,7 @@ class QueueSource:
                 raise ConnectionLost("the connection broke")
             ours = [one for one in found if one.token.delivery is one]
             for one in ours:
-                one.token.silent = False
+                one.token.silent, one.has_arrived = False, True
                 self._broker.ledger.received(self.link.life, one.lineage)
             if ours:
                 return ours
@@ -271,10 +242,44 @@ class QueueSource:
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
         gone = Settled.LOST if self._broker.setup.promises.lease is None else Settled.FAILED
-        return await settle_over(self._broker, self.link, pairs, self._settle, gone)
+        behind = await self._pull_back(pairs) if self._broker.setup.pulls_back else []
+        generation = self.link.generation
+        answers = await settle_over(self._broker, self.link, pairs, self._settle, gone)
+        for delivery in behind:
+            if delivery.token.delivery is not delivery:
+                continue
+            if self.link.is_down or self.link.generation != generation:
+                delivery.token.silent = True  # Its lease ends.
+            else:
+                if self._broker.setup.counts_returns:
+                    delivery.token.count -= 1  # Its reader does not count what it took back.
+                self._give_back(delivery.token)
+        return answers
+
+    async def _pull_back(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[SimulatedDelivery]:
+        """Take from the core what is behind those that go back."""
+        first: dict[str | bytes, int] = {}
+        settling = {delivery for delivery, _ in pairs}
+        for delivery, outcome in pairs:
+            entry: Entry = delivery.token
+            if outcome is not ACK and entry.delivery is delivery and (key := entry.message.key) is not None:
+                first[key] = min(entry.number, first.get(key, entry.number))
+        behind = [
+            one.delivery
+            for one in self._broker.held_by(self)
+            if one.delivery is not None and one.delivery.has_arrived and one.delivery not in settling
+            if one.delivery.state is State.WAITING and one.number > first.get(one.message.key or "", one.number)
+        ]
+        if behind:
+            losing = start(self._lost(behind), lambda error: self._broker.ledger.blame(f"Lost raised {error!r}"))
+            while not losing.done() and any(one.state is State.WAITING for one in behind):
+                await asyncio.sleep(0)  # The core drops at once what has not begun.
+            for delivery in behind:
+                self._broker.ledger.given_back(self.link.life, delivery.lineage)
+        return behind
 
     def _settle(self, delivery: SimulatedDelivery, outcome: Outcome) -> Settled:
-        entry: _Entry = delivery.token
+        entry: Entry = delivery.token
         broker = self._broker
         if entry.delivery is not delivery or entry.holder is not self:
             again = broker.setup.repeats and outcome is ACK and entry.acknowledged is delivery
@@ -287,7 +292,7 @@ class QueueSource:
         elif isinstance(outcome, RetryLater):
             if broker.setup.promises.copies_retries:
                 self._remove(entry)
-                entry = _Entry(outcome.copy, 0, 0.0, own=True)
+                entry = Entry(outcome.copy, 0, 0.0, own=True)
                 entry.is_ready = False
                 broker.entries.append(entry)
                 broker.later(outcome.after, self._bring, entry)
@@ -298,7 +303,7 @@ class QueueSource:
             self._give_back(entry)
         return Settled.DONE
 
-    def _give_back(self, entry: _Entry) -> None:
+    def _give_back(self, entry: Entry) -> None:
         if not self._broker.setup.counts_returns:
             entry.count -= 1
         if self._broker.setup.returns_last:
@@ -306,13 +311,13 @@ class QueueSource:
             self._broker.entries.append(entry)
         self._broker.put_back(entry)
 
-    def _remove(self, entry: _Entry) -> None:
+    def _remove(self, entry: Entry) -> None:
         self._broker.entries.remove(entry)
         entry.holder, entry.delivery = None, None
         if self._broker.setup.fifo:
             self._broker._wake()
 
-    def _bring(self, entry: _Entry) -> None:
+    def _bring(self, entry: Entry) -> None:
         self._broker.entries.remove(entry)
         self._broker.append(entry.message, own=True)
 
@@ -320,7 +325,7 @@ class QueueSource:
         await self.link.travel()
         answers: list[Settled] = []
         for delivery in deliveries:
-            entry: _Entry = delivery.token
+            entry: Entry = delivery.token
             if self.link.is_down or (self.link.has("refuse extensions") and self.link.rng.random() < 0.7):
                 answers.append(Settled.FAILED)
             elif entry.delivery is delivery and entry.holder is self:
@@ -329,6 +334,10 @@ class QueueSource:
             else:
                 answers.append(Settled.LOST)
         await self.link.travel()
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            assert isinstance(delivery, SimulatedDelivery)
+            if answer is Settled.LOST and delivery.state is State.WAITING:
+                delivery.is_known_lost = True
         return answers
 
     async def begin_alone(self, delivery: Delivery) -> int:
@@ -368,6 +377,6 @@ class QueueSource:
             await asyncio.wait([self._teller])
             self._teller = None
         for entry in self._broker.held_by(self):
-            if not entry.silent and self.link.trouble < self._broker.loop.time() - 15.0:
+            if not entry.silent and self.link.hindered < self._broker.loop.time() - 15.0:
                 self._broker.ledger.blame(f"message {entry.lineage} is neither acknowledged nor given back at a stop")
         self._broker.leave(self, "its reader has left")

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 
+from tests.simulation.loop import quiet
 from tests.simulation.plan import Fault, Plan, Planned, Step, plan_of, smaller
-from tests.simulation.world import quiet, simulate
+from tests.simulation.world import simulate
 
 _SEEDS: Final = int(os.environ.get("BROKERKIT_SEEDS", "2000"))
 _CHUNKS: Final = 8
@@ -73,7 +74,7 @@ def test_what_waits_behind_a_message_that_fails_while_its_partition_goes_does_no
 
 _HASHES: Final = """
 from tests.simulation.plan import plan_of
-from tests.simulation.world import quiet, simulate
+from tests.simulation.world import simulate
 print([simulate(plan_of(str(seed))).hash for seed in range(40)])
 """
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
-import logging
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -16,20 +13,22 @@ from brokerkit import Bus, Handlers, Message, Rate, Reject, Retry
 from brokerkit._config._loading import BusSettings, from_keywords
 from brokerkit._config._retry_policy import RetryPolicy
 from brokerkit._errors import BrokerkitError
+from brokerkit._messages._trace_context import HANDLED
 from brokerkit._publishing._middleware import PublishInside
 from brokerkit._runtime import Runtime
 from brokerkit._status._hooks import Hooks
 from brokerkit.adapters.api import Connection
 from brokerkit.events.evenbet import OnPlayerSeatedDown
 from tests.simulation.ledger import Ledger, running_life
-from tests.simulation.link import Link, SimulatedAdapter, checked
+from tests.simulation.link import Link, SimulatedAdapter, SimulatedDelivery, checked
 from tests.simulation.log_broker import LogBroker
-from tests.simulation.loop import LIFE, Endless, Life, SimulatedLoop, simulated
+from tests.simulation.loop import LIFE, Endless, Life, SimulatedLoop, quiet, simulated
 from tests.simulation.plan import HORIZON, Fault, Plan, Setup
 from tests.simulation.queue_broker import QueueBroker
 
 _LONGEST: Final = 4_000.0
 """Seconds after the horizon in which everything must be over."""
+_SOON: Final = 0.01
 _GRACE: Final = 16.0
 """Seconds beyond the stop timeout in which a stop must end."""
 
@@ -72,6 +71,7 @@ class _Process(Life):
         self.over = asyncio.Event()
         self.bus: Bus | None = None
         self.task: asyncio.Task[None] | None = None
+        self.stop_at: float | None = None
         self.stop_by: float | None = None
 
 
@@ -136,6 +136,9 @@ class World:
             self.ledger.blame(f"process {process.number} needed too long to stop")
         if self.ledger.runs(process):
             self.ledger.blame(f"process {process.number} has stopped, and its handlers run")
+        if process.bus is not None:
+            counted = sum(stats.failed for stats in process.bus.runtime.stats.values())
+            self.ledger.check_failed(process, counted, until=-1.0 if process.stop_at is None else process.stop_at)
 
     def kill(self, process: _Process) -> None:
         """End a process at this point."""
@@ -191,6 +194,8 @@ class World:
 
     def ask_to_stop(self, process: _Process) -> None:
         """Stop a process in peace."""
+        if process.stop_at is None:
+            process.stop_at = self.loop.time()
         process.stop_by = self.loop.time() + self.plan.setup.stop_timeout + _GRACE
         process.stop.set()
 
@@ -281,6 +286,10 @@ async def _handle(number: int, handler: int, message: Message) -> None:
     setup, ledger, loop = world.plan.setup, world.ledger, world.loop
     step = ledger.begin(life, number, handler, message.attempt)
     begun = loop.time()
+    delivery = HANDLED.get()
+    assert isinstance(delivery, SimulatedDelivery)
+    if delivery.is_known_lost:
+        ledger.blame(f"message {number} begins although its process knows that it is lost")
     how: str = step.act
     wait: float | None = None
     try:
@@ -299,6 +308,9 @@ async def _handle(number: int, handler: int, message: Message) -> None:
     except asyncio.CancelledError:
         took = loop.time() - begun
         how = "timeout" if took > setup.timeout else "cut"
+        stop_at = world.processes[life.number].stop_at
+        if how == "cut" and (stop_at is None or loop.time() < stop_at + setup.stop_timeout - _SOON):
+            ledger.blame(f"message {number} was cut short before the stop timeout")
         if how == "timeout" and world.processes[life.number].stop.is_set():
             ledger.excuse(number, "it was cut short or timed out")
         if took > setup.timeout * 1.15 + 1.0 and world.processes[life.number].link.trouble < begun:
@@ -346,24 +358,6 @@ def _settings(setup: Setup) -> BusSettings:
     if setup.max_deliveries is not None:
         keywords["max_deliveries"] = setup.max_deliveries
     return from_keywords(keywords, {})
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Write no log, and keep the garbage collector away from what was there before. Many simulations share one such block,
-    because both take time to set up.
-    """
-    disabled = logging.root.manager.disable
-    if disabled == logging.CRITICAL:
-        yield
-        return
-    logging.disable(logging.CRITICAL)
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        logging.disable(disabled)
 
 
 @quiet()
