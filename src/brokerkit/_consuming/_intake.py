@@ -216,7 +216,9 @@ class Intake:
                 route = self._narrowed(route, delivery)
             delivery.route = route
             suspect = delivery.count > most_deliveries
-            if (suspect or remembered or FAILURES in delivery.headers) and not self._recalls(delivery, suspect):
+            if (suspect or remembered or delivery.header(FAILURES) is not None) and not self._recalls(
+                delivery, suspect
+            ):
                 continue
             if (not route.known or self.guard is not None) and not self._pass_guard(delivery, route):
                 continue

@@ -145,6 +145,10 @@ class Delivery:
         self.state = State.UNREADABLE
         self.parsed = DecodeError(why)
 
+    def header(self, name: str) -> str | bytes | None:
+        """Return one header, or None. It may cost less than `headers`, for which an adapter may have to decode them all."""
+        return self.headers.get(name)
+
     # Asked for rarely, so that an adapter may work them out only then.
 
     @property

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from operator import methodcaller
 from typing import Any, Final
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from brokerkit.adapters.api import ID_HEADER, Delivery, plausible_time
+from brokerkit.adapters.api import ID_HEADER, Delivery, Headers, State, plausible_time
 from brokerkit.adapters.kafka._wire import lost_in_mapping
 
 UNREADABLE: Final = "unreadable-header-"
 """Prefix of the names of headers whose own names are not UTF-8. A number follows."""
+
+Pairs = Sequence[tuple[str, str | bytes | None]]
+"""Headers as the client gives them."""
+
+
+class _Unread(Enum):
+    """Instead of an id that nobody has asked for."""
+
+    ID = 1
+
+
+_UNREAD: Final = _Unread.ID
+_WAITING: Final = State.WAITING
 
 _headers: Final = methodcaller("headers")
 """If the library cannot decode a name, it returns a list all the same: the name is missing, and the error is still set. A
@@ -22,9 +36,11 @@ the list ends the process (CPython 3.11, confluent-kafka 2.16). A call from C al
 
 
 class KafkaDelivery(Delivery):
-    """A `Delivery` that is built in one step, in half the time. Rarely used values are read from the message."""
+    """A `Delivery` that is built in one step. Its headers become a mapping when somebody asks for all of them: most are only
+    asked for the event name. Rarely used values are read from the message.
+    """
 
-    __slots__ = ()
+    __slots__ = ("_found", "_headers", "_id")
 
     def __init__(self, message: Message[Any, Any], topic: str, token: object) -> None:
         unreadable = 0
@@ -32,25 +48,57 @@ class KafkaDelivery(Delivery):
             found = _headers(message)
         except Exception:  # noqa: BLE001 (confluent-kafka 2.16 raises UnicodeDecodeError inside a SystemError)
             found, unreadable = _readable_headers(message)
-        headers: dict[str, Any] = dict(found) if found else {}
-        if None in headers.values():
-            headers = {name: b"" if value is None else value for name, value in headers.items()}
-        identity = headers.get(ID_HEADER)
+        self._found: Pairs = found or ()
+        self._headers: Headers | None = None
+        self._id: str | _Unread | None = _UNREAD
         self.body = message.value()
         self.topic = topic
         self.key = message.key()
-        self.headers = headers
-        self.id = identity.decode(errors="replace") if isinstance(identity, bytes) else identity
         self.count = 0
         self.native = message
         self.token = token
         self.routing_key = None
         self.type = None
-        self._begin()
+        # `_begin`, without a call
+        self.state = _WAITING
+        self.parsed = None
+        self.route = None
+        self.lane = None
+        self.retry_state = None
         if unreadable:
             self.unreadable(
                 f"the names of {unreadable} headers are not UTF-8; their values are kept as {UNREADABLE}1 and so on"
             )
+
+    def header(self, name: str) -> str | bytes | None:
+        if self._headers is not None:
+            return self._headers.get(name)
+        found: str | bytes | None = None
+        for other, value in self._found:  # The last of several counts, as in `headers`.
+            if other == name:
+                found = b"" if value is None else value
+        return found
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = {name: b"" if value is None else value for name, value in self._found}
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+
+    @property
+    def id(self) -> str | None:
+        if isinstance(self._id, _Unread):
+            given = self.header(ID_HEADER)
+            self._id = given.decode(errors="replace") if isinstance(given, bytes) else given
+        return self._id
+
+    @id.setter  # noqa: A003 (it is the property above)
+    def id(self, id: str | None) -> None:
+        self._id = id
 
     @property
     def position(self) -> tuple[int, int]:
