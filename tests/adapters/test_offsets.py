@@ -21,24 +21,24 @@ def test_before_the_first_message_there_is_nothing_to_commit() -> None:
 
 def test_ack_of_a_later_message_never_hides_an_earlier_failure() -> None:
     tracker = received([5, 6, 7])
-    tracker.done(7)
-    tracker.done(6)
+    tracker.done([7])
+    tracker.done([6])
     assert tracker.position == 5
 
 
 def test_gaps_between_offsets_hold_nothing_back() -> None:
     tracker = received([5, 9, 40])
-    tracker.done(5)
+    tracker.done([5])
     assert tracker.position == 9
-    tracker.done(40)
-    tracker.done(9)
+    tracker.done([40])
+    tracker.done([9])
     assert tracker.position == 41
 
 
 def test_done_twice_is_harmless() -> None:
     tracker = received([1, 2])
-    assert tracker.done(1)
-    assert not tracker.done(1)
+    assert tracker.done([1])
+    assert not tracker.done([1])
     assert tracker.position == 2
 
 
@@ -46,8 +46,8 @@ def test_a_released_message_is_never_passed_even_if_it_is_settled_again() -> Non
     tracker = received([1, 2])
     assert tracker.release(1)
     assert not tracker.release(1)
-    assert not tracker.done(1)
-    tracker.done(2)
+    assert not tracker.done([1])
+    tracker.done([2])
     assert tracker.position == 1
     assert tracker.unsettled == []
 
@@ -64,7 +64,7 @@ def test_the_position_is_the_lowest_offset_that_is_not_done(numbers: list[int], 
     open_ = list(numbers)
     positions: list[int] = []
     for number in data.draw(st.permutations(numbers)):
-        assert tracker.done(number)
+        assert tracker.done([number])
         open_.remove(number)
         position = tracker.position
         assert position is not None
@@ -82,7 +82,7 @@ def test_receiving_while_settling_keeps_the_prefix(numbers: list[int], data: st.
         tracker.add(number, "message")
         open_.append(number)
         for one in data.draw(st.lists(st.sampled_from(open_), unique=True)) if open_ else []:
-            tracker.done(one)
+            tracker.done([one])
             open_.remove(one)
         assert tracker.position == (open_[0] if open_ else number + 1)
 
@@ -91,13 +91,13 @@ def test_the_end_of_a_partition_passes_offsets_that_hold_no_message() -> None:
     tracker = received([5, 6])
     assert tracker.reach(20)
     assert tracker.position == 5
-    tracker.done(5)
-    tracker.done(6)
+    tracker.done([5])
+    tracker.done([6])
     assert tracker.position == 20
     assert not tracker.reach(20)
     tracker.add(20, "the next message")
     assert tracker.position == 20
-    tracker.done(20)
+    tracker.done([20])
     assert tracker.position == 21
 
 
@@ -113,7 +113,7 @@ def test_an_end_never_passes_what_is_open_or_released(numbers: list[int], data: 
     for number in numbers:
         what = data.draw(st.sampled_from(["done", "release", "stay"]))
         if what != "stay":
-            getattr(tracker, what)(number)
+            tracker.release(number) if what == "release" else tracker.done([number])
     before = tracker.position
     tracker.reach(numbers[-1] + data.draw(st.integers(1, 100)))
     assert before is not None

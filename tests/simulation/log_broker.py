@@ -322,7 +322,7 @@ class LogSource:
         else:
             self._broker.ledger.acknowledge(delivery.lineage)
         self._broker.ledger.given_back(self.link.life, delivery.lineage)
-        held.offsets.done(offset)
+        held.offsets.done([offset])
         if not held.committing:
             held.committing = True
             self._broker.later(_COMMIT, self._commit, held)

@@ -7,6 +7,7 @@ offsets that were received count, never "the next one", until the client says th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -50,9 +51,13 @@ class Offsets(Generic[T]):
         self._end = end
         return True
 
-    def done(self, offset: int) -> bool:
-        """Note that a message is done. Return False if it was done or released before, or never received."""
-        return self._open.pop(offset, None) is not None
+    def done(self, offsets: Iterable[int]) -> int:
+        """Note that messages are done. Return how many were neither done nor released before, and were received."""
+        opened = self._open
+        before = len(opened)
+        for offset in offsets:
+            opened.pop(offset, None)
+        return before - len(opened)
 
     def release(self, offset: int) -> bool:
         """Note that a message will not be handled here: it stays uncommitted."""

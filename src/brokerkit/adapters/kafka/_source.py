@@ -272,27 +272,28 @@ class KafkaSource:
         return batch
 
     async def settle(self, pairs: Sequence[tuple[Delivery, Outcome]]) -> list[Settled]:
-        answers: list[Settled] = []
+        answers = [Settled.DONE] * len(pairs)
         later: list[tuple[int, Delivery, RetryLater]] = []
-        touched: set[Offsets[Delivery]] = set()
+        touched: dict[Offsets[Delivery], list[int]] = {}
         finished = 0
-        done, lost = Settled.DONE, Settled.LOST
-        for delivery, outcome in pairs:
-            offsets: Offsets[Delivery] = delivery.token
+        offsets: Any = None
+        acked: list[int] = []
+        for index, (delivery, outcome) in enumerate(pairs):
+            if delivery.token is not offsets:  # Long runs are of one partition.
+                offsets = delivery.token
+                acked = touched.setdefault(offsets, [])
             if not offsets.live:
-                answers.append(lost)
-                continue
-            if outcome is ACK:
-                finished += offsets.done(delivery.native.offset())
-                touched.add(offsets)
+                answers[index] = Settled.LOST
+            elif outcome is ACK:
+                acked.append(delivery.native.offset())
             elif isinstance(outcome, RetryLater):
-                later.append((len(answers), delivery, outcome))
+                later.append((index, delivery, outcome))
             else:
                 finished += offsets.release(delivery.native.offset())
-            answers.append(done)
+        finished += sum(offsets.done(acked) for offsets, acked in touched.items())
         self.in_flight -= finished
         # Offsets of done messages are stored first: the copies must wait for their confirmation.
-        self._store(touched)
+        self._store(offsets for offsets, acked in touched.items() if acked)
         if later:
             await self._copy(later, answers)
         return answers
@@ -317,7 +318,7 @@ class KafkaSource:
     def _finish(self, count: int) -> None:
         self.in_flight -= count
 
-    def _store(self, touched: set[Offsets[Delivery]]) -> None:
+    def _store(self, touched: Iterable[Offsets[Delivery]]) -> None:
         if self._transactions is not None:
             self._transactions.reach(touched)
             return
@@ -354,7 +355,7 @@ class KafkaSource:
             elif not delivery.token.live:
                 answers[index] = Settled.LOST
             else:
-                self.in_flight -= delivery.token.done(delivery.native.offset())
+                self.in_flight -= delivery.token.done([delivery.native.offset()])
                 touched.add(delivery.token)
         self._store(touched)
 

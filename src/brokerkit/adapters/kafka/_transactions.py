@@ -280,7 +280,7 @@ class Transactions:
             delivery = attempt.parts[number].delivery
             offsets: Offsets[Delivery] = delivery.token
             if offsets.live:  # What is revoked meanwhile counts as in flight no longer.
-                self._done(offsets.done(delivery.native.offset()))
+                self._done(offsets.done([delivery.native.offset()]))
             attempt.answer(number, Settled.DONE)
         # Some may have moved on meanwhile.
         self._moved = {one for one in self._moved if one.live and one.position != plan.positions.get(one)}

@@ -255,7 +255,7 @@ class StreamSource:
 
     def _done(self, one: Delivery) -> Settled:
         offsets: Offsets[Delivery] = one.token
-        offsets.done(_offset(one))
+        offsets.done([_offset(one)])
         if (position := offsets.position) is not None:
             self._positions[offsets.topic] = position
         return Settled.DONE
