@@ -150,14 +150,14 @@ class Executor:
             await asyncio.wait(tasks, timeout=timeout)
 
     def _add(self) -> None:
-        slot = Slot()
+        slot, context = Slot(), self._context.copy()
         # Each slot has a context of its own, a copy of the one that the bus was started in.
-        slot.task = self._loop.create_task(self._work(slot), context=self._context.copy())
+        slot.task = self._loop.create_task(self._work(slot, context), context=context)
         watch(slot.task, self._crashed)
         self._slots.add(slot)
 
     # one piece: another function call would make each message slower
-    async def _work(self, slot: Slot) -> None:
+    async def _work(self, slot: Slot, context: Context) -> None:
         flow = self._flow
         ready = flow.ready if flow.limits is None else flow.limits.gate
         waiting, running = State.WAITING, State.RUNNING
@@ -200,7 +200,7 @@ class Executor:
                 slot.delivery = delivery
                 delivery.state = running
                 mark(delivery)
-                before = copy_context()
+                before = context.copy()
                 route = delivery.route
                 assert isinstance(route, Route)  # `route_of`, without a call
                 call = route.only
@@ -238,7 +238,7 @@ class Executor:
                                 begun = now
                             handled(delivery)
                 slot.delivery = None
-                if copy_context() != before:
+                if context != before:
                     # A handler has set a context variable. The next message must not see it, and only a new task gets
                     # rid of it. Comparing unchanged contexts costs almost nothing.
                     self._add()
