@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,7 @@ Run = Callable[..., Program]
 def run(start: Start, tmp_path: Path, write_module: Callable[[str], str], redis_broker: RedisBroker) -> Run:
     service = write_module(SERVICE)
     topic = f"http-{tmp_path.parent.name}-{tmp_path.name}".replace("_", "-")
-    lines = {
-        "url": redis_broker.url,
-        "topic": topic,
-        "group": "g",
-        "format": "evenbet",
-        "provision": "all",
-        "hold": "20",
-    }
+    lines = {"url": redis_broker.url, "topic": topic, "group": "g", "format": "evenbet", "provision": "all"}
     (tmp_path / "brokerkit.toml").write_text(
         "\n".join(["[bus]", *(f'{key} = "{value}"' for key, value in lines.items()), ""])
     )
@@ -169,6 +163,8 @@ def test_the_console_of_several_workers_shows_and_replays_dead_letters(run: Run,
 
 
 def test_one_page_shows_what_arrives_and_waits_in_all_workers(run: Run, cli: Cli, tmp_path: Path) -> None:
+    with (tmp_path / "brokerkit.toml").open("a") as settings:
+        settings.write("hold = 1000\n[bus.retry]\nfirst = 100\ncap = 100\n")
     program = run("--workers", "2", "--console", "--mask", "event")
     port = Port(program)
     program.serving(2)
@@ -176,8 +172,10 @@ def test_one_page_shows_what_arrives_and_waits_in_all_workers(run: Run, cli: Cli
     live = "/sources/bus/messages?watcher=w"
     assert port.get(live).json()["messages"] == []
     (tmp_path / "retrying").touch()
-    publish(cli, tmp_path)
-    seen = port.until(live, lambda answer: answer.json()["messages"] != []).json()
+    with ThreadPoolExecutor(1) as beside:  # who does not look for some seconds is forgotten
+        looking = beside.submit(port.until, live, lambda answer: answer.json()["messages"] != [])
+        publish(cli, tmp_path)
+        seen = looking.result().json()
     [message] = seen["messages"]
     assert (message["event"], message["worker"] in (1, 2), seen["matched"]) == ("OnUserLoggedIn", True, 1)
     assert message["headers"]["event"] == "•••"

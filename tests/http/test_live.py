@@ -28,6 +28,12 @@ LIVE = "/sources/bus/messages?watcher=w"
 RETRIES = "/sources/bus/retries"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks is not forgotten while this machine does something else."""
+    monkeypatch.setattr(_samples, "LASTS", 100.0)
+
+
 @asynccontextmanager
 async def serving(bus: Bus, port: Port, handle: Callable[..., Awaitable[None]], **settings: Any) -> AsyncIterator[None]:
     bus.handlers._on(NAME)(handle)
