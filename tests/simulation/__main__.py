@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.simulation.dedupe import dedupe_plan_of, simulate_dedupe
 from tests.simulation.loop import quiet
 from tests.simulation.plan import plan_of, smaller
 from tests.simulation.world import Outcome, simulate
@@ -48,8 +50,23 @@ def show(seed: str, console: Console) -> int:
 
 
 @quiet()
-def _run(seeds: Sequence[int]) -> list[tuple[int, tuple[str, ...]]]:
-    return [(seed, outcome.wrong) for seed in seeds if (outcome := simulate(plan_of(str(seed)))).wrong]
+def show_dedupe(seed: str, console: Console) -> int:
+    """Run one seed of the handlers that run once, and print what happens."""
+    plan = dedupe_plan_of(seed)
+    outcome = simulate_dedupe(plan, lines=True)
+    console.print(plan, *outcome.lines, *outcome.wrong, sep="\n", markup=False, highlight=False)
+    return bool(outcome.wrong)
+
+
+def _wrong(of: str, seed: int) -> tuple[str, ...]:
+    if of == "dedupe":
+        return simulate_dedupe(dedupe_plan_of(str(seed))).wrong
+    return simulate(plan_of(str(seed))).wrong
+
+
+@quiet()
+def _run(of: str, seeds: Sequence[int]) -> list[tuple[int, tuple[str, ...]]]:
+    return [(seed, wrong) for seed in seeds if (wrong := _wrong(of, seed))]
 
 
 def _chunks(first: int, count: int) -> Iterator[list[int]]:
@@ -58,13 +75,13 @@ def _chunks(first: int, count: int) -> Iterator[list[int]]:
         yield chunk
 
 
-def search(first: int, count: int, jobs: int, console: Console) -> int:
+def search(of: str, first: int, count: int, jobs: int, console: Console) -> int:
     """Run seeds, and print those that fail."""
     begun, failed = time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with multiprocessing.Pool(jobs) as pool, Progress(*columns, console=console) as progress:
         bar = progress.add_task("simulating", total=count)
-        for found in pool.imap_unordered(_run, _chunks(first, count)):
+        for found in pool.imap_unordered(functools.partial(_run, of), _chunks(first, count)):
             for seed, wrong in found:
                 failed += 1
                 console.print(f"seed {seed}: {wrong[0]}", markup=False, highlight=False)
@@ -75,10 +92,10 @@ def search(first: int, count: int, jobs: int, console: Console) -> int:
 
 
 @quiet()
-def until_found(first: int, count: int) -> int:
+def until_found(of: str, first: int, count: int) -> int:
     """Run seeds one by one until one fails; print how many that took, and what was wrong."""
     for seed in range(first, first + count):
-        if wrong := simulate(plan_of(str(seed))).wrong:
+        if wrong := _wrong(of, seed):
             print(seed - first + 1, wrong[0])
             return 1
     return 0
@@ -92,13 +109,14 @@ def main() -> int:
     parser.add_argument("--seed", help="run only this one, and show everything")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--until-found", action="store_true", help="stop at the first that fails")
+    parser.add_argument("--of", choices=("core", "dedupe"), default="core", help="what is simulated")
     given = parser.parse_args()
     console = Console(width=140)
     if given.seed is not None:
-        return show(given.seed, console)
+        return show_dedupe(given.seed, console) if given.of == "dedupe" else show(given.seed, console)
     if given.until_found:
-        return until_found(given.first, given.seeds)
-    return search(given.first, given.seeds, given.jobs, console)
+        return until_found(given.of, given.first, given.seeds)
+    return search(given.of, given.first, given.seeds, given.jobs, console)
 
 
 if __name__ == "__main__":

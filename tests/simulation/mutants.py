@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 PACKAGE: Final = Path(__file__).parents[2] / "src" / "brokerkit"
 
@@ -18,12 +18,14 @@ class Mutation:
         path: the module, below ``src/brokerkit``.
         old: the text that is replaced; it occurs once.
         new: what replaces it.
+        simulation: which one finds it.
     """
 
     name: str
     path: str
     old: str
     new: str
+    simulation: Literal["core", "dedupe"] = "core"
 
     @property
     def text(self) -> str:
@@ -32,7 +34,7 @@ class Mutation:
 
 
 _M: Final = Mutation
-MUTATIONS: Final = (
+CORE_MUTATIONS: Final = (
     _M(
         "a failed message is acknowledged",
         "_consuming/_retries.py",

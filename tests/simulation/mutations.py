@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.simulation.mutants import MUTATIONS, PACKAGE, Mutation
+from tests.simulation.dedupe_mutants import DEDUPE_MUTATIONS
+from tests.simulation.mutants import CORE_MUTATIONS, PACKAGE, Mutation
 
+MUTATIONS: Final = (*CORE_MUTATIONS, *DEDUPE_MUTATIONS)
 ROOT: Final = Path(__file__).parents[2]
 _PAGE: Final = ROOT / "docs" / "simulation.md"
 _BEGIN, _END = "<!-- written by make mutations -->\n", "<!-- written until here -->"
@@ -52,7 +54,10 @@ def find(mutation: Mutation, most: int, *, first: int = 0) -> Result:
     with tempfile.TemporaryDirectory() as name:
         folder = mutated(mutation, Path(name))
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", str(most - first), "--first", str(first), "--until-found"],
+            [
+                *(sys.executable, "-m", "tests.simulation", str(most - first), "--first", str(first)),
+                *("--until-found", "--of", mutation.simulation),
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))},
             capture_output=True,

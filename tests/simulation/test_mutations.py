@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.mutants import MUTATIONS, Mutation
-from tests.simulation.mutations import Result, find, read_table, with_table
+from tests.simulation.mutants import Mutation
+from tests.simulation.mutations import MUTATIONS, Result, find, read_table, with_table
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
