@@ -174,7 +174,7 @@ async def test_the_brokers_limit_is_learnt_from_its_first_refusal(
     assert isinstance(result, MessageTooLarge)
     assert (result.size, result.limit) == (LARGEST_MESSAGE + 1, LARGEST_MESSAGE)
     sent: list[object] = []
-    monkeypatch.setattr(_publisher.Publisher, "_publish", sent.append)
+    monkeypatch.setattr(_publisher.Batch, "add", lambda *given: sent.append(given))
     assert isinstance((await adapter.send([too_large]))[0], MessageTooLarge)
     assert not sent
 

@@ -8,6 +8,7 @@ import pytest
 from tests.adapters.rabbitmq.seam import Bench, bodies, gives_back_freely, outgoing, send, settle, take, waiting
 
 from brokerkit._messages._delivery import ACK, RELEASE, RetryLater, Settled
+from brokerkit.adapters.api import TIME_HEADER
 
 
 async def test_what_is_not_acknowledged_comes_back(bench: Bench) -> None:
@@ -70,7 +71,8 @@ async def test_a_durable_retry_comes_back_to_this_group_alone(bench: Bench) -> N
     source, other = await bench.source(adapter, topic), await bench.source(adapter, topic, group="crm")
     await send(adapter, outgoing(topic, id="m", routing_key="poker.done", key="k", headers={"h": "v"}))
     [one], [settings_of_url] = await take(source, 1), await take(other, 1)
-    copy = outgoing(topic, id="copy", key=one.key, headers=dict(one.headers) | {"bk-failures": "1"})
+    headers = dict(one.headers) | {"bk-failures": "1", TIME_HEADER: str(one.time)}
+    copy = outgoing(topic, id="copy", key=one.key, headers=headers)
     began = time.monotonic()
     await settle(source, [one], RetryLater(1.5, copy))
     [again] = await take(source, 1)

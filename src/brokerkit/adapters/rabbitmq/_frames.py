@@ -19,15 +19,20 @@ import aio_pika
 import aiormq
 import pamqp.frame
 from aio_pika.abc import TimeoutType, UnderlayConnection
+from aiormq.channel import Channel
 from aiormq.connection import FrameReceiver, ReceivedFrame
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp import constants, decode
 from pamqp.base import Frame
+from pamqp.body import ContentBody
 from pamqp.commands import INDEX_MAPPING, Basic
 from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
 from brokerkit.adapters.api import get_logger
+from brokerkit.adapters.rabbitmq._codec import DELIVER, decode_deliver, decode_header
+from brokerkit.adapters.rabbitmq._deliveries import Arrived, Deliveries
 
 logger = get_logger(__name__)
 
@@ -39,6 +44,9 @@ RAW_METHOD: Final = "amqp-raw-method"
 
 _READER: Final = "_Connection__reader"
 """The private method of aiormq that reads the frames of one connection (7.2.4)."""
+
+_READ: Final = 256 * 1024
+"""Bytes that are read at once at most, as many as asyncio keeps."""
 
 _HEAD: Final = struct.Struct(">BHI")
 _CONTENT: Final = struct.Struct(">HHQ")
@@ -94,8 +102,33 @@ class _Underlay(UnderlayConnection):
 
 
 class _Connection(aiormq.Connection):
+    deliveries: Deliveries | None = None
+
     async def _Connection__reader(self, frames: FrameReceiver) -> None:  # noqa: N802 (the name that the base class calls)
-        await getattr(super(), _READER)(TolerantFrames(frames.reader))
+        tolerant = TolerantFrames(frames.reader)
+        self.deliveries = tolerant.deliveries
+        await getattr(super(), _READER)(tolerant)
+
+
+async def consume(
+    channel: Channel, queue: str, arrived: Arrived, *, consumer_tag: str, arguments: dict[str, Any], timeout: float
+) -> None:
+    """Begin to consume, on a connection of ours. A message is handed over at once where aiormq reads as we know it.
+
+    Args:
+        channel: where the tag has not been used before.
+        queue: to be read.
+        arrived: is called with each message. It must neither raise nor take long.
+        consumer_tag: of the consumer.
+        arguments: of the consumer.
+        timeout: seconds for the broker's answer.
+    """
+    connection = channel.connection
+    if isinstance(connection, _Connection) and connection.deliveries is not None:
+        connection.deliveries.add(channel, consumer_tag, arrived)
+    await channel.basic_consume(
+        queue, cast("Any", arrived), arguments=arguments, consumer_tag=consumer_tag, timeout=timeout
+    )
 
 
 if not hasattr(aiormq.Connection, _READER):
@@ -106,7 +139,7 @@ if not hasattr(aiormq.Connection, _READER):
 
 
 class TolerantFrames(FrameReceiver):
-    """The frames of one connection, in order.
+    """The frames of one connection, in order. The client library does not see the deliveries to `consume`.
 
     Raises:
         AMQPConnectionError: the connection broke.
@@ -115,33 +148,76 @@ class TolerantFrames(FrameReceiver):
 
     def __init__(self, reader: StreamReader) -> None:
         super().__init__(reader)
+        self.deliveries = Deliveries()
+        # What has been read; the next frame begins at `_at`.
+        self._data: bytes = b""
+        self._at = 0
         # By channel: problem and payload of a damaged method frame whose content header comes next.
         self._damaged: dict[int, tuple[str, bytes]] = {}
 
     async def get_frame(self) -> ReceivedFrame:
-        """Read the next frame. Return the number of bytes, the channel and the frame."""
-        reader = self.reader
-        if reader.at_eof():
+        """Read the next frame for the client library. Return the number of bytes, the channel and the frame."""
+        take, taken = self.deliveries.take, False
+        while True:
+            if (received := self._next()) is None:
+                if taken:
+                    # aiormq takes a connection for dead from which no frame comes.
+                    return 8, 0, Heartbeat()
+                await self._read()
+            elif take(received[1], received[2]):
+                taken = True
+            else:
+                return received
+
+    async def _read(self) -> None:
+        """Read what has come, at least one byte."""
+        if self._at == len(self._data) and self.reader.at_eof():
             raise StopAsyncIteration
         try:
-            head = await reader.readexactly(_HEAD.size)
-            kind, channel, size = _HEAD.unpack(head)
-            rest = await reader.readexactly(size + 1)
-        except asyncio.IncompleteReadError as error:
-            raise AMQPConnectionError("the broker closed the connection") from error
+            more: bytes = await self.reader.read(_READ)
         except OSError as error:
             raise AMQPConnectionError(f"the connection broke: {error!r}") from error
+        if not more:
+            raise AMQPConnectionError("the broker closed the connection")
+        self._data, self._at = self._data[self._at :] + more, 0
+
+    def _next(self) -> ReceivedFrame | None:
+        """The next frame, or None if not all of it was read."""
+        data, at = self._data, self._at
+        begin = at + _HEAD.size
+        if len(data) < begin:
+            return None
+        kind, channel, size = _HEAD.unpack_from(data, at)
+        end = begin + size
+        if len(data) <= end:
+            return None
+        self._at = end + 1
+        if data[end] == constants.FRAME_END:
+            payload = data[begin:end]
+            if kind == constants.FRAME_BODY and payload:
+                return end + 1 - at, channel, ContentBody(payload)
+            usual: Basic.Deliver | ContentHeader | None = None
+            if kind == constants.FRAME_HEADER and not self._damaged:
+                usual = decode_header(payload)
+            elif kind == constants.FRAME_METHOD and payload.startswith(DELIVER):
+                usual = decode_deliver(payload)
+            if usual is not None:
+                return end + 1 - at, channel, usual
+        return self._decode(kind, channel, data[at : end + 1])
+
+    def _decode(self, kind: int, channel: int, raw: bytes) -> ReceivedFrame:
+        rest = raw[_HEAD.size :]
         try:
-            received = pamqp.frame.unmarshal(head + rest)
+            received = pamqp.frame.unmarshal(raw)
         except Exception as error:  # noqa: BLE001 (a decoder may raise anything, OverflowError and RecursionError included)
-            return len(head) + len(rest), channel, self._salvage(kind, channel, rest, error)
+            return len(raw), channel, self._salvage(kind, channel, rest, error)
         if kind == constants.FRAME_HEADER and _may_be_late(cast("ContentHeader", received[2]), rest):
             header, problem = salvage_header(rest[:-1])
             received = received if problem else (received[0], channel, header)
         if self._damaged and kind == constants.FRAME_HEADER and channel in self._damaged:
-            problem, raw = self._damaged.pop(channel)
+            problem, method = self._damaged.pop(channel)
             header = DamagedHeader(
-                cast("ContentHeader", received[2]), problem, {RAW_METHOD: raw, RAW_HEADER: rest[:-1]}
+                cast("ContentHeader", received[2]), problem, {RAW_METHOD: method, RAW_HEADER: rest[:-1]}
             )
             return received[0], channel, header
         return received

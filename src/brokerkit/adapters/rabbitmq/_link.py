@@ -69,8 +69,8 @@ GIVES_BACK_FREELY: Final = (4, 3)
 _TIMED_OUT: Final = re.compile(r"timed out\. Timeout value used: (\d+) ms")
 
 FRAME_BUFFER: Final = 300
-"""Frames that a channel takes at once; a small message has three. With the client's default of 10, messages come three at a
-time. A hundred at once settle in fewer calls, which saves half the time of a message (measured)."""
+"""Frames that a channel takes at once where streams and cursors are read; a small message has three. With the client's
+default of 10, messages come three at a time. A hundred at once settle in fewer calls."""
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _FILES: Final = ("cafile", "capath", "certfile", "keyfile")

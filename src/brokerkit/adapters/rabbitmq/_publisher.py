@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
-import pamqp.frame
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 from aiormq.exceptions import (
@@ -19,7 +20,6 @@ from aiormq.exceptions import (
 from aiormq.exceptions import (
     PublishError as Returned,
 )
-from pamqp.header import ContentHeader
 
 from brokerkit.adapters.api import (
     BrokerkitError,
@@ -33,13 +33,18 @@ from brokerkit.adapters.api import (
     get_logger,
     start,
 )
-from brokerkit.adapters.rabbitmq._link import CLIENT_ERRORS, CLOSE_TIMEOUT, Link, discard
+from brokerkit.adapters.rabbitmq._codec import encode_body, encode_header, encode_publish
+from brokerkit.adapters.rabbitmq._confirmations import Batch, Confirmation
+from brokerkit.adapters.rabbitmq._link import CLOSE_TIMEOUT, Link, discard
 from brokerkit.adapters.rabbitmq._wire import AddressedMessage
 
 logger = get_logger(__name__)
 
 CONFIRM_TIMEOUT: Final = 30.0
 """After this many seconds without a single confirmation, a batch is given up, and its connection is closed."""
+
+_WRITE: Final = 64 * 1024
+"""Bytes that are written at once. A write for each message would cost as much as all the rest of it."""
 
 _TOO_LARGE: Final = re.compile(r"message size \d+ is larger than configured max size (\d+)")
 
@@ -56,7 +61,7 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._channels: dict[str, Channel] = {}
         self._opening = asyncio.Lock()
-        self._in_flight: dict[str, asyncio.Task[BrokerkitError | None]] = {}
+        self._in_flight: dict[str, Confirmation] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._body_limit: int | None = None
         self._closed = False
@@ -82,41 +87,55 @@ class Publisher:
         Cancelled, it gives up its connection: the broker may be frozen, or have stopped to read from it (its memory or disk
         is full), and a second try must not meet late confirmations on the same channel.
         """
-        tasks: dict[asyncio.Task[BrokerkitError | None], int] = {}
+        under_way: dict[Confirmation, int] = {}
         try:
-            return await self._send(messages, tasks)
+            return await self._send(messages, under_way)
         except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
+            for confirmation in under_way:
+                confirmation.give_up()
             self._abandon()
             raise
+        finally:
+            for confirmation in under_way:
+                if self._in_flight.get(confirmation.id) is confirmation:
+                    del self._in_flight[confirmation.id]
 
     async def _send(
-        self, messages: Sequence[AddressedMessage], tasks: dict[asyncio.Task[BrokerkitError | None], int]
+        self, messages: Sequence[AddressedMessage], under_way: dict[Confirmation, int]
     ) -> list[BrokerkitError | None]:
         results: list[BrokerkitError | None] = [None] * len(messages)
         channels = await self._open_channels({message.exchange for message in messages})
-        for index, message in enumerate(messages):
-            channel = channels[message.exchange]
-            try:
-                if isinstance(channel, BrokerkitError):
-                    raise channel
-                self._check_size(message, channel)
-            except BrokerkitError as error:
-                results[index] = error
-                continue
-            name = message.properties.message_id or ""
-            # The client tells returned messages apart by their id: two of one id must not be under way at once.
-            while name and (earlier := self._in_flight.get(name)) is not None:
-                await asyncio.wait([earlier])
-            task = asyncio.create_task(self._publish(message, channel), name=name)
-            if name:
-                self._in_flight[name] = task
-                task.add_done_callback(self._drop_in_flight)
-            tasks[task] = index
-        await self._wait(set(tasks))
-        for task, index in tasks.items():
-            results[index] = self._explain_unconfirmed() if task.cancelled() else task.result()
+        with ExitStack() as stack:
+            batches = {
+                exchange: stack.enter_context(Batch(channel))
+                for exchange, channel in channels.items()
+                if not isinstance(channel, BrokerkitError)
+            }
+            for index, message in enumerate(messages):
+                try:
+                    channel = channels[message.exchange]
+                    if isinstance(channel, BrokerkitError):
+                        raise channel
+                    frames = self._encode(message, channel)
+                except BrokerkitError as error:
+                    results[index] = error
+                    continue
+                name = message.properties.message_id or ""
+                # The client tells returned messages apart by their id: two of one id must not be under way at once.
+                while (earlier := self._in_flight.get(name)) is not None and not earlier.done():
+                    for batch in batches.values():
+                        await batch.write()
+                    await asyncio.wait([earlier])
+                batch = batches[message.exchange]
+                confirmation = self._in_flight[name] = batch.add(name, frames)
+                under_way[confirmation] = index
+                if batch.size >= _WRITE:
+                    await batch.write()
+            for batch in batches.values():
+                await batch.write()
+            await self._wait(set(under_way))
+        for confirmation, index in under_way.items():
+            results[index] = self._result(messages[index], confirmation)
         return results
 
     async def close(self) -> None:
@@ -133,10 +152,6 @@ class Publisher:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._connection is None else "connected"
         return f"<Publisher {self._link.url}: {state}, {len(self._in_flight)} unconfirmed>"
-
-    def _drop_in_flight(self, task: asyncio.Task[BrokerkitError | None]) -> None:
-        if self._in_flight.get(task.get_name()) is task:
-            del self._in_flight[task.get_name()]
 
     async def _open_channels(self, exchanges: set[str]) -> dict[str, Channel | BrokerkitError]:
         """A channel for each exchange, or why there is none; one try for all messages, because a try may take long."""
@@ -159,41 +174,37 @@ class Publisher:
                         channel = self._channels[exchange] = await self._link.channel(connection)
         return channel
 
-    def _check_size(self, message: AddressedMessage, channel: Channel) -> None:
-        """Refuse what would cost the channel or the connection, as far as the limits are known."""
+    def _encode(self, message: AddressedMessage, channel: Channel) -> list[bytes]:
+        """The frames of a message. Refuse what would cost the channel or the connection, as far as the limits are known."""
         if self._body_limit is not None and len(message.body) > self._body_limit:
             raise self._too_large(len(message.body), self._body_limit)
-        frame = channel.connection.connection_tune.frame_max
-        table = message.properties.headers or {}
-        # Bodies are cut into frames, headers must fit into one. Four bytes are the most a character takes.
-        if frame and 4 * sum(len(name) + len(str(value)) + 4 for name, value in table.items()) > frame // 2:
-            try:
-                size = len(pamqp.frame.marshal(ContentHeader(properties=message.properties), channel.number))
-            except (TypeError, ValueError) as error:
-                raise InvalidMessage(f"a message cannot be put on AMQP's wire: {error}") from error
-            if size > frame:
-                raise MessageTooLarge(size=size, limit=frame, what=f"a header frame of {self._link.url}")
-
-    async def _publish(self, message: AddressedMessage, channel: Channel) -> BrokerkitError | None:
+        properties = message.properties
+        if not properties.message_id:
+            properties.message_id = uuid.uuid4().hex
         try:
-            await channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=message.properties,
-                mandatory=True,
-                wait=False,
-            )
-        except Returned as error:
-            return self._chain(error, self._explain_returned(message))
-        except DeliveryError as error:
-            where = message.exchange or message.routing_key
-            return self._chain(error, PublishError(f"{self._link.url}: {where!r} refused the message ({error})"))
-        except CLIENT_ERRORS as error:
-            return self._chain(error, self._explain_failure(message, error))
+            publish = encode_publish(channel.number, message.exchange, message.routing_key)
+            header = encode_header(channel.number, properties, len(message.body))
         except (TypeError, ValueError) as error:
-            return self._chain(error, InvalidMessage(f"a message cannot be put on AMQP's wire: {error}"))
-        return None
+            raise InvalidMessage(f"a message cannot be put on AMQP's wire: {error}") from error
+        limit = channel.connection.connection_tune.frame_max
+        # Bodies are cut into frames, headers must fit into one.
+        if limit and len(header) > limit:
+            raise MessageTooLarge(size=len(header), limit=limit, what=f"a header frame of {self._link.url}")
+        return [publish, header, *encode_body(channel.number, message.body, channel.max_content_size)]
+
+    def _result(self, message: AddressedMessage, confirmation: Confirmation) -> BrokerkitError | None:
+        if confirmation.cancelled():
+            return self._explain_unconfirmed()
+        match confirmation.exception():
+            case None:
+                return None
+            case Returned() as error:
+                return self._chain(error, self._explain_returned(message))
+            case DeliveryError() as error:
+                where = message.exchange or message.routing_key
+                return self._chain(error, PublishError(f"{self._link.url}: {where!r} refused the message ({error})"))
+            case error:
+                return self._chain(error, self._explain_failure(message, error))
 
     @staticmethod
     def _chain(cause: BaseException, error: BrokerkitError) -> BrokerkitError:
@@ -231,16 +242,15 @@ class Publisher:
             f"{self._link.url}: no confirmation within {CONFIRM_TIMEOUT:g} s: the broker may or may not have the message"
         )
 
-    async def _wait(self, tasks: set[asyncio.Task[BrokerkitError | None]]) -> None:
-        """Wait for tasks as long as some of them come to an end; then give up those that are left."""
-        while tasks:
-            before = len(tasks)
-            _, tasks = await asyncio.wait(tasks, timeout=CONFIRM_TIMEOUT)
-            if len(tasks) == before:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
-                # Their confirmations may still come, and a second try must not meet them on the same channel.
+    async def _wait(self, under_way: set[Confirmation]) -> None:
+        """Wait for confirmations as long as some of them come; then give up those that are left."""
+        while under_way:
+            before = len(under_way)
+            _, under_way = await asyncio.wait(under_way, timeout=CONFIRM_TIMEOUT)
+            if len(under_way) == before:
+                for confirmation in under_way:
+                    confirmation.cancel()
+                # They may still come, and a second try must not meet them on the same channel.
                 async with self._opening:
                     await self._drop()
                 return

@@ -27,6 +27,7 @@ from brokerkit.adapters.api import (
     watch,
 )
 from brokerkit.adapters.rabbitmq._delaying import Delays
+from brokerkit.adapters.rabbitmq._frames import consume
 from brokerkit.adapters.rabbitmq._limits import Limits
 from brokerkit.adapters.rabbitmq._link import (
     CLIENT_ERRORS,
@@ -455,9 +456,10 @@ class RabbitSource:
             if self._limits.takes_back(topic):
                 # It overrides what the broker would use, which nobody can ask for. Only quorum queues know it.
                 arguments["x-consumer-timeout"] = int(self._link.consumer_timeout * 1000)
-            tag, arrived = consumer_tag(sum(self._made.values())), partial(self._arrived, topic)
-            await channel.basic_consume(
-                self._queues[topic], arrived, arguments=arguments, consumer_tag=tag, timeout=self._link.timeout
+            tag = consumer_tag(sum(self._made.values()))
+            arrived = guarded(partial(self._arrived, topic), self._break)
+            await consume(
+                channel, self._queues[topic], arrived, consumer_tag=tag, arguments=arguments, timeout=self._link.timeout
             )
             self._consumers[topic] = tag
             self._resting.discard(topic)
@@ -502,8 +504,7 @@ class RabbitSource:
                     await self._consume(channel, topic)
                     await channel.basic_cancel(before, timeout=self._link.timeout)
 
-    async def _arrived(self, topic: str, message: DeliveredMessage) -> None:
-        # Each message arrives in its own task. They stay in order only as long as nothing is awaited here.
+    def _arrived(self, topic: str, message: DeliveredMessage) -> None:
         if message.channel is not self._channel:
             return
         one = read_message(message, topic)

@@ -222,8 +222,9 @@ def _kept_properties(table: dict[str, Any]) -> dict[str, Any]:
         elif name == "priority" and isinstance(value, str) and value.isdecimal() and int(value) < 256:
             kept[name] = int(value)
     try:
-        time = table.get(TIME_HEADER, b"")
-        kept["timestamp"] = datetime.fromtimestamp(float(time), UTC)
+        time = float(table.get(TIME_HEADER, b""))
+        if time >= 0:  # AMQP has none before 1970.
+            kept["timestamp"] = datetime.fromtimestamp(time, UTC)
     except (ValueError, OverflowError, OSError):
         pass
     return kept
