@@ -212,7 +212,10 @@ async def _stored(broker: Broker, topic: str, count: int) -> list[Delivery]:
     while not stopped.done():
         batch = await source.receive(500)
         letters += batch
-        await source.settle([(letter, ACK) for letter in batch])
+        if batch:
+            await source.settle([(letter, ACK) for letter in batch])
+        else:
+            await asyncio.sleep(0.01)  # a source that stops answers at once, and would leave no time to end its stop
     await stopped
     await source.close()
     await adapter.close()
