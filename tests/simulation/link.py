@@ -216,15 +216,17 @@ class SimulatedDelivery(Delivery):
         lineage: the number of its message, also in a copy.
         has_arrived: its process has received it.
         is_known_lost: its process was told, before a handler began, that it is no longer its own.
+        went_at: when its reader gave up waiting for it; None if it did not.
     """
 
-    __slots__ = ("_is_ours", "_number", "has_arrived", "is_known_lost", "lineage")
+    __slots__ = ("_is_ours", "_number", "has_arrived", "is_known_lost", "lineage", "went_at")
 
     def __init__(self, loop: SimulatedLoop, message: Outgoing, *, is_ours: bool, **fields: Any) -> None:
         self._number = loop.count()
         self._is_ours = is_ours
         self.lineage = number_of(message.body)
         self.has_arrived = self.is_known_lost = False
+        self.went_at: float | None = None
         super().__init__(
             body=message.body,
             topic="deals",

@@ -172,7 +172,8 @@ class LogBroker(SimulatedBroker):
             elif sum(account.begun):
                 waits_for_a_limit = any(self.setup.rates)
                 is_put_off = is_put_off or account.failures > 0  # What is behind it comes again because of it.
-                if held.never_begun and not (held.source.is_troubled or is_put_off or waits_for_a_limit):
+                is_excused = account.excuses or held.source.is_troubled or is_put_off or waits_for_a_limit
+                if held.never_begun and not is_excused:
                     self.ledger.blame(f"message {number} comes again, and {held.never_begun} before it never began")
                 self.ledger.excuse(number, "something before it was given back")
                 is_first = False
@@ -288,6 +289,7 @@ class LogSource:
                 elif held.offsets.live:
                     if not await self._wait(self._lost(held.offsets.unsettled, gone=False)):
                         for delivery in held.offsets.unsettled:
+                            delivery.went_at = self._broker.loop.time()
                             if delivery.state is not State.WAITING:
                                 why = "it was not done when its partition went"
                                 self._broker.ledger.excuse(delivery.lineage, why)

@@ -284,10 +284,11 @@ WORLD: Final[list[World]] = []
 async def _handle(number: int, handler: int, message: Message) -> None:
     world, life = WORLD[-1], running_life()
     setup, ledger, loop = world.plan.setup, world.ledger, world.loop
-    step = ledger.begin(life, number, handler, message.attempt)
-    begun = loop.time()
-    delivery = HANDLED.get()
+    delivery, begun = HANDLED.get(), loop.time()
     assert isinstance(delivery, SimulatedDelivery)
+    if delivery.went_at == begun:
+        ledger.excuse(number, "its partition went as it began")
+    step = ledger.begin(life, number, handler, message.attempt)
     if delivery.is_known_lost:
         ledger.blame(f"message {number} begins although its process knows that it is lost")
     how: str = step.act

@@ -331,6 +331,7 @@ class Consumer:
         if self._pollers:
             await asyncio.wait(self._pollers, timeout=max(deadline - self._loop.time(), 0))
         self._giving_back.begin_stop()
+        await self._giving_back.finish_needed(max(deadline - self._loop.time(), 0))
         await self._executor.stop(timeout=max(deadline - self._loop.time(), 0), grace=_GRACE)
         while self._flow.in_flight and self._loop.time() < deadline + _GRACE:
             self._giving_back.release_rest()

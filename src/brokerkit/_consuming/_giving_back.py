@@ -151,6 +151,18 @@ class GivingBack:
         self._release_waiting(but=self._needed, running=self._executor.running_lanes | lanes)
         self._flow.batches.close_all()
 
+    async def finish_needed(self, timeout: float) -> None:
+        """Wait until what must still be handled has begun, at most ``timeout`` seconds.
+
+        Its turn may come late, without a handler at work meanwhile: when the message before it has its dead letter.
+        """
+        over, flow = self._loop.time() + timeout, self._flow
+        while any(one.state is State.WAITING for one in self._needed) and (left := over - self._loop.time()) > 0:
+            moves = flow.ready or self._executor.are_busy or flow.settlement.is_busy or self._retries.writer.is_busy
+            if not moves:  # It is behind what waits for its next attempt.
+                return
+            await flow.progress(left)
+
     def append(self, delivery: Delivery, /) -> None:
         """Give back a message whose turn has come, and what is behind it."""
         self.appendleft(delivery)

@@ -108,6 +108,11 @@ class DeadLetterWriter:
         self._waiting.append(delivery)
         self._added.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a dead letter has yet to be stored."""
+        return bool(self._waiting) or self._asked_at is not None
+
     def silent_for(self) -> float:
         """Seconds for which the store owes an answer; 0 if it owes none."""
         return 0.0 if self._asked_at is None else self._clock() - self._asked_at
