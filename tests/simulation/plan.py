@@ -86,7 +86,7 @@ class Setup:
         tells_lease_end: a reader is told when a lease of its own has ended.
         waits_block: a message that a queue keeps for later keeps the others of its key waiting.
         pulls_back: with a message that goes back, a reader takes back from the core those behind it in its key, as that of
-            SQS does for FIFO queues. So none passes another.
+            SQS does for FIFO queues, where messages can be held for hours. So none passes another.
         copied: how many partitions a log has.
         lives: how many processes there are.
         handlers: how many handlers each message has.
@@ -173,7 +173,7 @@ def _setup(rng: random.Random, seed: str) -> Setup:
         returns_last=choices.random() < 0.4 and not fifo,
         tells_lease_end=choices.random() < 0.5,
         waits_block=(waits_block := choices.random() < 0.5 and not promises.copies_retries),
-        pulls_back=fifo and waits_block and order != "none" and choices.random() < 0.7,
+        pulls_back=fifo and waits_block and order != "none" and choices.random() < 0.7 and promises.max_hold is None,
         partitions=rng.randint(1, 3),
         lives=rng.choice([1, 1, 2, 2, 3, 4]),
         handlers=rng.choice([1, 1, 1, 2]),
