@@ -149,7 +149,7 @@ async def test_a_producer_with_a_fatal_error_is_replaced(kafka: KafkaAdapter, to
 async def test_messages_that_the_client_forgets_count_as_lost_and_its_successor_takes_the_next(
     kafka_broker: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(kafka_broker, **{"delivery.timeout.ms": 1_000}) as kafka:
+    async with opened(kafka_broker, **{"delivery.timeout.ms": 6_000}) as kafka:
         await send(kafka, message(topic))
         monkeypatch.setattr(kafka._producer, "produce", lambda *_, **__: None)  # pyright: ignore[reportPrivateUsage]
         async with asyncio.timeout(30):

@@ -195,6 +195,7 @@ class Server:
         self._short = False
         self._known: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._pool: Any = self._new_pool()
+        self._closed = False
         self.unreachable = False
 
     def _new_pool(self) -> BlockingConnectionPool:
@@ -218,6 +219,10 @@ class Server:
         except (RedisError, OSError) as error:
             self.unreachable = True
             return [error for _ in packed]
+        except BaseException:
+            if self._is_dropped(pool):  # Nobody else closes what was opened since.
+                await pool.disconnect(inuse_connections=False)
+            raise
         self.unreachable = False
         try:
             if self._primary and (refused := await self._refuse_replica(connection)) is not None:
@@ -227,12 +232,16 @@ class Server:
             else:
                 answers = await _converse(connection, packed)
         finally:
-            if pool is not self._pool:
+            if self._is_dropped(pool):
                 await connection.disconnect(nowait=True)
             await pool.release(connection)
         if pool is self._pool and not connection.is_connected:
             await self.renew()
         return answers
+
+    def _is_dropped(self, pool: Any) -> bool:
+        """Whether the connections of a pool are closed already, except those that were being used."""
+        return self._closed or pool is not self._pool
 
     async def _confirmed(self, connection: Any, packed: Iterable[bytes]) -> list[Any]:
         if self._short and (refused := await self._count_replicas(connection)) is not None:
@@ -286,6 +295,7 @@ class Server:
             await old.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
+        self._closed = True
         with suppress(RedisError, OSError):
             await self._pool.aclose()
 
