@@ -13,6 +13,7 @@ from tests.simulation.loop import LIFE, Life, SimulatedLoop
 from tests.simulation.plan import Plan, Planned, Step
 
 _SOON: Final = 0.03
+_ENDED: Final = ("its process died", "it was taken away")
 
 
 @dataclass(slots=True)
@@ -267,7 +268,9 @@ class Ledger:
         if failures > account.failures:
             self.blame(f"the dead letter of {number} says {failures} failures, and there were {account.failures}")
         # What one process knows of its failures another one does not, so that the starts alone may be counted first.
-        enough = account.killed + account.failures >= (3 if account.killed else max(3, self._setup.attempts))
+        # A start alone that its process did not survive counts as one that the message ended.
+        ended = account.killed + sum(why in _ENDED for why in account.excuses)
+        enough = ended + account.failures >= (3 if ended else max(3, self._setup.attempts))
         given_up = error == "BrokerkitError" and enough
         if not (account.rejected or failures == self._setup.attempts or given_up):
             self.blame(

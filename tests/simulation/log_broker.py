@@ -43,6 +43,8 @@ class _Assignment:
         self.paused = False
         self.committing = False
         self.never_begun: set[int] = set()
+        self.gave_up = False
+        """Whether its reader could not wait until everything was done that had to be."""
         self._number = number
 
     def __hash__(self) -> int:
@@ -172,8 +174,8 @@ class LogBroker(SimulatedBroker):
             elif sum(account.begun):
                 waits_for_a_limit = any(self.setup.rates)
                 is_put_off = is_put_off or account.failures > 0  # What is behind it comes again because of it.
-                is_excused = account.excuses or held.source.is_troubled or is_put_off or waits_for_a_limit
-                if held.never_begun and not is_excused:
+                is_excused = account.excuses or held.gave_up or held.source.is_troubled or is_put_off
+                if held.never_begun and not (is_excused or waits_for_a_limit):
                     self.ledger.blame(f"message {number} comes again, and {held.never_begun} before it never began")
                 self.ledger.excuse(number, "something before it was given back")
                 is_first = False
@@ -288,6 +290,7 @@ class LogSource:
                     await self._wait(self._lost(lost))
                 elif held.offsets.live:
                     if not await self._wait(self._lost(held.offsets.unsettled, gone=False)):
+                        held.gave_up = True
                         for delivery in held.offsets.unsettled:
                             delivery.went_at = self._broker.loop.time()
                             if delivery.state is not State.WAITING:
